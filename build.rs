@@ -1,0 +1,30 @@
+//! Unpacks `sqlx-data.json` for the query macros.
+//!
+//! The file maps the SHA-256 of a query's text to what the database said of it when `scripts/prepare` asked. The macros
+//! want one file a query in a folder, so they are written to `OUT_DIR` and the macros are pointed there. A build then
+//! needs no database, and a `DATABASE_URL` in `.env` does not change it. `SQLX_OFFLINE=false` (as `scripts/prepare` sets)
+//! leaves the macros to ask the database.
+
+use std::{collections::BTreeMap, env, error::Error, fs, path::PathBuf};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=sqlx-data.json");
+    println!("cargo:rerun-if-changed=migrations");
+    println!("cargo:rerun-if-env-changed=SQLX_OFFLINE");
+    if env::var("SQLX_OFFLINE").is_ok_and(|offline| offline == "false") {
+        return Ok(());
+    }
+    let folder = PathBuf::from(env::var("OUT_DIR")?).join("queries");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    let queries: BTreeMap<String, serde_json::Value> =
+        serde_json::from_str(&fs::read_to_string("sqlx-data.json")?)?;
+    for (hash, query) in queries {
+        fs::write(folder.join(format!("query-{hash}.json")), query.to_string())?;
+    }
+    println!("cargo:rustc-env=SQLX_OFFLINE=true");
+    println!("cargo:rustc-env=SQLX_OFFLINE_DIR={}", folder.display());
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! JWTs: written at login (RFC 9068), checked here by their signature.
+//!
+//! Rule (RFC 8725): the key, found by `kid` in memory, decides the algorithm; the header may hold `typ`, `alg` and `kid`
+//! and nothing else; every claim we write is required and has its type. Threats: `alg: none`, algorithm confusion, headers
+//! that name a key or a place to fetch one, extensions we would have to understand, and claims read in two ways.
+
+use std::{borrow::Cow, collections::HashSet, fmt};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Header, crypto};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use uuid::Uuid;
+
+use super::{Settings, keys::Keys, random};
+use crate::{
+    error::Error,
+    model::{Roles, SessionId, Timestamp, User, UserId},
+};
+
+/// The `typ` of an access token (RFC 9068, section 2.1).
+const TYPE: &str = "at+jwt";
+/// No token of ours comes near this many bytes.
+const MAX_BYTES: usize = 8 * 1024;
+/// How far the clocks of two servers may be apart before one takes the other's token to be from the future, in seconds.
+/// Expiry has no such grace.
+const CLOCK_SKEW: i64 = 5;
+
+#[derive(Serialize)]
+struct NewClaims<'a> {
+    iss: &'a str,
+    sub: UserId,
+    aud: &'a str,
+    exp: i64,
+    nbf: i64,
+    iat: i64,
+    jti: Uuid,
+    sid: SessionId,
+    name: &'a str,
+    preferred_username: &'a str,
+    roles: &'a Roles,
+    scope: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeaderIn<'a> {
+    typ: &'a str,
+    alg: &'a str,
+    kid: &'a str,
+}
+
+#[derive(Deserialize)]
+struct ClaimsIn<'a> {
+    #[serde(borrow)]
+    iss: Cow<'a, str>,
+    sub: Uuid,
+    #[serde(borrow)]
+    aud: Cow<'a, str>,
+    exp: i64,
+    nbf: i64,
+    iat: i64,
+    #[serde(rename = "jti")]
+    _jti: Uuid,
+    sid: Uuid,
+}
+
+/// What a JWT with a good signature says. Whether the session lives is the database's to say.
+#[derive(Debug)]
+pub struct Verified {
+    /// Whom it is about.
+    pub user: UserId,
+    /// The session it was issued in.
+    pub session: SessionId,
+    /// When it runs out.
+    pub expires_at: Timestamp,
+}
+
+/// A JWT for this user, of this session, that runs out at `expires_at`.
+pub fn issue(
+    keys: &Keys,
+    settings: &Settings,
+    user: &User,
+    session: SessionId,
+    now: Timestamp,
+    expires_at: Timestamp,
+) -> Result<String, Error> {
+    let mut header = Header::new(keys.signing.algorithm.into());
+    header.typ = Some(TYPE.to_owned());
+    header.kid = Some(keys.signing.kid.clone());
+    let claims = NewClaims {
+        iss: &settings.issuer,
+        sub: user.id,
+        aud: &settings.audience,
+        exp: expires_at.as_unix_seconds(),
+        nbf: now.as_unix_seconds(),
+        iat: now.as_unix_seconds(),
+        jti: uuid::Builder::from_random_bytes(random()).into_uuid(),
+        sid: session,
+        name: user.display_name(),
+        preferred_username: &user.username,
+        roles: &user.roles,
+        scope: user.roles.scopes().to_string(),
+    };
+    jsonwebtoken::encode(&header, &claims, &keys.signing.key).map_err(|error| Error::Internal(error.into()))
+}
+
+/// Checks a token by its signature and claims; none when anything at all is amiss.
+pub fn verify(keys: &Keys, settings: &Settings, token: &str, now: Timestamp) -> Option<Verified> {
+    if token.len() > MAX_BYTES {
+        return None;
+    }
+    let (message, signature) = token.rsplit_once('.')?;
+    let (header, claims) = message.split_once('.')?;
+
+    let header = URL_SAFE_NO_PAD.decode(header).ok()?;
+    let header: HeaderIn<'_> = serde_json::from_slice(&header).ok()?;
+    let key = keys.verifying(header.kid)?;
+    if header.typ != TYPE || header.alg != key.algorithm.as_str() {
+        return None;
+    }
+    if !crypto::verify(signature, message.as_bytes(), &key.key, key.algorithm.into()).ok()? {
+        return None;
+    }
+
+    let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
+    serde_json::from_slice::<DistinctMembers>(&claims).ok()?;
+    let claims: ClaimsIn<'_> = serde_json::from_slice(&claims).ok()?;
+    let expires_at = Timestamp::from_unix_seconds(claims.exp);
+    let latest_start = now.as_unix_seconds() + CLOCK_SKEW;
+    let good = claims.iss == settings.issuer
+        && claims.aud == settings.audience
+        && now < expires_at
+        && claims.nbf <= latest_start
+        && claims.iat <= latest_start;
+    good.then_some(Verified { user: UserId(claims.sub), session: SessionId(claims.sid), expires_at })
+}
+
+/// An object in which no member comes twice (RFC 8259 leaves open which would count).
+struct DistinctMembers;
+
+impl<'de> Deserialize<'de> for DistinctMembers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(DistinctVisitor)
+    }
+}
+
+struct DistinctVisitor;
+
+impl<'de> Visitor<'de> for DistinctVisitor {
+    type Value = DistinctMembers;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<DistinctMembers, A::Error> {
+        let mut seen = HashSet::new();
+        while let Some(member) = map.next_key_seed(std::marker::PhantomData::<Cow<'de, str>>)? {
+            if !seen.insert(member) {
+                return Err(serde::de::Error::custom("a member comes twice"));
+            }
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(DistinctMembers)
+    }
+}

@@ -1,0 +1,60 @@
+//! Login: a password for a session with its two tokens.
+//!
+//! Rule: the session is written before its tokens are shown, and only if the user is still who was checked. Threats:
+//! telling names from passwords by the answer, and a password changed or a user disabled while the hash ran.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::{Auth, jwt, random};
+use crate::{
+    error::Error,
+    model::{Client, OpaqueToken, Session, SessionId, User},
+};
+
+/// What a login gives: both tokens belong to one session.
+pub struct Login {
+    /// The signed token.
+    pub jwt: String,
+    /// How long it lives.
+    pub jwt_expires_in: Duration,
+    /// The random token, to be shown this once.
+    pub opaque: OpaqueToken,
+    /// How long it lives.
+    pub opaque_expires_in: Duration,
+    /// Who logged in.
+    pub user: User,
+}
+
+impl Auth {
+    /// Checks the password and begins a session. [`Error::InvalidCredentials`] for an unknown name, a wrong password and a
+    /// disabled user alike.
+    pub async fn login(&self, username: &str, password: &SecretString, client: Client) -> Result<Login, Error> {
+        let (user_id, checked) = self.check_password(username, password).await?;
+        let now = self.clock.now();
+        let opaque = OpaqueToken::new(random());
+        let session = Session {
+            id: SessionId::new(now, random()),
+            user_id,
+            token_hash: opaque.hash(),
+            created_at: now,
+            expires_at: now.after(self.settings.token_ttl),
+            client,
+        };
+        let (id, auth) = (session.id, self.clone());
+        let user = self
+            .finish(async move {
+                let mut tx = auth.store.write().await?;
+                tx.note_login(user_id, &checked, now).await?;
+                tx.insert_session(&session).await?;
+                let user = tx.user(user_id).await?.ok_or(Error::InvalidCredentials)?;
+                tx.commit().await?;
+                Ok(user)
+            })
+            .await?;
+        let jwt_expires_in = self.settings.jwt_ttl.min(self.settings.token_ttl);
+        let jwt = jwt::issue(&self.keys, &self.settings, &user, id, now, now.after(jwt_expires_in))?;
+        Ok(Login { jwt, jwt_expires_in, opaque, opaque_expires_in: self.settings.token_ttl, user })
+    }
+}

@@ -1,0 +1,157 @@
+//! The whole service without a door: [`Auth`]. HTTP and the command line both call it; it calls the store.
+//!
+//! Each file is one subject and opens with its rule and the threat it answers.
+
+mod credential;
+mod hashing;
+mod jwt;
+mod keys;
+mod login;
+mod passwords;
+mod secret_key;
+mod sessions;
+mod setup;
+mod users;
+
+use std::{ops::Deref, path::PathBuf, sync::Arc, time::Duration};
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+pub use credential::Credential;
+use hashing::HashPool;
+pub use keys::Jwks;
+use keys::Keys;
+pub use login::Login;
+pub use passwords::Cost;
+use secrecy::{ExposeSecret, SecretString};
+use secret_key::SecretKey;
+pub use setup::FirstAdmin;
+use tokio_util::task::TaskTracker;
+pub use users::Creator;
+
+use crate::{
+    error::{Error, StartError},
+    model::{Algorithm, Clock},
+    store::{Location, Store},
+};
+
+/// The service. Cloning it gives another handle to the same one.
+#[derive(Clone)]
+pub struct Auth(Arc<Inner>);
+
+/// What the service stands on.
+pub struct Inner {
+    places: Places,
+    store: Store,
+    clock: Clock,
+    settings: Settings,
+    hash_pool: HashPool,
+    keys: Keys,
+    writes: TaskTracker,
+}
+
+/// Where the service keeps what it keeps.
+pub struct Places {
+    /// The database, without its password.
+    pub database: String,
+    /// The file with the secret key, unless the key was given.
+    pub key_file: Option<PathBuf>,
+}
+
+/// What the service is told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the database is: `sqlite://FILE` or `postgres://…`. It may hold a password.
+    pub database_url: SecretString,
+    /// What seals the signing keys, 32 bytes in base64; without it a file beside the database is used.
+    pub secret_key: Option<SecretString>,
+    /// `iss` of JWTs: the address of this service as its clients know it.
+    pub issuer: String,
+    /// `aud` of JWTs: whom they are for.
+    pub audience: String,
+    /// How JWTs are signed.
+    pub algorithm: Algorithm,
+    /// The shared secret, for HS256 alone; at least 32 bytes.
+    pub jwt_secret: Option<SecretString>,
+    /// How long a JWT lives.
+    pub jwt_ttl: Duration,
+    /// How long a session and its opaque token live.
+    pub token_ttl: Duration,
+    /// The fewest characters of a password.
+    pub password_min_length: usize,
+    /// What a new password hash costs.
+    pub cost: Cost,
+    /// Threads that hash.
+    pub hash_workers: usize,
+    /// Passwords that may wait for one of them.
+    pub hash_queue: usize,
+}
+
+impl Deref for Auth {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Auth {
+    /// Starts the service: opens the database, which is made when it is not there, opens the signing keys or makes the
+    /// one that is missing, and starts the hash threads.
+    pub async fn start(clock: Clock, settings: Settings) -> Result<Self, StartError> {
+        let location: Location = settings.database_url.expose_secret().parse()?;
+        let store = Store::open(&location).await?;
+        let sealed = store.read().await?.signing_keys().await?;
+        let (secret, key_file) = match &settings.secret_key {
+            Some(given) => (SecretKey::parse(given.expose_secret())?, None),
+            None => {
+                let file = location.key_file();
+                (SecretKey::from_file(&file, sealed.is_empty())?, Some(file))
+            }
+        };
+        let keys = Keys::load(sealed, &store, &clock, &secret, &settings).await?;
+        let hash_pool = HashPool::start(settings.hash_workers, settings.hash_queue)?;
+        let places = Places { database: location.to_string(), key_file };
+        let writes = TaskTracker::new();
+        Ok(Self(Arc::new(Inner { places, store, clock, settings, hash_pool, keys, writes })))
+    }
+
+    /// Where the service keeps what it keeps.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Whether the database answers.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.store.read().await?.ping().await
+    }
+
+    /// What the service was told at its start.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Runs a write to its end in a task of its own: when the client goes away, its handler is dropped, and a
+    /// transaction must not be cut in the middle by that.
+    async fn finish<T, F>(&self, write: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        self.writes.spawn(write).await.unwrap_or_else(|stopped| Err(Error::Internal(stopped.into())))
+    }
+
+    /// Waits for the writes under way, then closes the store. Nothing can be asked of the service after.
+    pub async fn stop(&self) {
+        self.writes.close();
+        self.writes.wait().await;
+        self.store.close().await;
+    }
+}
+
+/// Random bytes from the one generator, which the operating system seeds.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // aws-lc aborts the process itself when the system has no randomness; it does not return without.
+    #[expect(clippy::expect_used, reason = "to go on without randomness would be worse")]
+    SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
+    bytes
+}

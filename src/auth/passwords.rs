@@ -1,0 +1,239 @@
+//! Passwords: what one must be, and whether one is right.
+//!
+//! Rule: argon2id (RFC 9106) in PHC strings; an unknown name costs the same hash as a known one; a weaker hash is
+//! replaced when its password is next seen. Threats: guessing from a stolen database, telling who has an account by the
+//! time an answer takes, and a stored hash so dear that checking it stops the service.
+
+use argon2::{
+    Argon2, Block, Params, Version,
+    password_hash::phc::{Output, ParamsString, PasswordHash as Phc, Salt},
+};
+use aws_lc_rs::constant_time;
+use secrecy::{ExposeSecret, SecretString};
+use unicode_normalization::UnicodeNormalization;
+use zeroize::Zeroizing;
+
+use super::{Auth, hashing::Memory, random};
+use crate::{
+    error::{Error, FieldError, StartError},
+    model::{PasswordHash, UserId, fold_username},
+};
+
+/// The longest password, in bytes; a limit, so that hashing one costs no more than the next.
+const MAX_PASSWORD_BYTES: usize = 1024;
+/// The dearest stored hash that is run: 1 GiB, or as many passes over less.
+const MAX_STORED_COST: u64 = 1 << 20;
+
+/// What a new hash costs.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    memory_kib: u32,
+    iterations: u32,
+}
+
+impl Cost {
+    /// Checks that argon2id takes these figures, and that a hash made with them will be run when it comes back.
+    pub fn new(memory_kib: u32, iterations: u32) -> Result<Self, StartError> {
+        if !(Params::MIN_M_COST..=MAX_STORED_COST as u32).contains(&memory_kib) {
+            return Err(StartError::setting(
+                "COUNTERSIGN_ARGON2_MEMORY_KIB",
+                "must be from 8 to 1048576; 19456 is a good figure",
+            ));
+        }
+        if iterations == 0 || u64::from(memory_kib) * u64::from(iterations) > MAX_STORED_COST {
+            return Err(StartError::setting(
+                "COUNTERSIGN_ARGON2_ITERATIONS",
+                "must be at least 1, and times ARGON2_MEMORY_KIB at most 1048576; 2 is a good figure",
+            ));
+        }
+        Ok(Self { memory_kib, iterations })
+    }
+}
+
+/// What came of checking a password against a hash.
+enum Verdict {
+    Wrong,
+    Right,
+    /// Right, but the hash is weaker than new ones are.
+    Weak,
+}
+
+impl Auth {
+    /// Who has this username and this password, with the hash that the database now has. The one way to check a password:
+    /// login, Basic and whatever comes to need it go through here. [`Error::InvalidCredentials`] says nothing of why.
+    pub(super) async fn check_password(
+        &self,
+        username: &str,
+        password: &SecretString,
+    ) -> Result<(UserId, PasswordHash), Error> {
+        if password.expose_secret().len() > MAX_PASSWORD_BYTES {
+            return Err(Error::InvalidCredentials);
+        }
+        let found = self.store.read().await?.password_of(&fold_username(username)).await?;
+        let (id, hash) = match found {
+            Some((id, hash)) => (Some(id), hash),
+            None => (None, dummy_hash(self.settings.cost)),
+        };
+        let (cost, typed, stored) = (self.settings.cost, normal(password), hash.clone());
+        let verdict = self.hash_pool.run(move |memory| verify(memory, cost, &stored, &typed)).await?;
+        match (id, verdict) {
+            (Some(id), Verdict::Right) => Ok((id, hash)),
+            (Some(id), Verdict::Weak) => Ok((id, self.upgrade(id, hash, password).await)),
+            _ => Err(Error::InvalidCredentials),
+        }
+    }
+
+    /// Replaces a weak hash. That it could not be done, say in a storm of logins, is no reason to refuse the right
+    /// password: the next one tries again.
+    async fn upgrade(&self, id: UserId, weak: PasswordHash, password: &SecretString) -> PasswordHash {
+        let upgraded = async {
+            let strong = self.hash_password(password).await?;
+            let (auth, old, new) = (self.clone(), weak.clone(), strong.clone());
+            self.finish(async move {
+                let mut tx = auth.store.write().await?;
+                tx.upgrade_hash(id, &old, &new).await?;
+                tx.commit().await
+            })
+            .await?;
+            Ok::<_, Error>(strong)
+        };
+        upgraded.await.unwrap_or_else(|error| {
+            tracing::warn!(user = %id, %error, "a weak password hash was not upgraded");
+            weak
+        })
+    }
+
+    /// The hash of a new password, made in the hash pool.
+    pub(super) async fn hash_password(&self, password: &SecretString) -> Result<PasswordHash, Error> {
+        let (cost, password) = (self.settings.cost, normal(password));
+        self.hash_pool.run(move |memory| hash(memory, cost, password.as_bytes())).await?
+    }
+
+    /// What is wrong with a new password, if anything.
+    pub(super) fn password_rule(&self, password: &SecretString) -> Option<FieldError> {
+        let fault = |code: &str, message: String| Some(FieldError::new("password", code, message));
+        let (password, least) = (normal(password), self.settings.password_min_length);
+        if password.len() > MAX_PASSWORD_BYTES {
+            fault("too-long", format!("must be at most {MAX_PASSWORD_BYTES} bytes"))
+        } else if password.chars().count() < least {
+            fault("too-short", format!("must have at least {least} characters"))
+        } else {
+            None
+        }
+    }
+}
+
+/// The bytes that are hashed: NFC, so that `é` is the same password however the keyboard composes it.
+fn normal(password: &SecretString) -> Zeroizing<String> {
+    Zeroizing::new(password.expose_secret().nfc().collect())
+}
+
+/// A hash that no password has, of the cost a real one would have.
+fn dummy_hash(cost: Cost) -> PasswordHash {
+    let (salt, output) = (Salt::new(&random::<16>()), Output::new(&random::<32>()));
+    let text = match (salt, output) {
+        (Ok(salt), Ok(output)) => {
+            format!("$argon2id$v=19$m={},t={},p=1${salt}${output}", cost.memory_kib, cost.iterations)
+        }
+        _ => String::new(), // not reached: both lengths are within what PHC takes
+    };
+    PasswordHash(text)
+}
+
+fn hash(memory: &mut Memory, cost: Cost, password: &[u8]) -> Result<PasswordHash, Error> {
+    let fault = |error: &dyn std::fmt::Display| Error::Internal(error.to_string().into());
+    let params = Params::new(cost.memory_kib, cost.iterations, 1, None).map_err(|e| fault(&e))?;
+    let salt = random::<16>();
+    let output = argon2id(memory, params.clone(), password, &salt).ok_or_else(|| fault(&"argon2"))?;
+    let phc = Phc {
+        algorithm: argon2::ARGON2ID_IDENT,
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(&params).map_err(|e| fault(&e))?,
+        salt: Some(Salt::new(&salt).map_err(|e| fault(&e))?),
+        hash: Some(Output::new(&output).map_err(|e| fault(&e))?),
+    };
+    Ok(PasswordHash(phc.to_string()))
+}
+
+/// Checks a password against a stored hash. A hash that cannot be read, or costs more than any we would make, is matched
+/// by no password.
+fn verify(memory: &mut Memory, cost: Cost, stored: &PasswordHash, password: &str) -> Verdict {
+    let Ok(phc) = Phc::new(&stored.0) else { return Verdict::Wrong };
+    let (Some(salt), Some(expected), Ok(params)) = (&phc.salt, &phc.hash, Params::try_from(&phc)) else {
+        return Verdict::Wrong;
+    };
+    let dear = u64::from(params.m_cost()) * u64::from(params.t_cost()) > MAX_STORED_COST;
+    if phc.algorithm != argon2::ARGON2ID_IDENT || phc.version != Some(Version::V0x13.into()) || dear {
+        return Verdict::Wrong;
+    }
+    let weak = params.m_cost() < cost.memory_kib || params.t_cost() < cost.iterations;
+    match argon2id(memory, params, password.as_bytes(), salt.as_ref()) {
+        Some(output) if constant_time::verify_slices_are_equal(&output, expected.as_ref()).is_ok() => {
+            if weak { Verdict::Weak } else { Verdict::Right }
+        }
+        _ => Verdict::Wrong,
+    }
+}
+
+/// 32 bytes of argon2id, version 0x13, in memory that grows to what is needed and stays.
+fn argon2id(memory: &mut Memory, params: Params, password: &[u8], salt: &[u8]) -> Option<[u8; 32]> {
+    if memory.len() < params.block_count() {
+        memory.resize(params.block_count(), Block::new());
+    }
+    let mut output = [0; 32];
+    Argon2::new(argon2::Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into_with_memory(password, salt, &mut output, memory)
+        .ok()?;
+    Some(output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHEAP: Cost = Cost { memory_kib: 8, iterations: 1 };
+    const DEARER: Cost = Cost { memory_kib: 16, iterations: 1 };
+
+    fn is(verdict: &Verdict, expected: &str) -> bool {
+        expected == match verdict { Verdict::Wrong => "wrong", Verdict::Right => "right", Verdict::Weak => "weak" }
+    }
+
+    #[test]
+    fn a_hash_is_matched_by_its_password_alone() {
+        let mut memory = Memory::new();
+        let stored = hash(&mut memory, CHEAP, b"my-password").unwrap();
+        assert!(stored.0.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{}", stored.0);
+        assert!(is(&verify(&mut memory, CHEAP, &stored, "my-password"), "right"));
+        assert!(is(&verify(&mut memory, CHEAP, &stored, "my-passwore"), "wrong"));
+        assert!(is(&verify(&mut memory, CHEAP, &stored, ""), "wrong"));
+    }
+
+    #[test]
+    fn a_hash_cheaper_than_new_ones_is_weak() {
+        let mut memory = Memory::new();
+        let stored = hash(&mut memory, CHEAP, b"my-password").unwrap();
+        assert!(is(&verify(&mut memory, DEARER, &stored, "my-password"), "weak"));
+        assert!(is(&verify(&mut memory, DEARER, &stored, "other"), "wrong"));
+    }
+
+    #[test]
+    fn a_hash_of_absurd_cost_or_none_is_not_run() {
+        let mut memory = Memory::new();
+        for stored in [
+            "$argon2id$v=19$m=4000000,t=9,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            "$argon2id$v=19$m=8,t=4294967295,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            "$2b$12$abc", "", "my-password",
+        ] {
+            assert!(is(&verify(&mut memory, CHEAP, &PasswordHash(stored.into()), "my-password"), "wrong"));
+        }
+        assert!(memory.is_empty(), "no memory was taken for them");
+    }
+
+    #[test]
+    fn the_dummy_costs_what_a_real_hash_costs_and_matches_nothing() {
+        let mut memory = Memory::new();
+        let dummy = dummy_hash(DEARER);
+        assert!(is(&verify(&mut memory, DEARER, &dummy, ""), "wrong"));
+        assert_eq!(memory.len(), 16, "it was run");
+    }
+}

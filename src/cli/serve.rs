@@ -1,0 +1,125 @@
+//! The server, from its settings to its end.
+
+use std::{io::Write, time::Duration};
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::{net::TcpListener, time};
+
+use crate::{
+    auth::{Auth, FirstAdmin},
+    config::Config,
+    error::StartError,
+    http::{self, App},
+    model::Clock,
+    telemetry,
+};
+
+/// How often sessions that have run out are forgotten.
+const SWEEP: Duration = Duration::from_secs(60 * 60);
+/// How long writes under way may take at the end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Serves until SIGTERM or Ctrl-C.
+pub fn run(config: &Config) -> Result<(), StartError> {
+    telemetry::start(config.log_format, &config.log)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError(format!("the runtime cannot be started: {error}")))?
+        .block_on(serve(config))
+}
+
+async fn serve(config: &Config) -> Result<(), StartError> {
+    // Before anything is made: a second server by mistake touches nothing.
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+        StartError::setting(
+            "COUNTERSIGN_LISTEN",
+            format_args!("cannot listen on {} ({error}); stop what does, or choose another", config.listen),
+        )
+    })?;
+    let address = listener.local_addr().map_err(|error| StartError(error.to_string()))?;
+    let (auth, first_admin) = open(config, Clock::System).await?;
+    let shutdown = shutdown_signal()?;
+    let _closed = std::io::stderr().write_all(welcome(&auth, &first_admin, &address.to_string()).as_bytes());
+
+    let sweeper = tokio::spawn(sweep(auth.clone()));
+    http::serve(listener, App::new(auth.clone()), shutdown).await;
+    sweeper.abort();
+    if time::timeout(STOP_TIMEOUT, auth.stop()).await.is_err() {
+        tracing::warn!("writes were still under way at the end");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The service as the settings want it, with a way for the first admin to come in.
+pub async fn open(config: &Config, clock: Clock) -> Result<(Auth, FirstAdmin), StartError> {
+    let admin = config.admin()?;
+    let auth = Auth::start(clock, config.settings()?).await?;
+    if let Some((username, password)) = admin {
+        auth.create_first_admin(username, &password).await?;
+    }
+    let first_admin = auth.prepare_first_admin(config.setup_token.as_ref()).await?;
+    Ok((auth, first_admin))
+}
+
+async fn sweep(auth: Auth) {
+    let mut ticks = time::interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        match auth.sweep_sessions().await {
+            Ok(0) => {}
+            Ok(gone) => tracing::info!(gone, "sessions that had run out were forgotten"),
+            Err(error) => tracing::warn!(%error, "sessions that have run out were not forgotten"),
+        }
+    }
+}
+
+/// Done when the process is asked to end. Asked for early, so that a signal during the start is not lost.
+fn shutdown_signal() -> Result<impl Future<Output = ()>, StartError> {
+    #[cfg(unix)]
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(|error| StartError(format!("SIGTERM cannot be listened for: {error}")))?;
+    Ok(async move {
+        let interrupt = tokio::signal::ctrl_c();
+        #[cfg(unix)]
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt => {}
+        }
+        #[cfg(not(unix))]
+        let _ = interrupt.await;
+        tracing::info!("stopping");
+    })
+}
+
+/// What someone who just started it wants to know. The setup token is shown here, once, and nowhere else.
+fn welcome(auth: &Auth, first_admin: &FirstAdmin, address: &str) -> String {
+    let places = auth.places();
+    let key = places.key_file.as_ref().map_or("given".into(), |path| path.display().to_string());
+    let curl = |token: &SecretString| {
+        format!(
+            "  First admin:  there is none yet. Make one (this token is shown only now):\n\n    \
+             curl http://{address}/admin/users -H \"Authorization: Bearer {}\" \\\n      \
+             -H \"content-type: application/json\" \\\n      \
+             -d '{{\"username\": \"admin\", \"password\": \"choose-a-password\", \"roles\": [\"user\", \"admin\"]}}'\n\n",
+            token.expose_secret()
+        )
+    };
+    let first = match first_admin {
+        FirstAdmin::Exists => String::new(),
+        FirstAdmin::NewToken(token) => curl(token),
+        FirstAdmin::GivenToken => {
+            "  First admin:  there is none yet; POST /admin/users takes COUNTERSIGN_SETUP_TOKEN as a bearer token\n".into()
+        }
+        FirstAdmin::EarlierToken => "  First admin:  there is none yet; use the setup token shown at the first start, or \
+             set COUNTERSIGN_SETUP_TOKEN and start again\n"
+            .into(),
+    };
+    format!(
+        "Countersign {} listens on http://{address}\n  Database:     {}\n  Secret key:   {key}\n  API document: \
+         http://{address}/docs and http://{address}/openapi.json\n{first}",
+        env!("CARGO_PKG_VERSION"),
+        places.database,
+    )
+}

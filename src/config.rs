@@ -1,0 +1,297 @@
+//! Every setting: a flag, a variable of the environment, a line in `.env`, and its help, from one place.
+//!
+//! Secrets have a type that does not print, and their values are kept out of `--help` and of errors.
+
+use std::{error::Error as _, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use secrecy::SecretString;
+
+use crate::{
+    auth::{Cost, Settings},
+    error::StartError,
+    model::Algorithm,
+};
+
+/// Users, passwords and tokens in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do; without a command it serves.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The settings.
+    #[command(flatten)]
+    pub config: Config,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Command {
+    /// Serve until SIGTERM or Ctrl-C (also without a command)
+    Serve,
+    /// Print the API document
+    Openapi,
+}
+
+/// The settings.
+#[derive(Clone, Debug, Args)]
+pub struct Config {
+    /// The database: sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE
+    #[arg(long, env = "DATABASE_URL", default_value = "sqlite://countersign.db", value_name = "URL")]
+    #[arg(global = true, hide_env_values = true, value_parser = secret)]
+    pub database_url: SecretString,
+
+    /// Address and port to listen on
+    #[arg(long, env = "COUNTERSIGN_LISTEN", default_value = "127.0.0.1:5000", value_name = "ADDRESS")]
+    #[arg(global = true, value_parser = listen)]
+    pub listen: SocketAddr,
+
+    /// `iss` of JWTs: the address of this service as its clients know it
+    #[arg(long, env = "COUNTERSIGN_ISSUER", default_value = "http://localhost:5000", value_name = "URL")]
+    #[arg(global = true, value_parser = issuer)]
+    pub issuer: String,
+
+    /// `aud` of JWTs: whom they are for
+    #[arg(long, env = "COUNTERSIGN_AUDIENCE", default_value = "countersign", value_name = "NAME")]
+    #[arg(global = true, value_parser = audience)]
+    pub audience: String,
+
+    /// What seals the signing keys in the database: 32 bytes in base64; without it a 0600 file beside the database is used
+    #[arg(long, env = "COUNTERSIGN_SECRET_KEY", value_name = "BASE64")]
+    #[arg(global = true, hide_env_values = true, value_parser = secret)]
+    pub secret_key: Option<SecretString>,
+
+    /// How JWTs are signed
+    #[arg(long, env = "COUNTERSIGN_JWT_ALGORITHM", default_value = "ES256", value_name = "ALGORITHM")]
+    #[arg(global = true)]
+    pub jwt_algorithm: Algorithm,
+
+    /// The shared secret for HS256, at least 32 bytes
+    #[arg(long, env = "COUNTERSIGN_JWT_SECRET", value_name = "SECRET")]
+    #[arg(global = true, hide_env_values = true, value_parser = secret)]
+    pub jwt_secret: Option<SecretString>,
+
+    /// How long a JWT lives
+    #[arg(long, env = "COUNTERSIGN_JWT_TTL", default_value = "30m", value_name = "DURATION")]
+    #[arg(global = true, value_parser = lifetime)]
+    pub jwt_ttl: Duration,
+
+    /// How long a session and its opaque token live
+    #[arg(long, env = "COUNTERSIGN_TOKEN_TTL", default_value = "30d", value_name = "DURATION")]
+    #[arg(global = true, value_parser = lifetime)]
+    pub token_ttl: Duration,
+
+    /// The fewest characters of a new password
+    #[arg(long, env = "COUNTERSIGN_PASSWORD_MIN_LENGTH", default_value = "8", value_name = "NUMBER")]
+    #[arg(global = true, value_parser = password_min_length)]
+    pub password_min_length: usize,
+
+    /// Memory of one argon2id hash, in KiB
+    #[arg(long, env = "COUNTERSIGN_ARGON2_MEMORY_KIB", default_value = "19456", value_name = "NUMBER")]
+    #[arg(global = true, value_parser = number)]
+    pub argon2_memory_kib: u32,
+
+    /// Passes of one argon2id hash over its memory
+    #[arg(long, env = "COUNTERSIGN_ARGON2_ITERATIONS", default_value = "2", value_name = "NUMBER")]
+    #[arg(global = true, value_parser = number)]
+    pub argon2_iterations: u32,
+
+    /// Threads that hash passwords [default: one a core]
+    #[arg(long, env = "COUNTERSIGN_HASH_WORKERS", value_name = "NUMBER")]
+    #[arg(global = true, value_parser = hash_workers)]
+    pub hash_workers: Option<usize>,
+
+    /// Passwords that may wait for a hash thread; one more is answered with 503
+    #[arg(long, env = "COUNTERSIGN_HASH_QUEUE", default_value = "64", value_name = "NUMBER")]
+    #[arg(global = true, value_parser = hash_queue)]
+    pub hash_queue: usize,
+
+    /// While there is no admin, this bearer token may create one; without it one is made and shown at the first start
+    #[arg(long, env = "COUNTERSIGN_SETUP_TOKEN", value_name = "TOKEN")]
+    #[arg(global = true, hide_env_values = true, value_parser = secret)]
+    pub setup_token: Option<SecretString>,
+
+    /// Create this admin at the start when there is none
+    #[arg(long, env = "COUNTERSIGN_ADMIN_USERNAME", value_name = "NAME")]
+    #[arg(global = true)]
+    pub admin_username: Option<String>,
+
+    /// The password of that admin
+    #[arg(long, env = "COUNTERSIGN_ADMIN_PASSWORD", value_name = "PASSWORD")]
+    #[arg(global = true, hide_env_values = true, value_parser = secret)]
+    pub admin_password: Option<SecretString>,
+
+    /// A file whose first line is the password of that admin
+    #[arg(long, env = "COUNTERSIGN_ADMIN_PASSWORD_FILE", value_name = "FILE")]
+    #[arg(global = true)]
+    pub admin_password_file: Option<PathBuf>,
+
+    /// The form of the log
+    #[arg(long, env = "COUNTERSIGN_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    #[arg(global = true)]
+    pub log_format: LogFormat,
+
+    /// What is logged: a level, or levels by module
+    #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "LEVELS")]
+    #[arg(global = true)]
+    pub log: String,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: an object a line.
+    Json,
+}
+
+impl Config {
+    /// What the service itself is told.
+    pub fn settings(&self) -> Result<Settings, StartError> {
+        Ok(Settings {
+            database_url: self.database_url.clone(),
+            secret_key: self.secret_key.clone(),
+            issuer: self.issuer.clone(),
+            audience: self.audience.clone(),
+            algorithm: self.jwt_algorithm,
+            jwt_secret: self.jwt_secret.clone(),
+            jwt_ttl: self.jwt_ttl,
+            token_ttl: self.token_ttl,
+            password_min_length: self.password_min_length,
+            cost: Cost::new(self.argon2_memory_kib, self.argon2_iterations)?,
+            hash_workers: self.hash_workers.unwrap_or_else(cores),
+            hash_queue: self.hash_queue,
+        })
+    }
+
+    /// The admin to create at the start, if one is named.
+    pub fn admin(&self) -> Result<Option<(&str, SecretString)>, StartError> {
+        let password = match (&self.admin_password, &self.admin_password_file) {
+            (Some(_), Some(_)) => {
+                return Err(StartError::setting(
+                    "COUNTERSIGN_ADMIN_PASSWORD",
+                    "is set, and COUNTERSIGN_ADMIN_PASSWORD_FILE too; keep one",
+                ));
+            }
+            (Some(password), None) => Some(password.clone()),
+            (None, Some(file)) => Some(first_line(file)?),
+            (None, None) => None,
+        };
+        match (self.admin_username.as_deref(), password) {
+            (Some(username), Some(password)) => Ok(Some((username, password))),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(StartError::setting(
+                "COUNTERSIGN_ADMIN_USERNAME",
+                "is set without a password; set COUNTERSIGN_ADMIN_PASSWORD or COUNTERSIGN_ADMIN_PASSWORD_FILE too",
+            )),
+            (None, Some(_)) => Err(StartError::setting(
+                "COUNTERSIGN_ADMIN_PASSWORD",
+                "is set without a name; set COUNTERSIGN_ADMIN_USERNAME too",
+            )),
+        }
+    }
+}
+
+/// Reads flags, the environment and `.env` in this folder. Prints help and ends when that was asked for.
+pub fn read() -> Result<Cli, StartError> {
+    match dotenvy::from_path(".env") {
+        Err(dotenvy::Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(dotenvy::Error::LineParse(_, _)) => {
+            return Err(StartError::setting(".env", "a line cannot be read; write NAME=value, in quotes if it has spaces"));
+        }
+        Err(error) => return Err(StartError::setting(".env", format_args!("cannot be read ({error}); mend or remove it"))),
+        Ok(()) => {}
+    }
+    Cli::try_parse().map_err(|error| one_sentence(&error))
+}
+
+/// clap's error as one sentence that names the setting and never shows its value. Help, and a flag that does not exist,
+/// are clap's to explain.
+fn one_sentence(error: &clap::Error) -> StartError {
+    let flag = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::InvalidUtf8, Some(ContextValue::String(flag))) => {
+            flag.split(' ').next().unwrap_or_default()
+        }
+        _ => error.exit(),
+    };
+    let variable = match flag {
+        "--database-url" => "DATABASE_URL".to_owned(),
+        "--log" => "RUST_LOG".to_owned(),
+        flag => format!("COUNTERSIGN_{}", flag.trim_start_matches('-').replace('-', "_").to_uppercase()),
+    };
+    let mend = match (error.get(ContextKind::ValidValue), error.source()) {
+        (Some(ContextValue::Strings(values)), _) => format!("must be one of {}", values.join(", ")),
+        (_, Some(source)) => source.to_string(),
+        _ => "cannot be read".to_owned(),
+    };
+    StartError::setting(&variable, mend)
+}
+
+/// One a core, which is what keeps every core busy and no hash waiting for another.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+fn first_line(file: &PathBuf) -> Result<SecretString, StartError> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        StartError::setting(
+            "COUNTERSIGN_ADMIN_PASSWORD_FILE",
+            format_args!("{} cannot be read ({error}); name a file with the password", file.display()),
+        )
+    })?;
+    Ok(text.lines().next().unwrap_or_default().into())
+}
+
+fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
+    Ok(text.into())
+}
+
+fn listen(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "must be an address and a port, such as 127.0.0.1:5000, 0.0.0.0:5000 or [::1]:5000")
+}
+
+fn issuer(text: &str) -> Result<String, &'static str> {
+    let address = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+    let clean = !address.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#' || c == '?');
+    if clean { Ok(text.to_owned()) } else { Err("must be an http or https address, such as https://auth.example.com") }
+}
+
+fn audience(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err("must name whom the tokens are for, such as countersign or https://api.example.com");
+    }
+    Ok(text.to_owned())
+}
+
+/// From a second to a hundred years, whole seconds, as JWTs count.
+fn lifetime(text: &str) -> Result<Duration, &'static str> {
+    const MENDED: &str = "must be from 1s to 36500d, written like 30m, 12h or 30d";
+    let lifetime = humantime::parse_duration(text).map_err(|_| MENDED)?;
+    let in_range = (1..=36_500 * 86_400).contains(&lifetime.as_secs());
+    if in_range && lifetime.subsec_nanos() == 0 { Ok(lifetime) } else { Err(MENDED) }
+}
+
+fn number(text: &str) -> Result<u32, &'static str> {
+    text.parse().map_err(|_| "must be a whole number")
+}
+
+fn between(text: &str, least: usize, most: usize, mend: &'static str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|number| (least..=most).contains(number)).ok_or(mend)
+}
+
+fn password_min_length(text: &str) -> Result<usize, &'static str> {
+    between(text, 1, 128, "must be a whole number from 1 to 128; 8 is the least that is advised")
+}
+
+fn hash_workers(text: &str) -> Result<usize, &'static str> {
+    between(text, 1, 1024, "must be a whole number from 1 to 1024; one a core is best")
+}
+
+fn hash_queue(text: &str) -> Result<usize, &'static str> {
+    between(text, 1, 100_000, "must be a whole number from 1 to 100000")
+}

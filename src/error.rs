@@ -1,0 +1,103 @@
+//! What can go wrong, in the service's own words. This module knows no HTTP: `http::problem` gives each its status.
+
+use std::time::Duration;
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No credential was presented, or in a scheme we do not take.
+    #[error("no credential")]
+    Unauthenticated,
+    /// A bearer token that opens nothing: malformed, unknown, expired, revoked, or its user is disabled.
+    #[error("the token is not valid")]
+    InvalidToken,
+    /// A username and password that open nothing. Never says which of the two, nor whether the user is disabled.
+    #[error("the username or the password is not right")]
+    InvalidCredentials,
+    /// More than one credential was presented.
+    #[error("more than one credential")]
+    AmbiguousCredential,
+    /// Known, but not allowed; holds the scope it would take.
+    #[error("the credential lacks the scope {0}")]
+    Forbidden(&'static str),
+    /// There is no such thing, or it is someone else's.
+    #[error("not found")]
+    NotFound,
+    /// The username belongs to someone already.
+    #[error("the username is taken")]
+    UsernameTaken,
+    /// The credential has no session that could end.
+    #[error("the credential has no session")]
+    NoSession,
+    /// Fields that do not keep their rules.
+    #[error("{} field(s) do not keep their rules", .0.len())]
+    Invalid(Vec<FieldError>),
+    /// Too many passwords are waiting to be checked.
+    #[error("too many passwords are waiting to be checked")]
+    Busy {
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
+    /// The database does not answer.
+    #[error("the database does not answer")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A fault of ours.
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// One field that does not keep its rule. It never holds the value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// The field's name as the caller wrote it.
+    pub field: String,
+    /// A stable word for programs.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl FieldError {
+    /// One field, its code and the sentence.
+    pub fn new(field: impl Into<String>, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), code: code.into(), message: message.into() }
+    }
+}
+
+impl From<validator::ValidationErrors> for Error {
+    /// Takes field, code and sentence, and leaves the parameters, in which validator keeps the rejected value.
+    fn from(errors: validator::ValidationErrors) -> Self {
+        let mut fields: Vec<FieldError> = errors
+            .field_errors()
+            .into_iter()
+            .flat_map(|(field, errors)| errors.iter().map(move |error| (field.clone(), error)))
+            .map(|(field, error)| {
+                FieldError::new(field, error.code.clone(), error.message.clone().unwrap_or_else(|| "is not valid".into()))
+            })
+            .collect();
+        fields.sort_by(|a, b| a.field.cmp(&b.field));
+        Self::Invalid(fields)
+    }
+}
+
+/// Why the server does not start: one sentence that names the setting and the mend.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub String);
+
+impl StartError {
+    /// A setting that will not do, and what to do about it.
+    pub fn setting(name: &str, mend: impl std::fmt::Display) -> Self {
+        Self(format!("{name}: {mend}"))
+    }
+}
+
+impl From<Error> for StartError {
+    fn from(error: Error) -> Self {
+        use std::error::Error as _;
+        match error.source() {
+            Some(source) => Self(format!("{error}: {source}")),
+            None => Self(error.to_string()),
+        }
+    }
+}

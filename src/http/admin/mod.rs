@@ -1,0 +1,3 @@
+//! `/admin`: what takes the scope `admin`.
+
+pub mod users;

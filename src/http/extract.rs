@@ -1,0 +1,215 @@
+//! From a request to what a handler asks for: who is calling, the body, the query, an id in the path.
+
+use std::{fmt::Display, marker::PhantomData, net::SocketAddr, str::FromStr, time::Duration};
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Request},
+    http::{
+        HeaderMap, StatusCode,
+        header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
+        request::Parts,
+    },
+};
+use serde::de::DeserializeOwned;
+
+use super::{
+    App,
+    observe::Seen,
+    problem::{self, Problem},
+};
+use crate::{
+    auth::Creator,
+    error::{Error, FieldError},
+    model::{Client, Principal, Scope},
+};
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+/// How much of a `User-Agent` is kept.
+const MAX_USER_AGENT: usize = 256;
+
+/// A known caller whose credential has the scope of `D`. Without one the handler does not run.
+pub struct Caller<D>(pub Principal, PhantomData<D>);
+
+/// What a route demands of its caller.
+pub trait Demand {
+    /// The scope it takes; none lets in anyone who is known.
+    const SCOPE: Option<Scope>;
+}
+
+macro_rules! demands {
+    ($($(#[$doc:meta])* $Name:ident = $scope:expr;)*) => {$(
+        $(#[$doc])*
+        pub struct $Name;
+        impl Demand for $Name {
+            const SCOPE: Option<Scope> = $scope;
+        }
+    )*};
+}
+
+demands! {
+    /// Nothing but to be known.
+    Anyone = None;
+    /// The scope `profile`.
+    Profile = Some(Scope::Profile);
+    /// The scope `users:read`.
+    UsersRead = Some(Scope::UsersRead);
+    /// The scope `admin`.
+    Admin = Some(Scope::Admin);
+}
+
+impl<D: Demand> FromRequestParts<App> for Caller<D> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let header = authorization(&parts.headers)?.ok_or(Error::Unauthenticated)?;
+        let principal = app.auth().authenticate(header).await?;
+        if let Some(seen) = parts.extensions.get::<Seen>() {
+            seen.note(&principal);
+        }
+        match D::SCOPE {
+            Some(scope) if !principal.scopes.contains(scope) => Err(Error::Forbidden(scope.as_str()).into()),
+            _ => Ok(Self(principal, PhantomData)),
+        }
+    }
+}
+
+/// The one `Authorization` header, or none. Two could be read as one by us and as the other by a proxy.
+pub fn authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, Error> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (header, None) => Ok(header.map(|header| header.as_bytes())),
+        (_, Some(_)) => Err(Error::AmbiguousCredential),
+    }
+}
+
+/// Who may create users: an admin, or while there is none, the holder of the setup token.
+impl FromRequestParts<App> for Creator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        if let Some(header) = authorization(&parts.headers)?
+            && let Some(token) = app.auth().setup_token(header).await?
+        {
+            if let Some(seen) = parts.extensions.get::<Seen>() {
+                seen.note_setup();
+            }
+            return Ok(Self::Setup(token));
+        }
+        Caller::<Admin>::from_request_parts(parts, app).await.map(|_| Self::Admin)
+    }
+}
+
+/// The address at the other end of the connection.
+#[derive(Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+impl FromRequestParts<App> for Client {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        let Peer(peer) = parts.extensions.get().copied().ok_or_else(|| Problem::new(&problem::INTERNAL))?;
+        let user_agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+        Ok(Self {
+            address: peer.ip().to_canonical(),
+            user_agent: user_agent.map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
+        })
+    }
+}
+
+/// A JSON body.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        if !has_type(request.headers(), "application/json") {
+            return Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE));
+        }
+        from_json(&body(request, app).await?).map(Self)
+    }
+}
+
+/// A query string. What is not asked for is an error, as it is in a body.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        from_form(parts.uri.query().unwrap_or_default().as_bytes()).map(Self)
+    }
+}
+
+/// An id in the path. One that cannot be an id is the id of nothing: 404.
+pub struct PathId<T>(pub T);
+
+impl<T: FromStr> FromRequestParts<App> for PathId<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let id = axum::extract::Path::<String>::from_request_parts(parts, app).await.ok();
+        id.and_then(|id| id.parse().ok()).map(Self).ok_or_else(|| Problem::new(&problem::NOT_FOUND))
+    }
+}
+
+/// The whole body, within its limits of size and time.
+pub async fn body(request: Request, app: &App) -> Result<Bytes, Problem> {
+    match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, app)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(Problem::new(&problem::BODY_TOO_LARGE))
+        }
+        Ok(Err(_)) => Err(Problem::new(&problem::MALFORMED_REQUEST)),
+        Err(_elapsed) => Err(Problem::new(&problem::REQUEST_TIMEOUT)),
+    }
+}
+
+/// Whether the body says to be of this media type, parameters aside.
+pub fn has_type(headers: &HeaderMap, media_type: &str) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(media_type))
+}
+
+/// Reads JSON of a known shape.
+pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        if error.inner().is_data() {
+            wrong_shape(&error.path().to_string(), error.inner())
+        } else {
+            Problem::new(&problem::MALFORMED_JSON)
+        }
+    })?;
+    json.end().map_err(|_| Problem::new(&problem::MALFORMED_JSON))?;
+    Ok(value)
+}
+
+/// Reads a form of a known shape.
+pub fn from_form<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let form = serde_urlencoded::Deserializer::new(form_urlencoded::parse(bytes));
+    serde_path_to_error::deserialize(form)
+        .map_err(|error| wrong_shape(&error.path().to_string(), error.inner()))
+}
+
+/// The field that is missing, unknown or of the wrong type. serde's own sentence quotes the value, so only the kind of
+/// fault is taken from it, and a name only if it is one of ours or plainly a name.
+fn wrong_shape(path: &str, error: &impl Display) -> Problem {
+    let text = error.to_string();
+    let quoted = |prefix: &str| text.strip_prefix(prefix)?.split('`').next().map(ToOwned::to_owned);
+    let is_name = |name: &str| {
+        name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.[]".contains(&b))
+    };
+    let at = if path != "." && is_name(path) { path } else { "" };
+    Problem::validation(vec![if let Some(name) = quoted("missing field `") {
+        FieldError::new(name, "required", "is missing")
+    } else if text.starts_with("unknown field `") {
+        FieldError::new(at, "unknown", "is not a field of this request")
+    } else if text.starts_with("duplicate field `") {
+        FieldError::new(at, "duplicate", "comes more than once")
+    } else {
+        FieldError::new(at, "malformed", "is not of the type or form this field has")
+    }])
+}

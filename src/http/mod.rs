@@ -1,0 +1,107 @@
+//! The door: routes, layers and the translation between HTTP and [`Auth`].
+//!
+//! A request goes through `serve` (connection) → `observe` (one line, one id, one place where errors are written out) →
+//! `extract` (who is calling, what the body says) → a handler in the resource's file, which calls [`Auth`] once or twice
+//! and shapes the answer.
+
+mod admin;
+mod docs;
+mod extract;
+mod health;
+mod login;
+mod me;
+mod observe;
+mod openapi;
+mod page;
+mod problem;
+mod serve;
+mod users;
+mod well_known;
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{Router, extract::DefaultBodyLimit, extract::FromRequestParts, http::request::Parts, middleware};
+pub use openapi::document;
+pub use problem::{KINDS, Kind};
+pub use serve::serve;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::auth::Auth;
+
+/// The largest request body, in bytes.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// What every handler may reach: the service, and whether it is on its way out. Taken as an argument, it extracts itself.
+#[derive(Clone)]
+pub struct App(Arc<AppInner>);
+
+struct AppInner {
+    auth: Auth,
+    draining: AtomicBool,
+}
+
+impl App {
+    /// An application around the service.
+    pub fn new(auth: Auth) -> Self {
+        Self(Arc::new(AppInner { auth, draining: AtomicBool::new(false) }))
+    }
+
+    /// The service behind the door.
+    pub fn auth(&self) -> &Auth {
+        &self.0.auth
+    }
+
+    /// Whether no more work should be sent here.
+    fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+impl FromRequestParts<App> for App {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        Ok(app.clone())
+    }
+}
+
+/// Every route with its documentation; what is not here is not served.
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(health::get_health))
+        .routes(routes!(health::get_ready))
+        .routes(routes!(login::login))
+        .routes(routes!(login::logout))
+        .routes(routes!(users::list_directory))
+        .route("/users/", axum::routing::get(users::list_directory))
+        .routes(routes!(me::get_me))
+        .routes(routes!(admin::users::create_user, admin::users::list_users))
+        .routes(routes!(admin::users::get_user))
+        .routes(routes!(well_known::get_jwks))
+        .routes(routes!(docs::get_openapi))
+        .routes(routes!(docs::get_problem))
+        .route("/docs", axum::routing::get(docs::redirect_to_docs))
+        .route("/docs/", axum::routing::get(docs::get_docs_index))
+        .route("/docs/{*file}", axum::routing::get(docs::get_docs_file))
+}
+
+/// The whole application with every layer on, ready to be served.
+pub fn router(app: App) -> Router {
+    let (router, _) = routes().split_for_parts();
+    router
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(app.clone(), observe::observe))
+        .with_state(app)
+}

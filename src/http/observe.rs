@@ -1,0 +1,97 @@
+//! What surrounds every request: its id, its time limit, the wall that panics stop at, the headers every answer has, the
+//! place where problems are written out, and the one line in the log.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    extract::{MatchedPath, Request},
+    http::{
+        HeaderMap, HeaderName, HeaderValue,
+        header::{CACHE_CONTROL, CONTENT_LENGTH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
+    },
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt;
+
+use super::problem::{self, Problem};
+use crate::model::{Principal, UserId};
+
+/// The longest a request may take, its body included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Who turned out to be calling: the extractor leaves it here for the log.
+#[derive(Clone, Default)]
+pub struct Seen(Arc<OnceLock<(Option<UserId>, &'static str)>>);
+
+impl Seen {
+    /// Notes who is calling, and how they proved it.
+    pub fn note(&self, principal: &Principal) {
+        let _already = self.0.set((Some(principal.user.id), principal.method.as_str()));
+    }
+
+    /// Notes that the caller holds the setup token.
+    pub fn note_setup(&self) {
+        let _already = self.0.set((None, "setup"));
+    }
+}
+
+/// Runs one request.
+pub async fn observe(mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let request_id = uuid::Builder::from_random_bytes(crate::auth::random()).into_uuid().simple().to_string();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let asked_by_page_script = is_page_script(request.headers());
+    let seen = Seen::default();
+    request.extensions_mut().insert(seen.clone());
+
+    let run = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, run).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_panic)) => Problem::new(&problem::INTERNAL).into_response(),
+        Err(_elapsed) => Problem::new(&problem::TIMEOUT).into_response(),
+    };
+
+    let mut cause = None;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        cause = problem.cause.clone();
+        response.headers_mut().remove(CONTENT_LENGTH);
+        let body = problem.write(&request_id, asked_by_page_script, response.headers_mut());
+        *response.body_mut() = body;
+    }
+    finish_headers(response.headers_mut(), &request_id);
+
+    let route = route.as_ref().map_or("-", MatchedPath::as_str);
+    let status = response.status().as_u16();
+    let duration_ms = started.elapsed().as_secs_f64() * 1e3;
+    let user = seen.0.get().and_then(|(user, _)| user.map(tracing::field::display));
+    let by = seen.0.get().map(|(_, method)| *method);
+    if status >= 500 {
+        let cause = cause.as_deref();
+        tracing::error!(%method, route, status, duration_ms, request_id, user, by, cause, "request");
+    } else {
+        tracing::info!(%method, route, status, duration_ms, request_id, user, by, "request");
+    }
+    response
+}
+
+/// Whether a script on a page asked (Fetch Metadata), not a person who typed an address.
+fn is_page_script(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-mode").is_some_and(|mode| mode != "navigate")
+}
+
+/// What every answer says: its request's id, and that nobody should keep it or guess at its type.
+fn finish_headers(headers: &mut HeaderMap, request_id: &str) {
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+}

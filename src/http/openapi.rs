@@ -1,0 +1,104 @@
+//! The API document, made from the handlers. `openapi.json` at the top level is this, and a test keeps it so.
+
+use std::collections::BTreeMap;
+
+use utoipa::{
+    IntoResponses, Modify, OpenApi,
+    openapi::{
+        Content, InfoBuilder, LicenseBuilder, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder,
+        security::{Http, HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+use super::problem::{FieldProblem, ProblemBody};
+
+/// What the document says before any route is in it.
+#[derive(OpenApi)]
+#[openapi(components(schemas(ProblemBody<'_>, FieldProblem<'_>)), modifiers(&Frame))]
+struct Base;
+
+struct Frame;
+
+impl Modify for Frame {
+    fn modify(&self, document: &mut Document) {
+        document.info = InfoBuilder::new()
+            .title("Countersign")
+            .version(env!("CARGO_PKG_VERSION"))
+            .description(Some(
+                "Users, passwords and tokens. A request proves itself by HTTP Basic, by an opaque token or by a JWT; \
+                 errors are `application/problem+json` (RFC 9457).",
+            ))
+            .license(Some(LicenseBuilder::new().name("MIT OR Apache-2.0").build()))
+            .build();
+        let components = document.components.get_or_insert_default();
+        let mut basic = Http::new(HttpAuthScheme::Basic);
+        basic.description = Some("Username and password, UTF-8 (RFC 7617).".to_owned());
+        components.add_security_scheme("basic", SecurityScheme::Http(basic));
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("A token from `POST /login`: the JWT or the opaque UUID."))
+            .build();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    }
+}
+
+/// What the document says before any route is in it.
+pub fn base() -> Document {
+    Base::openapi()
+}
+
+/// The whole document as JSON, for people to read.
+pub fn document() -> String {
+    let (_, document) = super::routes().split_for_parts();
+    document.to_pretty_json().unwrap_or_default() + "\n"
+}
+
+/// Types that stand in a handler's `responses(…)` for the problems it can answer with.
+macro_rules! problems {
+    ($($(#[$doc:meta])* $Name:ident { $($status:literal $about:literal)* })*) => {$(
+        $(#[$doc])*
+        pub struct $Name;
+
+        impl IntoResponses for $Name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                [$(($status.to_string(), problem($about))),*].into()
+            }
+        }
+    )*};
+}
+
+problems! {
+    /// A route that wants to know who is calling.
+    Guarded {
+        400 "`ambiguous-credential`: more than one `Authorization` header"
+        401 "`authentication-required`, `invalid-token` or `invalid-credentials`"
+        403 "`insufficient-scope`"
+        503 "`unavailable` or `busy`, with `Retry-After`"
+    }
+    /// A route that reads a body.
+    InvalidBody {
+        400 "`malformed-json`, `malformed-request` or `ambiguous-credential`"
+        408 "`request-timeout`"
+        413 "`body-too-large`"
+        415 "`unsupported-media-type`"
+        422 "`validation`, with the fields in `errors`"
+        503 "`unavailable` or `busy`, with `Retry-After`"
+    }
+    /// A route that reads a query.
+    InvalidQuery { 422 "`validation`, with the fields in `errors`" }
+    /// A route that checks a username and a password.
+    WrongPassword { 401 "`invalid-credentials`" }
+    /// A route that ends a session.
+    NoSession { 409 "`no-session`: HTTP Basic has none" }
+    /// A route that gives a username.
+    UsernameTaken { 409 "`username-taken`" }
+    /// A route to one thing of many.
+    NotFound { 404 "`not-found`" }
+    /// A route that can be out of reach.
+    Unavailable { 503 "`unavailable` or `draining`, with `Retry-After`" }
+}
+
+fn problem(about: &str) -> RefOr<Response> {
+    let body = Content::new(Some(Ref::from_schema_name("Problem")));
+    ResponseBuilder::new().description(about).content("application/problem+json", body).build().into()
+}

@@ -1,0 +1,259 @@
+//! Errors as `application/problem+json` (RFC 9457).
+//!
+//! Every kind of problem is a row of [`KINDS`]: its code is a promise, its page is served at `/problems/{code}`. A
+//! [`Problem`] holds no rejected value, SQL, path or library text; what went wrong inside goes to the log.
+
+use std::{borrow::Cow, fmt::Write, sync::Arc};
+
+use axum::{
+    body::Body,
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    },
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::error::{Error, FieldError};
+
+/// A kind of problem.
+pub struct Kind {
+    /// The stable word: the last part of `type`.
+    pub code: &'static str,
+    /// The status it is sent with.
+    pub status: u16,
+    /// What it is, in a few words.
+    pub title: &'static str,
+    /// What it means and what to do, for the page and for `detail` where there is nothing closer to say.
+    pub about: &'static str,
+}
+
+macro_rules! kinds {
+    ($($NAME:ident = $status:literal $code:literal $title:literal $about:literal;)*) => {
+        $(pub(super) static $NAME: Kind = Kind { code: $code, status: $status, title: $title, about: $about };)*
+        /// Every kind there is.
+        pub static KINDS: &[&Kind] = &[$(&$NAME),*];
+    };
+}
+
+kinds! {
+    MALFORMED_REQUEST = 400 "malformed-request" "Malformed request"
+        "The request cannot be read. Compare it with the API document at /docs.";
+    MALFORMED_JSON = 400 "malformed-json" "Malformed JSON"
+        "The body is not JSON. Check its quotes, commas and encoding, which is UTF-8.";
+    AMBIGUOUS_CREDENTIAL = 400 "ambiguous-credential" "More than one credential"
+        "The request carries more than one credential. Send one Authorization header, and at login either that or a body.";
+    AUTHENTICATION_REQUIRED = 401 "authentication-required" "Authentication required"
+        "This route wants to know who is calling. Send an Authorization header: Basic with username and password, or Bearer with a token from POST /login.";
+    INVALID_TOKEN = 401 "invalid-token" "Token not valid"
+        "The bearer token is malformed, unknown, expired or revoked. Log in again for a new one.";
+    INVALID_CREDENTIALS = 401 "invalid-credentials" "Wrong username or password"
+        "No active user has this username and this password. Check both; an administrator can set a new password.";
+    INSUFFICIENT_SCOPE = 403 "insufficient-scope" "Not allowed"
+        "The caller is known but lacks the scope this takes, which WWW-Authenticate names. An administrator can give the role that has it.";
+    NOT_FOUND = 404 "not-found" "Not found"
+        "There is nothing here, or it is not yours. Check the path and the id.";
+    METHOD_NOT_ALLOWED = 405 "method-not-allowed" "Method not allowed"
+        "The path exists, but not with this method. The Allow header lists those it has.";
+    REQUEST_TIMEOUT = 408 "request-timeout" "Request too slow"
+        "The body did not arrive in time. Send it without pauses.";
+    USERNAME_TAKEN = 409 "username-taken" "Username taken"
+        "Someone has this username already; upper and lower case count as the same. Choose another.";
+    NO_SESSION = 409 "no-session" "No session"
+        "HTTP Basic has no session that could end. Present the token whose session should end.";
+    BODY_TOO_LARGE = 413 "body-too-large" "Body too large"
+        "The body is over 64 KiB. Send less at a time.";
+    UNSUPPORTED_MEDIA_TYPE = 415 "unsupported-media-type" "Unsupported media type"
+        "The Content-Type is missing or not one this route reads. Send application/json.";
+    VALIDATION = 422 "validation" "Fields not valid"
+        "Some fields do not keep their rules. `errors` names each with a code and a sentence.";
+    HEADERS_TOO_LARGE = 431 "headers-too-large" "Headers too large"
+        "The request's headers are over 16 KiB. Send fewer or shorter ones.";
+    INTERNAL = 500 "internal" "Internal error"
+        "Something went wrong on our side. The operator finds the cause in the log under the request id.";
+    UNAVAILABLE = 503 "unavailable" "Unavailable"
+        "The database does not answer. Try again after the seconds that Retry-After gives.";
+    BUSY = 503 "busy" "Too many passwords to check"
+        "More passwords are waiting to be checked than the service takes on. Try again after the seconds that Retry-After gives.";
+    TIMEOUT = 503 "timeout" "Took too long"
+        "The request was given up because it took too long. Try again after the seconds that Retry-After gives.";
+    DRAINING = 503 "draining" "Shutting down"
+        "The service is about to stop and takes no new work.";
+}
+
+impl Kind {
+    /// The status as a type.
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+/// One occurrence of a problem. As a response it is only a mark: `observe` writes it out, for it knows the request.
+#[derive(Clone)]
+pub struct Problem {
+    pub(super) kind: &'static Kind,
+    detail: Option<Cow<'static, str>>,
+    errors: Vec<FieldError>,
+    challenge: Challenge,
+    retry_after: Option<u64>,
+    /// What happened inside, for the log alone.
+    pub(super) cause: Option<Arc<str>>,
+}
+
+/// What to say in `WWW-Authenticate` (RFC 6750, section 3).
+#[derive(Clone, Copy, PartialEq)]
+enum Challenge {
+    None,
+    Authenticate,
+    InvalidToken,
+    InsufficientScope(&'static str),
+}
+
+/// An error as it is sent.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemBody<'a> {
+    /// Where the kind of problem is explained.
+    #[serde(rename = "type")]
+    #[schema(example = "/problems/invalid-token")]
+    type_: String,
+    /// What it is, in a few words.
+    #[schema(example = "Token not valid")]
+    title: &'a str,
+    /// The HTTP status.
+    #[schema(example = 401)]
+    status: u16,
+    /// What happened and what to do.
+    detail: &'a str,
+    /// The id of this request, also in the log.
+    request_id: &'a str,
+    /// The fields that do not keep their rules.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldProblem<'a>>,
+}
+
+/// A field that does not keep its rule.
+#[derive(Serialize, ToSchema)]
+pub(super) struct FieldProblem<'a> {
+    /// The field's name.
+    #[schema(example = "password")]
+    field: &'a str,
+    /// A stable word for programs.
+    #[schema(example = "too-short")]
+    code: &'a str,
+    /// A sentence for people.
+    #[schema(example = "must have at least 8 characters")]
+    message: &'a str,
+}
+
+impl Problem {
+    /// A problem of this kind, with nothing closer to say.
+    pub fn new(kind: &'static Kind) -> Self {
+        let challenge = if kind.status == 401 { Challenge::Authenticate } else { Challenge::None };
+        let retry_after = (kind.status == 503).then_some(1);
+        Self { kind, detail: None, errors: Vec::new(), challenge, retry_after, cause: None }
+    }
+
+    /// The same with a closer sentence, which holds nothing that the caller sent.
+    pub fn with_detail(self, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { detail: Some(detail.into()), ..self }
+    }
+
+    /// Fields that do not keep their rules.
+    pub fn validation(errors: Vec<FieldError>) -> Self {
+        Self { errors, ..Self::new(&VALIDATION) }
+    }
+
+    fn caused_by(self, cause: &(dyn std::error::Error + 'static)) -> Self {
+        let mut text = cause.to_string();
+        let mut source = cause.source();
+        while let Some(deeper) = source {
+            let _ = write!(text, ": {deeper}");
+            source = deeper.source();
+        }
+        Self { cause: Some(text.into()), ..self }
+    }
+
+    /// Writes the answer out. A script on a page gets no Basic challenge, for the browser would ask its user for a
+    /// password over the page's head.
+    pub(super) fn write(self, request_id: &str, asked_by_page_script: bool, headers: &mut HeaderMap) -> Body {
+        let body = ProblemBody {
+            type_: format!("/problems/{}", self.kind.code),
+            title: self.kind.title,
+            status: self.kind.status,
+            detail: self.detail.as_deref().unwrap_or(self.kind.about),
+            request_id,
+            errors: self
+                .errors
+                .iter()
+                .map(|e| FieldProblem { field: &e.field, code: &e.code, message: &e.message })
+                .collect(),
+        };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        let basic = "Basic realm=\"countersign\", charset=\"UTF-8\"";
+        let bearer = "Bearer realm=\"countersign\"";
+        let mut challenge = |text: &str| {
+            if let Ok(value) = HeaderValue::from_str(text) {
+                headers.append(WWW_AUTHENTICATE, value);
+            }
+        };
+        if matches!(self.challenge, Challenge::Authenticate | Challenge::InvalidToken) && !asked_by_page_script {
+            challenge(basic);
+        }
+        match self.challenge {
+            Challenge::None => {}
+            Challenge::Authenticate => challenge(bearer),
+            Challenge::InvalidToken => challenge(&format!("{bearer}, error=\"invalid_token\"")),
+            Challenge::InsufficientScope(scope) => {
+                challenge(&format!("{bearer}, error=\"insufficient_scope\", scope=\"{scope}\""));
+            }
+        }
+        serde_json::to_vec(&body).unwrap_or_default().into()
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::Unauthenticated => Self::new(&AUTHENTICATION_REQUIRED),
+            Error::InvalidToken => Self { challenge: Challenge::InvalidToken, ..Self::new(&INVALID_TOKEN) },
+            Error::InvalidCredentials => Self::new(&INVALID_CREDENTIALS),
+            Error::AmbiguousCredential => Self::new(&AMBIGUOUS_CREDENTIAL),
+            Error::Forbidden(scope) => {
+                Self { challenge: Challenge::InsufficientScope(scope), ..Self::new(&INSUFFICIENT_SCOPE) }
+            }
+            Error::NotFound => Self::new(&NOT_FOUND),
+            Error::UsernameTaken => Self::new(&USERNAME_TAKEN),
+            Error::NoSession => Self::new(&NO_SESSION),
+            Error::Invalid(fields) => Self::validation(fields.clone()),
+            Error::Busy { retry_after } => {
+                Self { retry_after: Some(retry_after.as_secs().max(1)), ..Self::new(&BUSY) }
+            }
+            Error::Unavailable(_) => Self::new(&UNAVAILABLE).caused_by(&error),
+            Error::Internal(_) => Self::new(&INTERNAL).caused_by(&error),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.kind.status_code().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// No route has this path.
+pub(super) async fn not_found() -> Problem {
+    Problem::new(&NOT_FOUND)
+}
+
+/// The path has other methods.
+pub(super) async fn method_not_allowed() -> Problem {
+    Problem::new(&METHOD_NOT_ALLOWED)
+}

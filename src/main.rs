@@ -1,0 +1,16 @@
+//! The binary: reads the settings and does what the command says.
+
+use std::process::ExitCode;
+
+use countersign::{cli, config};
+
+fn main() -> ExitCode {
+    match config::read().and_then(|cli| cli::run(&cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            use std::io::Write;
+            let _closed = writeln!(std::io::stderr(), "countersign: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

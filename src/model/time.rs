@@ -1,0 +1,74 @@
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use serde::{Serialize, Serializer};
+
+/// A moment, in whole milliseconds since 1970-01-01 UTC. It is shown as RFC 3339.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// Milliseconds since 1970; a moment before that counts as 1970.
+    pub fn as_unix_millis(self) -> u64 {
+        u64::try_from(self.0).unwrap_or(0)
+    }
+
+    /// Whole seconds since 1970, rounded down: the NumericDate of RFC 7519.
+    pub fn as_unix_seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// The moment that many seconds after 1970; one too far away to count is the last there is.
+    pub fn from_unix_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1000))
+    }
+
+    /// This moment and a while; it stops at the end of time.
+    #[must_use]
+    pub fn after(self, while_: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(while_.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(time) => write!(f, "{time:.3}"),
+            Err(_) => f.write_str(if self.0 < 0 { "-009999-01-01T00:00:00Z" } else { "9999-12-31T23:59:59Z" }),
+        }
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Where the time comes from: the machine's clock, or one that a test turns by hand.
+#[derive(Clone, Debug, Default)]
+pub enum Clock {
+    /// The machine's clock.
+    #[default]
+    System,
+    /// Stands at the milliseconds it holds until someone sets it.
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// What time it is.
+    pub fn now(&self) -> Timestamp {
+        match self {
+            #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
+            Self::System => Timestamp(jiff::Timestamp::now().as_millisecond()),
+            Self::Manual(millis) => Timestamp(millis.load(Ordering::Relaxed)),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+use std::{collections::BTreeSet, fmt};
+
+use serde::{Serialize, Serializer};
+use unicode_normalization::UnicodeNormalization;
+use validator::{Validate, ValidationError};
+
+use super::{Scope, Scopes, Timestamp, UserId};
+
+/// The longest username, in bytes.
+const MAX_USERNAME_BYTES: usize = 128;
+/// The longest display name, in bytes.
+pub const MAX_NAME_BYTES: usize = 256;
+/// The most roles a user has.
+const MAX_ROLES: usize = 32;
+
+/// Someone who can prove who they are.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Stays for ever; `sub` in JWTs.
+    pub id: UserId,
+    /// What they log in with: [`fold_username`]d, unique.
+    pub username: String,
+    /// What they are called; the username until it is set.
+    pub name: Option<String>,
+    /// Where mail reaches them; not verified.
+    pub email: Option<String>,
+    /// What they are.
+    pub roles: Roles,
+    /// Whether they may come in at all.
+    pub status: Status,
+    /// Whether the next login must choose another password.
+    pub must_change_password: bool,
+    /// When the user was made.
+    pub created_at: Timestamp,
+    /// When something above last changed.
+    pub updated_at: Timestamp,
+    /// When they last logged in.
+    pub last_login_at: Option<Timestamp>,
+}
+
+impl User {
+    /// The name to show: the one they set, or else the username.
+    pub fn display_name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.username)
+    }
+}
+
+/// Whether a user may come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, sqlx::Type)]
+#[sqlx(type_name = "TEXT", rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Yes.
+    Active,
+    /// No: every credential is refused.
+    Disabled,
+}
+
+impl Status {
+    /// The word the database keeps.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+/// A stored password hash as a PHC string. It shows itself nowhere and cannot be serialised.
+#[derive(Clone, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct PasswordHash(pub String);
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash(..)")
+    }
+}
+
+/// The roles of a user: sorted, each once. It is kept and shown with single spaces between, serialised as a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roles(BTreeSet<String>);
+
+impl Roles {
+    /// What a user has when nobody said otherwise.
+    pub const DEFAULT: &'static str = "user";
+    /// Who may do everything.
+    pub const ADMIN: &'static str = "admin";
+
+    /// Whether this role is among them.
+    pub fn contains(&self, role: &str) -> bool {
+        self.0.contains(role)
+    }
+
+    /// What the roles allow here: `user` its own things and the directory, `admin` all. Other roles mean nothing to us.
+    pub fn scopes(&self) -> Scopes {
+        if self.contains(Self::ADMIN) {
+            Scopes::all()
+        } else if self.contains(Self::DEFAULT) {
+            [Scope::Profile, Scope::UsersRead, Scope::Tokens].into_iter().collect()
+        } else {
+            Scopes::default()
+        }
+    }
+}
+
+impl<S: Into<String>> FromIterator<S> for Roles {
+    fn from_iter<I: IntoIterator<Item = S>>(roles: I) -> Self {
+        Self(roles.into_iter().map(Into::into).collect())
+    }
+}
+
+/// Reads the form the database keeps.
+impl From<String> for Roles {
+    fn from(text: String) -> Self {
+        text.split_ascii_whitespace().collect()
+    }
+}
+
+impl fmt::Display for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, role) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(role)?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Roles {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&self.0)
+    }
+}
+
+/// What it takes to make a user, the password aside. [`Validate`] tells whether it will do.
+#[derive(Clone, Debug, Validate)]
+pub struct NewUser {
+    /// What they log in with; [`fold_username`] it first.
+    #[validate(custom(function = username_rule))]
+    pub username: String,
+    /// What they are called.
+    #[validate(custom(function = name_rule))]
+    pub name: Option<String>,
+    /// Where mail reaches them.
+    #[validate(
+        length(max = 254, code = "too-long", message = "must be at most 254 characters"),
+        email(code = "malformed", message = "must be an e-mail address")
+    )]
+    pub email: Option<String>,
+    /// What they are.
+    #[validate(custom(function = roles_rule))]
+    pub roles: Vec<String>,
+}
+
+/// The one spelling of a username: NFC and lower case, so that `Zoë` and `zoë` are one person however they are typed.
+pub fn fold_username(username: &str) -> String {
+    username.nfc().flat_map(char::to_lowercase).nfc().collect()
+}
+
+/// A colon would end the name in HTTP Basic (RFC 7617); spaces and control characters hide in lists and logs.
+fn username_rule(username: &str) -> Result<(), ValidationError> {
+    let forbidden = |c: char| c == ':' || c.is_whitespace() || c.is_control() || is_invisible(c);
+    if username.is_empty() {
+        Err(rule("required", "must not be empty"))
+    } else if username.len() > MAX_USERNAME_BYTES {
+        Err(rule("too-long", "must be at most 128 bytes"))
+    } else if username.contains(forbidden) {
+        Err(rule("malformed", "must have no colon, space or invisible character"))
+    } else {
+        Ok(())
+    }
+}
+
+fn name_rule(name: &str) -> Result<(), ValidationError> {
+    if name.trim().is_empty() {
+        Err(rule("required", "must not be empty"))
+    } else if name.len() > MAX_NAME_BYTES {
+        Err(rule("too-long", "must be at most 256 bytes"))
+    } else if name.chars().any(|c| c.is_control() || is_invisible(c)) {
+        Err(rule("malformed", "must have no control or invisible character"))
+    } else {
+        Ok(())
+    }
+}
+
+fn roles_rule(roles: &[String]) -> Result<(), ValidationError> {
+    let well_formed = |role: &String| {
+        role.len() <= 32
+            && role.starts_with(|c: char| c.is_ascii_lowercase())
+            && role.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-:.".contains(&b))
+    };
+    if roles.len() > MAX_ROLES {
+        Err(rule("too-long", "must be at most 32 roles"))
+    } else if !roles.iter().all(well_formed) {
+        Err(rule("malformed", "must each start with a letter a-z and go on with a-z, 0-9, _ - : or ., at most 32"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Format characters that show nothing or turn the text around (zero width, bidirectional, byte order mark).
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+fn rule(code: &'static str, message: &'static str) -> ValidationError {
+    ValidationError::new(code).with_message(message.into())
+}

@@ -1,0 +1,251 @@
+//! The only place that knows SQL.
+//!
+//! Every query is written once and runs on both stores: the macros below turn one text into two, which differ in a
+//! leading comment, and check each against its own database through `sqlx-data.json` (see
+//! `docs/decisions/0001-one-sql-text-two-stores.md`). Reads hang on [`Conn`], writes on [`Tx`], so a write outside a
+//! transaction does not compile.
+
+mod keys;
+mod open;
+mod sessions;
+mod setup;
+mod users;
+
+use std::{
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
+
+#[cfg(feature = "postgres")]
+use sqlx::{PgPool, Postgres};
+#[cfg(feature = "sqlite")]
+use sqlx::{Sqlite, SqlitePool};
+use sqlx::{Transaction, pool::PoolConnection};
+
+use crate::error::Error;
+
+#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
+compile_error!("Countersign needs a store: turn on the feature `sqlite`, `postgres` or both");
+
+/// How long a request waits for a connection, or for another process to let go of the write lock, before it is told to
+/// come back.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// The database, whichever it is.
+#[derive(Clone, Debug)]
+pub struct Store(Pools);
+
+#[derive(Clone, Debug)]
+enum Pools {
+    /// SQLite has one writer at a time, so there is one connection for it, and others that only read.
+    #[cfg(feature = "sqlite")]
+    Sqlite { write: SqlitePool, read: SqlitePool },
+    #[cfg(feature = "postgres")]
+    Postgres(PgPool),
+}
+
+/// A connection to read with.
+pub enum Conn {
+    #[cfg(feature = "sqlite")]
+    #[doc(hidden)]
+    Sqlite(Held<Sqlite>),
+    #[cfg(feature = "postgres")]
+    #[doc(hidden)]
+    Postgres(Held<Postgres>),
+}
+
+/// A transaction to write in. Dropped without [`Tx::commit`], it leaves no trace.
+pub struct Tx(Conn);
+
+/// A connection, in a transaction or not.
+#[doc(hidden)]
+pub enum Held<DB: sqlx::Database> {
+    Plain(PoolConnection<DB>),
+    Tx(Transaction<'static, DB>),
+}
+
+impl Store {
+    /// A connection to read with. It goes back when dropped: do not hold it across a password hash.
+    pub async fn read(&self) -> Result<Conn, Error> {
+        Ok(match &self.0 {
+            #[cfg(feature = "sqlite")]
+            Pools::Sqlite { read, .. } => Conn::Sqlite(Held::Plain(read.acquire().await?)),
+            #[cfg(feature = "postgres")]
+            Pools::Postgres(pool) => Conn::Postgres(Held::Plain(pool.acquire().await?)),
+        })
+    }
+
+    /// A transaction to write in. Run it in a task of its own (`Auth::finish`), for a handler is dropped when its client
+    /// goes away and would cut it off in the middle.
+    pub async fn write(&self) -> Result<Tx, Error> {
+        Ok(Tx(match &self.0 {
+            #[cfg(feature = "sqlite")]
+            Pools::Sqlite { write, .. } => Conn::Sqlite(Held::Tx(write.begin_with("BEGIN IMMEDIATE").await?)),
+            #[cfg(feature = "postgres")]
+            Pools::Postgres(pool) => Conn::Postgres(Held::Tx(pool.begin().await?)),
+        }))
+    }
+
+    /// Waits until every connection is given back, then closes them.
+    pub async fn close(&self) {
+        match &self.0 {
+            #[cfg(feature = "sqlite")]
+            Pools::Sqlite { write, read } => {
+                read.close().await;
+                write.close().await;
+            }
+            #[cfg(feature = "postgres")]
+            Pools::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+impl Tx {
+    /// Makes what was written stay; when this returns, it is on the disk.
+    pub async fn commit(self) -> Result<(), Error> {
+        match self.0 {
+            #[cfg(feature = "sqlite")]
+            Conn::Sqlite(Held::Tx(tx)) => tx.commit().await?,
+            #[cfg(feature = "postgres")]
+            Conn::Postgres(Held::Tx(tx)) => tx.commit().await?,
+            _ => unreachable!("a Tx holds a transaction"),
+        }
+        Ok(())
+    }
+}
+
+impl Deref for Tx {
+    type Target = Conn;
+    fn deref(&self) -> &Conn {
+        &self.0
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.0
+    }
+}
+
+impl<DB: sqlx::Database> Deref for Held<DB> {
+    type Target = DB::Connection;
+    fn deref(&self) -> &DB::Connection {
+        match self {
+            Self::Plain(conn) => conn,
+            Self::Tx(tx) => tx,
+        }
+    }
+}
+
+impl<DB: sqlx::Database> DerefMut for Held<DB> {
+    fn deref_mut(&mut self) -> &mut DB::Connection {
+        match self {
+            Self::Plain(conn) => conn,
+            Self::Tx(tx) => tx,
+        }
+    }
+}
+
+/// One text, both stores: hands `query_*!` the text with the store's name before it. `$conn` is a `&mut Conn`; the text
+/// may be several literals joined by `+`.
+macro_rules! on_each_store {
+    ($conn:expr, $query:ident { $($row:tt)* } { $($sql:tt)* } { $($args:tt)* } $fetch:ident) => {
+        match $conn {
+            #[cfg(feature = "sqlite")]
+            $crate::store::Conn::Sqlite(conn) => {
+                sqlx::$query!($($row)* "/* sqlite */ " + $($sql)* $($args)*).$fetch(&mut **conn).await
+            }
+            #[cfg(feature = "postgres")]
+            $crate::store::Conn::Postgres(conn) => {
+                sqlx::$query!($($row)* "/* postgres */ " + $($sql)* $($args)*).$fetch(&mut **conn).await
+            }
+        }
+    };
+}
+
+/// The row, or none: `fetch_optional!(conn, Row, "SELECT …", args…)`.
+macro_rules! fetch_optional {
+    ($conn:expr, $Row:path, $sql:tt $(+ $more:tt)* $(, $arg:expr)* $(,)?) => {
+        $crate::store::on_each_store!($conn, query_as { $Row, } { $sql $(+ $more)* } { $(, $arg)* } fetch_optional)
+    };
+}
+
+/// All rows: `fetch_all!(conn, Row, "SELECT …", args…)`.
+macro_rules! fetch_all {
+    ($conn:expr, $Row:path, $sql:tt $(+ $more:tt)* $(, $arg:expr)* $(,)?) => {
+        $crate::store::on_each_store!($conn, query_as { $Row, } { $sql $(+ $more)* } { $(, $arg)* } fetch_all)
+    };
+}
+
+/// One value of one row: `fetch_scalar!(conn, "SELECT …", args…)`.
+macro_rules! fetch_scalar {
+    ($conn:expr, $sql:tt $(+ $more:tt)* $(, $arg:expr)* $(,)?) => {
+        $crate::store::on_each_store!($conn, query_scalar {} { $sql $(+ $more)* } { $(, $arg)* } fetch_one)
+    };
+}
+
+/// Runs a statement and gives the number of rows it touched: `execute!(conn, "UPDATE …", args…)`.
+macro_rules! execute {
+    ($conn:expr, $sql:tt $(+ $more:tt)* $(, $arg:expr)* $(,)?) => {
+        match $conn {
+            #[cfg(feature = "sqlite")]
+            $crate::store::Conn::Sqlite(conn) => sqlx::query!("/* sqlite */ " + $sql $(+ $more)* $(, $arg)*)
+                .execute(&mut **conn)
+                .await
+                .map(|done| done.rows_affected()),
+            #[cfg(feature = "postgres")]
+            $crate::store::Conn::Postgres(conn) => sqlx::query!("/* postgres */ " + $sql $(+ $more)* $(, $arg)*)
+                .execute(&mut **conn)
+                .await
+                .map(|done| done.rows_affected()),
+        }
+    };
+}
+
+pub use open::Location;
+use {execute, fetch_all, fetch_optional, fetch_scalar, on_each_store};
+
+impl Conn {
+    /// Whether the database answers.
+    pub async fn ping(&mut self) -> Result<(), Error> {
+        fetch_scalar!(self, r#"SELECT TRUE AS "alive!: bool""#)?;
+        Ok(())
+    }
+}
+
+/// Tells a database that is away or busy, which passes, from a fault, which does not.
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let passing = match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed => true,
+            sqlx::Error::Database(fault) => fault.code().is_some_and(|code| is_passing(&code)),
+            _ => false,
+        };
+        if passing { Self::Unavailable(error.into()) } else { Self::Internal(error.into()) }
+    }
+}
+
+/// Whether a database's error code says that it cannot now, not that it was asked wrongly. SQLite gives its extended
+/// result code, whose low byte is the kind; PostgreSQL a SQLSTATE, whose first two characters are the class.
+fn is_passing(code: &str) -> bool {
+    const BUSY: u32 = 5;
+    const LOCKED: u32 = 6;
+    const READ_ONLY: u32 = 8;
+    const IO: u32 = 10;
+    const FULL: u32 = 13;
+    const CANNOT_OPEN: u32 = 14;
+    // Connection lost, out of resources, shut down by an operator, fault of the machine, and read-only.
+    const CLASSES: [&str; 4] = ["08", "53", "57", "58"];
+    if code.len() == 5 {
+        return CLASSES.iter().any(|class| code.starts_with(class)) || code == "25006";
+    }
+    matches!(
+        code.parse::<u32>().map(|code| code & 0xff),
+        Ok(BUSY | LOCKED | READ_ONLY | IO | FULL | CANNOT_OPEN)
+    )
+}

@@ -1,0 +1,253 @@
+//! Connects, brings the schema up to date, and says in one sentence what stands in the way when it cannot.
+
+use std::{path::PathBuf, str::FromStr};
+#[cfg(feature = "sqlite")]
+use std::{
+    fs::{File, OpenOptions},
+    path::Path,
+    time::Duration,
+};
+
+use sqlx::migrate::{MigrateError, Migrator};
+#[cfg(feature = "postgres")]
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+#[cfg(feature = "sqlite")]
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use super::{PATIENCE, Pools, Store};
+use crate::error::StartError;
+
+#[cfg(feature = "sqlite")]
+static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+#[cfg(feature = "postgres")]
+static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
+
+/// The oldest SQLite without the bug that can corrupt a database when its write-ahead log is reset.
+#[cfg(feature = "sqlite")]
+const OLDEST_SQLITE: &str = "3.51.3";
+
+/// Connections that read a SQLite file at the same time; each is a thread.
+#[cfg(feature = "sqlite")]
+const SQLITE_READERS: u32 = 4;
+
+/// Connections to PostgreSQL, which has 100 to give by default.
+#[cfg(feature = "postgres")]
+const POSTGRES_CONNECTIONS: u32 = 16;
+
+/// Where the data is, from `DATABASE_URL`. It prints without a password.
+#[derive(Clone, Debug)]
+pub enum Location {
+    /// A file.
+    #[cfg(feature = "sqlite")]
+    Sqlite(PathBuf),
+    /// A server.
+    #[cfg(feature = "postgres")]
+    Postgres(Box<PgConnectOptions>),
+}
+
+impl FromStr for Location {
+    type Err = StartError;
+
+    fn from_str(url: &str) -> Result<Self, StartError> {
+        let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+        match scheme {
+            #[cfg(feature = "sqlite")]
+            "sqlite" => {
+                let options = SqliteConnectOptions::from_str(url).map_err(|_| malformed())?;
+                let path = options.get_filename();
+                let name = path.to_string_lossy();
+                // Each connection would have a memory of its own.
+                if name.is_empty() || name.contains(":memory:") || name.starts_with("file:sqlx-in-memory") {
+                    return Err(StartError::setting(
+                        "DATABASE_URL",
+                        "an in-memory database cannot hold users; name a file, such as sqlite://countersign.db",
+                    ));
+                }
+                Ok(Self::Sqlite(path.to_path_buf()))
+            }
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => {
+                let options = PgConnectOptions::from_str(url).map_err(|_| malformed())?;
+                Ok(Self::Postgres(Box::new(options.application_name("countersign"))))
+            }
+            _ => Err(malformed()),
+        }
+    }
+}
+
+impl Location {
+    /// Where the secret key lies unless it is given: beside the file, or in this folder.
+    pub fn key_file(&self) -> PathBuf {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(path) => path.with_extension("key"),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => PathBuf::from("countersign.key"),
+        }
+    }
+}
+
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(path) => path.display().fmt(f),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(options) => {
+                let host = options.get_socket().map_or(options.get_host().into(), |socket| socket.to_string_lossy());
+                write!(f, "PostgreSQL at {host}, database {}", options.get_database().unwrap_or("of the user"))
+            }
+        }
+    }
+}
+
+fn malformed() -> StartError {
+    let known = match (cfg!(feature = "sqlite"), cfg!(feature = "postgres")) {
+        (true, true) => "sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE",
+        (true, false) => "sqlite://FILE (this build has no PostgreSQL)",
+        _ => "postgres://USER:PASSWORD@HOST/DATABASE (this build has no SQLite)",
+    };
+    StartError::setting("DATABASE_URL", format_args!("not an address of a database; write {known}"))
+}
+
+impl Store {
+    /// Opens the database, making it when it is not there, and brings its schema up to date.
+    pub async fn open(location: &Location) -> Result<Self, StartError> {
+        match location {
+            #[cfg(feature = "sqlite")]
+            Location::Sqlite(path) => open_sqlite(path).await,
+            #[cfg(feature = "postgres")]
+            Location::Postgres(options) => open_postgres(options).await,
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+async fn open_sqlite(path: &Path) -> Result<Store, StartError> {
+    let cannot = |error: &dyn std::fmt::Display| {
+        StartError::setting(
+            "DATABASE_URL",
+            format_args!("cannot open {} ({error}); name a file this user may write", path.display()),
+        )
+    };
+    // SQLite gives the log and the index beside it the mode of the file itself.
+    drop(private_file(path).map_err(|error| cannot(&error))?);
+    // sqlx's own migration lock does nothing on SQLite, and ten servers may start on one empty file.
+    let lock = lock_beside(path).map_err(|error| cannot(&error))?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(PATIENCE)
+        .optimize_on_close(true, None);
+    let write = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(PATIENCE)
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(options.clone())
+        .await
+        .map_err(|error| cannot(&plain(&error)))?;
+    let version: String =
+        sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&write).await.map_err(|error| cannot(&plain(&error)))?;
+    if numbers(&version) < numbers(OLDEST_SQLITE) {
+        return Err(StartError(format!(
+            "SQLite {version} can damage a database when it resets its log; build with SQLite {OLDEST_SQLITE} or newer"
+        )));
+    }
+    SQLITE_MIGRATIONS.run(&write).await.map_err(|error| schema(&error))?;
+    drop(lock);
+    let read = SqlitePoolOptions::new()
+        .max_connections(SQLITE_READERS)
+        .min_connections(1)
+        .acquire_timeout(PATIENCE)
+        .test_before_acquire(false)
+        .idle_timeout(Duration::from_secs(300))
+        .max_lifetime(None)
+        .connect_with(options.pragma("query_only", "ON"))
+        .await
+        .map_err(|error| cannot(&plain(&error)))?;
+    Ok(Store(Pools::Sqlite { write, read }))
+}
+
+#[cfg(feature = "postgres")]
+async fn open_postgres(options: &PgConnectOptions) -> Result<Store, StartError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(POSTGRES_CONNECTIONS)
+        .acquire_timeout(PATIENCE)
+        .connect_with(options.clone())
+        .await
+        .map_err(|error| {
+            StartError::setting(
+                "DATABASE_URL",
+                format_args!(
+                    "PostgreSQL at {} does not let us in ({}); start it, or correct the address, user and password",
+                    options.get_host(),
+                    plain(&error)
+                ),
+            )
+        })?;
+    POSTGRES_MIGRATIONS.run(&pool).await.map_err(|error| schema(&error))?;
+    Ok(Store(Pools::Postgres(pool)))
+}
+
+/// The reason without sqlx's preamble.
+fn plain(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(fault) => fault.message().to_owned(),
+        sqlx::Error::Io(fault) => fault.to_string(),
+        sqlx::Error::PoolTimedOut => "no answer in time".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Why the schema cannot be brought up to date.
+fn schema(error: &MigrateError) -> StartError {
+    StartError(match error {
+        MigrateError::VersionMissing(version) => format!(
+            "DATABASE_URL: migration {version} of this database is not known to this version of Countersign; run the \
+             newer version that made it"
+        ),
+        MigrateError::VersionMismatch(version) => format!(
+            "DATABASE_URL: migration {version} of this database is not the one this version of Countersign has; run \
+             the version that made it, or restore a backup"
+        ),
+        other => format!("DATABASE_URL: the schema could not be brought up to date ({other}); mend that and start again"),
+    })
+}
+
+#[cfg(feature = "sqlite")]
+fn numbers(version: &str) -> Vec<u32> {
+    version.split('.').map(|part| part.parse().unwrap_or(0)).collect()
+}
+
+/// Opens a file that only its owner may read and write, and makes it when it is not there.
+#[cfg(feature = "sqlite")]
+fn private_file(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+        let file = options.mode(0o600).open(path)?;
+        // `sqlx migrate run` makes it with the mode of the shell.
+        if file.metadata()?.permissions().mode() & 0o077 != 0 {
+            file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        }
+        Ok(file)
+    }
+    #[cfg(not(unix))]
+    options.open(path)
+}
+
+/// Holds every other Countersign off this database until dropped.
+#[cfg(feature = "sqlite")]
+fn lock_beside(path: &Path) -> std::io::Result<File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = private_file(Path::new(&name))?;
+    file.lock()?;
+    Ok(file)
+}
