@@ -5,6 +5,8 @@
 //! needs no database, and a `DATABASE_URL` in `.env` does not change it. `SQLX_OFFLINE=false` (as `scripts/prepare` sets)
 //! leaves the macros to ask the database.
 
+#![expect(clippy::disallowed_methods, reason = "a build script is told everything by its environment")]
+
 use std::{collections::BTreeMap, env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -40,8 +40,9 @@ pub enum Command {
 /// The settings.
 #[derive(Clone, Debug, Args)]
 pub struct Config {
-    /// The database: sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE
+    /// Where users, sessions and keys are kept
     #[arg(long, env = "DATABASE_URL", default_value = "sqlite://countersign.db", value_name = "URL")]
+    #[arg(help = "The database: sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE")]
     #[arg(global = true, hide_env_values = true, value_parser = secret)]
     pub database_url: SecretString,
 
@@ -202,9 +203,17 @@ pub fn read() -> Result<Cli, StartError> {
     match dotenvy::from_path(".env") {
         Err(dotenvy::Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(dotenvy::Error::LineParse(_, _)) => {
-            return Err(StartError::setting(".env", "a line cannot be read; write NAME=value, in quotes if it has spaces"));
+            return Err(StartError::setting(
+                ".env",
+                "a line cannot be read; write NAME=value, in quotes if it has spaces",
+            ));
         }
-        Err(error) => return Err(StartError::setting(".env", format_args!("cannot be read ({error}); mend or remove it"))),
+        Err(error) => {
+            return Err(StartError::setting(
+                ".env",
+                format_args!("cannot be read ({error}); mend or remove it"),
+            ));
+        }
         Ok(()) => {}
     }
     Cli::try_parse().map_err(|error| one_sentence(&error))
@@ -214,9 +223,10 @@ pub fn read() -> Result<Cli, StartError> {
 /// are clap's to explain.
 fn one_sentence(error: &clap::Error) -> StartError {
     let flag = match (error.kind(), error.get(ContextKind::InvalidArg)) {
-        (ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::InvalidUtf8, Some(ContextValue::String(flag))) => {
-            flag.split(' ').next().unwrap_or_default()
-        }
+        (
+            ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::InvalidUtf8,
+            Some(ContextValue::String(flag)),
+        ) => flag.split(' ').next().unwrap_or_default(),
         _ => error.exit(),
     };
     let variable = match flag {
@@ -252,13 +262,19 @@ fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
 }
 
 fn listen(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse().map_err(|_| "must be an address and a port, such as 127.0.0.1:5000, 0.0.0.0:5000 or [::1]:5000")
+    text.parse()
+        .map_err(|_| "must be an address and a port, such as 127.0.0.1:5000, 0.0.0.0:5000 or [::1]:5000")
 }
 
 fn issuer(text: &str) -> Result<String, &'static str> {
     let address = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
-    let clean = !address.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#' || c == '?');
-    if clean { Ok(text.to_owned()) } else { Err("must be an http or https address, such as https://auth.example.com") }
+    let clean = !address.is_empty()
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#' || c == '?');
+    if clean {
+        Ok(text.to_owned())
+    } else {
+        Err("must be an http or https address, such as https://auth.example.com")
+    }
 }
 
 fn audience(text: &str) -> Result<String, &'static str> {

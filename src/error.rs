@@ -72,7 +72,11 @@ impl From<validator::ValidationErrors> for Error {
             .into_iter()
             .flat_map(|(field, errors)| errors.iter().map(move |error| (field.clone(), error)))
             .map(|(field, error)| {
-                FieldError::new(field, error.code.clone(), error.message.clone().unwrap_or_else(|| "is not valid".into()))
+                FieldError::new(
+                    field,
+                    error.code.clone(),
+                    error.message.clone().unwrap_or_else(|| "is not valid".into()),
+                )
             })
             .collect();
         fields.sort_by(|a, b| a.field.cmp(&b.field));

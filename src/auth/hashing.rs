@@ -37,10 +37,9 @@ impl HashPool {
         let waiting = Arc::new(Mutex::new(waiting));
         for i in 0..workers {
             let waiting = Arc::clone(&waiting);
-            thread::Builder::new()
-                .name(format!("hash-{i}"))
-                .spawn(move || work(&waiting))
-                .map_err(|error| StartError::setting("COUNTERSIGN_HASH_WORKERS", format_args!("{error}; set fewer")))?;
+            thread::Builder::new().name(format!("hash-{i}")).spawn(move || work(&waiting)).map_err(
+                |error| StartError::setting("COUNTERSIGN_HASH_WORKERS", format_args!("{error}; set fewer")),
+            )?;
         }
         Ok(Self { jobs })
     }

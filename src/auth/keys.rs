@@ -89,7 +89,10 @@ impl Keys {
         let (mut signing, mut verifying, mut jwks) = (None, HashMap::new(), Vec::new());
         for key in sealed {
             let unreadable = || {
-                StartError(format!("the signing key {} in the database is damaged; restore a backup of it", key.kid))
+                StartError(format!(
+                    "the signing key {} in the database is damaged; restore a backup of it",
+                    key.kid
+                ))
             };
             let private = secret.open(&key.kid, &key.private_key).ok_or_else(|| {
                 StartError::setting(
@@ -104,8 +107,11 @@ impl Keys {
             let jwk: Jwk = serde_json::from_str(&key.public_jwk).map_err(|_| unreadable())?;
             let public = DecodingKey::from_jwk(&jwk).map_err(|_| unreadable())?;
             if algorithm == settings.algorithm {
-                signing =
-                    Some(SigningKey { kid: key.kid.clone(), algorithm, key: encoding_key(algorithm, &private) });
+                signing = Some(SigningKey {
+                    kid: key.kid.clone(),
+                    algorithm,
+                    key: encoding_key(algorithm, &private),
+                });
             }
             verifying.insert(key.kid.clone(), VerifyingKey { algorithm, key: public });
             jwks.push(jwk);
@@ -124,7 +130,8 @@ impl Keys {
             let key = EncodingKey::from_secret(shared);
             signing = Some(SigningKey { kid: HS256_KID.to_owned(), algorithm, key });
         }
-        let signing = signing.ok_or_else(|| StartError("the database keeps no signing key; start again".into()))?;
+        let signing =
+            signing.ok_or_else(|| StartError("the database keeps no signing key; start again".into()))?;
         Ok(Self { signing, verifying, jwks: Jwks::new(jwks)? })
     }
 

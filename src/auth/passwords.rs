@@ -195,7 +195,12 @@ mod tests {
     const DEARER: Cost = Cost { memory_kib: 16, iterations: 1 };
 
     fn is(verdict: &Verdict, expected: &str) -> bool {
-        expected == match verdict { Verdict::Wrong => "wrong", Verdict::Right => "right", Verdict::Weak => "weak" }
+        expected
+            == match verdict {
+                Verdict::Wrong => "wrong",
+                Verdict::Right => "right",
+                Verdict::Weak => "weak",
+            }
     }
 
     #[test]
@@ -222,7 +227,9 @@ mod tests {
         for stored in [
             "$argon2id$v=19$m=4000000,t=9,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
             "$argon2id$v=19$m=8,t=4294967295,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
-            "$2b$12$abc", "", "my-password",
+            "$2b$12$abc",
+            "",
+            "my-password",
         ] {
             assert!(is(&verify(&mut memory, CHEAP, &PasswordHash(stored.into()), "my-password"), "wrong"));
         }

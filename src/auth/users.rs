@@ -84,7 +84,11 @@ impl Auth {
     }
 
     /// A page of all users, and the cursor of the next one.
-    pub async fn users(&self, after: Option<UserId>, limit: u32) -> Result<(Vec<User>, Option<UserId>), Error> {
+    pub async fn users(
+        &self,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<(Vec<User>, Option<UserId>), Error> {
         let mut users = self.store.read().await?.users(after, limit.saturating_add(1)).await?;
         let more = cut_to(&mut users, limit);
         let next = users.last().filter(|_| more).map(|user| user.id);

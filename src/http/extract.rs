@@ -6,7 +6,7 @@ use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Request},
     http::{
-        HeaderMap, StatusCode,
+        HeaderMap, HeaderValue, StatusCode,
         header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
         request::Parts,
     },
@@ -79,7 +79,7 @@ impl<D: Demand> FromRequestParts<App> for Caller<D> {
 pub fn authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, Error> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     match (values.next(), values.next()) {
-        (header, None) => Ok(header.map(|header| header.as_bytes())),
+        (header, None) => Ok(header.map(HeaderValue::as_bytes)),
         (_, Some(_)) => Err(Error::AmbiguousCredential),
     }
 }

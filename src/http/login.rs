@@ -130,8 +130,9 @@ impl FromRequest<App> for LoginRequest {
             Some(_) => Err(Error::AmbiguousCredential.into()),
             None if is_json => from_json(&body),
             None if is_form => from_form(&body),
-            None => Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE)
-                .with_detail("Send application/json, application/x-www-form-urlencoded, or HTTP Basic without a body.")),
+            None => Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE).with_detail(
+                "Send application/json, application/x-www-form-urlencoded, or HTTP Basic without a body.",
+            )),
         }
     }
 }

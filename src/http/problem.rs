@@ -202,7 +202,9 @@ impl Problem {
                 headers.append(WWW_AUTHENTICATE, value);
             }
         };
-        if matches!(self.challenge, Challenge::Authenticate | Challenge::InvalidToken) && !asked_by_page_script {
+        if matches!(self.challenge, Challenge::Authenticate | Challenge::InvalidToken)
+            && !asked_by_page_script
+        {
             challenge(basic);
         }
         match self.challenge {

@@ -20,7 +20,7 @@ impl Timestamp {
         u64::try_from(self.0).unwrap_or(0)
     }
 
-    /// Whole seconds since 1970, rounded down: the NumericDate of RFC 7519.
+    /// Whole seconds since 1970, rounded down: the `NumericDate` of RFC 7519.
     pub fn as_unix_seconds(self) -> i64 {
         self.0.div_euclid(1000)
     }
@@ -41,7 +41,9 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(time) => write!(f, "{time:.3}"),
-            Err(_) => f.write_str(if self.0 < 0 { "-009999-01-01T00:00:00Z" } else { "9999-12-31T23:59:59Z" }),
+            Err(_) => {
+                f.write_str(if self.0 < 0 { "-009999-01-01T00:00:00Z" } else { "9999-12-31T23:59:59Z" })
+            }
         }
     }
 }

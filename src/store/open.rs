@@ -1,12 +1,12 @@
 //! Connects, brings the schema up to date, and says in one sentence what stands in the way when it cannot.
 
-use std::{path::PathBuf, str::FromStr};
 #[cfg(feature = "sqlite")]
 use std::{
     fs::{File, OpenOptions},
     path::Path,
     time::Duration,
 };
+use std::{path::PathBuf, str::FromStr};
 
 use sqlx::migrate::{MigrateError, Migrator};
 #[cfg(feature = "postgres")]
@@ -94,8 +94,13 @@ impl std::fmt::Display for Location {
             Self::Sqlite(path) => path.display().fmt(f),
             #[cfg(feature = "postgres")]
             Self::Postgres(options) => {
-                let host = options.get_socket().map_or(options.get_host().into(), |socket| socket.to_string_lossy());
-                write!(f, "PostgreSQL at {host}, database {}", options.get_database().unwrap_or("of the user"))
+                let host =
+                    options.get_socket().map_or(options.get_host().into(), |socket| socket.to_string_lossy());
+                write!(
+                    f,
+                    "PostgreSQL at {host}, database {}",
+                    options.get_database().unwrap_or("of the user")
+                )
             }
         }
     }
@@ -150,8 +155,10 @@ async fn open_sqlite(path: &Path) -> Result<Store, StartError> {
         .connect_with(options.clone())
         .await
         .map_err(|error| cannot(&plain(&error)))?;
-    let version: String =
-        sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&write).await.map_err(|error| cannot(&plain(&error)))?;
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()")
+        .fetch_one(&write)
+        .await
+        .map_err(|error| cannot(&plain(&error)))?;
     if numbers(&version) < numbers(OLDEST_SQLITE) {
         return Err(StartError(format!(
             "SQLite {version} can damage a database when it resets its log; build with SQLite {OLDEST_SQLITE} or newer"
@@ -214,7 +221,9 @@ fn schema(error: &MigrateError) -> StartError {
             "DATABASE_URL: migration {version} of this database is not the one this version of Countersign has; run \
              the version that made it, or restore a backup"
         ),
-        other => format!("DATABASE_URL: the schema could not be brought up to date ({other}); mend that and start again"),
+        other => format!(
+            "DATABASE_URL: the schema could not be brought up to date ({other}); mend that and start again"
+        ),
     })
 }
 

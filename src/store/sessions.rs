@@ -55,7 +55,8 @@ macro_rules! fetch_live {
             u.created_at AS "created_at!: Timestamp", u.updated_at AS "updated_at!: Timestamp",
             u.last_login_at AS "last_login_at: Timestamp"
             FROM sessions s JOIN users u ON u.id = s.user_id
-            WHERE s.ended_at IS NULL AND s.expires_at > $2 AND u.status = 'active' AND "# + $condition,
+            WHERE s.ended_at IS NULL AND s.expires_at > $2 AND u.status = 'active' AND "#
+                + $condition,
             $key,
             $now as _,
         )
