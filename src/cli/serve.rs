@@ -38,9 +38,14 @@ async fn serve(config: &Config) -> Result<(), StartError> {
         )
     })?;
     let address = listener.local_addr().map_err(|error| StartError(error.to_string()))?;
+    let reachable = if address.ip().is_unspecified() || address.ip().is_loopback() {
+        format!("localhost:{}", address.port())
+    } else {
+        address.to_string()
+    };
     let (auth, first_admin) = open(config, Clock::System).await?;
     let shutdown = shutdown_signal()?;
-    let _closed = std::io::stderr().write_all(welcome(&auth, &first_admin, &address.to_string()).as_bytes());
+    let _closed = std::io::stderr().write_all(welcome(&auth, &first_admin, &reachable).as_bytes());
 
     let sweeper = tokio::spawn(sweep(auth.clone()));
     http::serve(listener, App::new(auth.clone()), shutdown).await;

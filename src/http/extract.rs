@@ -65,9 +65,7 @@ impl<D: Demand> FromRequestParts<App> for Caller<D> {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let header = authorization(&parts.headers)?.ok_or(Error::Unauthenticated)?;
         let principal = app.auth().authenticate(header).await?;
-        if let Some(seen) = parts.extensions.get::<Seen>() {
-            seen.note(&principal);
-        }
+        Seen::from_request_parts(parts, app).await?.note(&principal);
         match D::SCOPE {
             Some(scope) if !principal.scopes.contains(scope) => Err(Error::Forbidden(scope.as_str()).into()),
             _ => Ok(Self(principal, PhantomData)),
@@ -92,12 +90,19 @@ impl FromRequestParts<App> for Creator {
         if let Some(header) = authorization(&parts.headers)?
             && let Some(token) = app.auth().setup_token(header).await?
         {
-            if let Some(seen) = parts.extensions.get::<Seen>() {
-                seen.note_setup();
-            }
+            Seen::from_request_parts(parts, app).await?.note_setup();
             return Ok(Self::Setup(token));
         }
         Caller::<Admin>::from_request_parts(parts, app).await.map(|_| Self::Admin)
+    }
+}
+
+/// Where a handler notes for the log whom it turned out to serve.
+impl FromRequestParts<App> for Seen {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        parts.extensions.get().cloned().ok_or_else(|| Problem::new(&problem::INTERNAL))
     }
 }
 

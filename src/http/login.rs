@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::{
     App,
     extract::{Anyone, Caller, authorization, body, from_form, from_json, has_type},
+    observe::Seen,
     openapi::{Guarded, InvalidBody, NoSession, WrongPassword},
     problem::{self, Problem},
 };
@@ -90,8 +91,14 @@ impl From<Login> for LoginView {
     security((), ("basic" = [])),
     responses((status = 200, body = LoginView), WrongPassword, InvalidBody),
 )]
-pub async fn login(app: App, client: Client, credentials: LoginRequest) -> Result<Json<LoginView>, Problem> {
+pub async fn login(
+    app: App,
+    seen: Seen,
+    client: Client,
+    credentials: LoginRequest,
+) -> Result<Json<LoginView>, Problem> {
     let login = app.auth().login(&credentials.username, &credentials.password, client).await?;
+    seen.note_login(&login.user);
     Ok(Json(login.into()))
 }
 

@@ -19,10 +19,12 @@ use axum::{
 use futures_util::FutureExt;
 
 use super::problem::{self, Problem};
-use crate::model::{Principal, UserId};
+use crate::model::{Principal, User, UserId};
 
 /// The longest a request may take, its body included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest head of a request, in bytes.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Who turned out to be calling: the extractor leaves it here for the log.
@@ -33,6 +35,11 @@ impl Seen {
     /// Notes who is calling, and how they proved it.
     pub fn note(&self, principal: &Principal) {
         let _already = self.0.set((Some(principal.user.id), principal.method.as_str()));
+    }
+
+    /// Notes who logged in.
+    pub fn note_login(&self, user: &User) {
+        let _already = self.0.set((Some(user.id), "password"));
     }
 
     /// Notes that the caller holds the setup token.
@@ -51,11 +58,15 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     let seen = Seen::default();
     request.extensions_mut().insert(seen.clone());
 
-    let run = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, run).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(_panic)) => Problem::new(&problem::INTERNAL).into_response(),
-        Err(_elapsed) => Problem::new(&problem::TIMEOUT).into_response(),
+    let mut response = if head_bytes(&request) > MAX_HEAD_BYTES {
+        Problem::new(&problem::HEADERS_TOO_LARGE).into_response()
+    } else {
+        let run = AssertUnwindSafe(next.run(request)).catch_unwind();
+        match tokio::time::timeout(REQUEST_TIMEOUT, run).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(_panic)) => Problem::new(&problem::INTERNAL).into_response(),
+            Err(_elapsed) => Problem::new(&problem::TIMEOUT).into_response(),
+        }
     };
 
     let mut cause = None;
@@ -69,16 +80,22 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
 
     let route = route.as_ref().map_or("-", MatchedPath::as_str);
     let status = response.status().as_u16();
-    let duration_ms = started.elapsed().as_secs_f64() * 1e3;
+    let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     let user = seen.0.get().and_then(|(user, _)| user.map(tracing::field::display));
     let by = seen.0.get().map(|(_, method)| *method);
     if status >= 500 {
         let cause = cause.as_deref();
-        tracing::error!(%method, route, status, duration_ms, request_id, user, by, cause, "request");
+        tracing::error!(%method, route, status, duration_us, request_id, user, by, cause, "request");
     } else {
-        tracing::info!(%method, route, status, duration_ms, request_id, user, by, "request");
+        tracing::info!(%method, route, status, duration_us, request_id, user, by, "request");
     }
     response
+}
+
+/// How much the client said before the body.
+fn head_bytes(request: &Request) -> usize {
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    request.uri().path_and_query().map_or(0, |target| target.as_str().len()) + headers.sum::<usize>()
 }
 
 /// Whether a script on a page asked (Fetch Metadata), not a person who typed an address.

@@ -22,8 +22,8 @@ use super::{App, extract::Peer, router};
 const MAX_CONNECTIONS: usize = 900;
 /// How long the head of a request may take, and how long a connection may lie idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest head of a request, in bytes.
-const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// Where reading the head of a request stops, in bytes: twice what `observe` lets through with a proper answer.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// How long requests under way may take to finish once the end has come.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -44,7 +44,7 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
-            .max_header_size(MAX_HEADER_BYTES)
+            .max_header_size(MAX_HEAD_BYTES)
             .keep_alive(graceful.is_some())
             .serve_connection(TokioIo::new(stream), service);
         let connection = match graceful {

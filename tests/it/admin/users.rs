@@ -1,0 +1,161 @@
+//! `/admin/users`.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{App, Database, PASSWORD, basic, bearer};
+
+#[tokio::test]
+async fn an_admin_creates_a_user_who_can_then_log_in() {
+    let app = App::start().await;
+    let body = json!({"username": "sergio", "password": PASSWORD, "name": "Sergio R.", "email": "sergio@example.com"});
+    let answer = app.admin().post("/admin/users", &body).await.expect(201);
+    let user = answer.json();
+    assert_eq!(answer.header("location"), format!("/admin/users/{}", user["id"].as_str().unwrap()));
+    assert_eq!(
+        user,
+        json!({
+            "id": user["id"], "username": "sergio", "name": "Sergio R.", "email": "sergio@example.com",
+            "roles": ["user"], "status": "active", "must_change_password": false,
+            "created_at": "2026-01-01T00:00:00.000Z", "updated_at": "2026-01-01T00:00:00.000Z", "last_login_at": null,
+        })
+    );
+    assert_eq!(app.login("sergio").await["user"]["name"], "Sergio R.");
+    let read = app.admin().get(answer.header("location")).await.expect(200);
+    assert_eq!(read.json()["last_login_at"], "2026-01-01T00:00:00.000Z");
+    assert_eq!(read.header("etag"), answer.header("etag"));
+}
+
+#[tokio::test]
+async fn a_username_is_one_whatever_its_case_or_composition() {
+    let app = App::start().await;
+    app.create("zoë", &["user"]).await;
+    for again in ["ZOË", "zoe\u{308}", "Zoë"] {
+        let answer = app.admin().post("/admin/users", &json!({"username": again, "password": PASSWORD})).await;
+        assert_eq!(answer.expect(409).problem(), "username-taken");
+        app.anon().post("/login", &json!({"username": again, "password": PASSWORD})).await.expect(200);
+        app.with(basic(again, PASSWORD)).get("/me").await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn every_field_that_breaks_its_rule_is_named_and_no_value_is_shown() {
+    let app = App::start().await;
+    let faults: &[(Value, &[&str])] = &[
+        (json!({"username": "", "password": PASSWORD}), &["username:required"]),
+        (json!({"username": "a:b", "password": PASSWORD}), &["username:malformed"]),
+        (json!({"username": "a b", "password": PASSWORD}), &["username:malformed"]),
+        (json!({"username": "a\u{200b}", "password": PASSWORD}), &["username:malformed"]),
+        (json!({"username": "x".repeat(129), "password": PASSWORD}), &["username:too-long"]),
+        (json!({"username": "a", "password": "seven77"}), &["password:too-short"]),
+        (json!({"username": "a", "password": "canary-".repeat(200)}), &["password:too-long"]),
+        (json!({"username": "a", "password": PASSWORD, "email": "canary-no-mail"}), &["email:malformed"]),
+        (json!({"username": "a", "password": PASSWORD, "name": " "}), &["name:required"]),
+        (json!({"username": "a", "password": PASSWORD, "name": "x\u{7}"}), &["name:malformed"]),
+        (json!({"username": "a", "password": PASSWORD, "roles": ["Canary Role"]}), &["roles:malformed"]),
+        (json!({"username": "a", "password": PASSWORD, "roles": "canary"}), &["roles:malformed"]),
+        (json!({"username": "a", "password": 12345}), &["password:malformed"]),
+        (json!({"username": "a"}), &["password:required"]),
+        (json!({"password": PASSWORD}), &["username:required"]),
+        (json!({"username": "a", "password": PASSWORD, "is_admin": true}), &["is_admin:unknown"]),
+        (json!({"username": "a:", "password": "short", "email": "x"}), &["email:malformed", "username:malformed", "password:too-short"]),
+        (json!([]), &["username:required"]),
+        (json!("canary"), &[":malformed"]),
+    ];
+    for (body, expected) in faults {
+        let answer = app.admin().post("/admin/users", body).await.expect(422);
+        assert_eq!(answer.problem(), "validation");
+        assert_eq!(answer.field_errors(), *expected, "{body}");
+        assert!(!answer.text.contains("canary") && !answer.text.contains("12345"), "{}", answer.text);
+    }
+    let users = app.admin().get("/admin/users").await.json();
+    assert_eq!(users["items"].as_array().unwrap().len(), 1, "none was made");
+}
+
+#[tokio::test]
+async fn only_the_scope_admin_lets_one_in() {
+    let app = App::start().await;
+    let user = app.user("sergio").await;
+    for (method, path) in
+        [(Method::POST, "/admin/users"), (Method::GET, "/admin/users"), (Method::GET, "/admin/users/none")]
+    {
+        assert_eq!(app.anon().send(method.clone(), path).await.expect(401).problem(), "authentication-required");
+        let answer = user.send(method, path).await.expect(403);
+        assert_eq!(answer.problem(), "insufficient-scope");
+        assert_eq!(
+            answer.challenges(),
+            [r#"Bearer realm="countersign", error="insufficient_scope", scope="admin""#]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_page_ends_where_the_next_begins() {
+    let app = App::start().await;
+    for name in ["a", "b", "c", "d"] {
+        app.create(name, &["user"]).await;
+    }
+    let (mut seen, mut path) = (Vec::new(), "/admin/users?limit=2".to_owned());
+    loop {
+        let page = app.admin().get(&path).await.expect(200).json();
+        seen.extend(page["items"].as_array().unwrap().iter().map(|u| u["username"].as_str().unwrap().to_owned()));
+        match page["next"].as_str() {
+            Some(next) => path = format!("/admin/users?limit=2&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ["root", "a", "b", "c", "d"]);
+    for query in ["limit=0", "limit=1001", "limit=x", "after=x", "unknown=1", "limit=1&limit=2"] {
+        let answer = app.admin().get(&format!("/admin/users?{query}")).await.expect(422);
+        assert_eq!(answer.problem(), "validation", "{query}");
+    }
+}
+
+#[tokio::test]
+async fn an_id_of_nobody_is_404_whatever_it_looks_like() {
+    let app = App::start().await;
+    for id in ["01a209a4-5175-7d1f-96a9-8817ee5490a8", "1", "%00", "..%2f..%2fetc%2fpasswd", "%ff"] {
+        assert_eq!(app.admin().get(&format!("/admin/users/{id}")).await.expect(404).problem(), "not-found");
+    }
+}
+
+#[tokio::test]
+async fn the_setup_token_makes_the_first_admin_and_is_then_used_up() {
+    let token = "a-setup-token-of-the-tests";
+    let app = App::on(Database::new().await, &["--setup-token", token]).await;
+    let setup = app.with(bearer(token));
+    let new = |name: &str, roles: &[&str]| json!({"username": name, "password": PASSWORD, "roles": roles});
+
+    assert_eq!(app.with(bearer("another-token-of-the-tests")).post("/admin/users", &new("eve", &["admin"])).await.expect(401).problem(), "invalid-token");
+    assert_eq!(setup.get("/admin/users").await.expect(401).problem(), "invalid-token");
+    assert_eq!(setup.get("/me").await.expect(401).problem(), "invalid-token");
+    setup.post("/admin/users", &new("sergio", &["user"])).await.expect(201);
+    setup.post("/admin/users", &new("root", &["user", "admin"])).await.expect(201);
+    assert_eq!(setup.post("/admin/users", &new("eve", &["admin"])).await.expect(401).problem(), "invalid-token");
+    app.admin().get("/admin/users").await.expect(200);
+}
+
+#[tokio::test]
+async fn of_ten_who_come_with_the_setup_token_at_once_one_makes_an_admin() {
+    let token = "a-setup-token-of-the-tests";
+    let app = App::on(Database::new().await, &["--setup-token", token]).await;
+    let setup = app.with(bearer(token));
+    let tries = (0..10).map(|i| {
+        let body = json!({"username": format!("admin-{i}"), "password": PASSWORD, "roles": ["admin"]});
+        let setup = &setup;
+        async move { setup.post("/admin/users", &body).await.status.as_u16() }
+    });
+    let mut statuses = futures_util::future::join_all(tries).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [vec![201], vec![401; 9]].concat());
+}
+
+#[tokio::test]
+async fn of_ten_who_ask_for_one_name_at_once_one_gets_it() {
+    let app = App::start().await;
+    let admin = app.admin();
+    let tries = (0..10).map(|_| async { admin.post("/admin/users", &json!({"username": "one", "password": PASSWORD})).await.status.as_u16() });
+    let mut statuses = futures_util::future::join_all(tries).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [vec![201], vec![409; 9]].concat());
+}

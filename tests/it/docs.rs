@@ -1,0 +1,33 @@
+//! `/openapi.json` and `/docs`.
+
+use crate::support::App;
+
+#[tokio::test]
+async fn the_document_that_is_served_is_the_one_in_the_repository() {
+    let app = App::start().await;
+    let served = app.anon().get("/openapi.json").await.expect(200);
+    assert_eq!(served.header("content-type"), "application/json");
+    let kept = std::fs::read_to_string("openapi.json").unwrap();
+    assert!(served.text == kept, "openapi.json is stale: cargo run -- openapi > openapi.json");
+    let document = served.json();
+    assert_eq!(document["openapi"], "3.1.0");
+    for operation in document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values()) {
+        let id = operation["operationId"].as_str().unwrap();
+        assert!(!operation["summary"].as_str().unwrap_or_default().is_empty(), "{id} has no summary");
+    }
+}
+
+#[tokio::test]
+async fn the_page_that_shows_it_needs_no_other_server() {
+    let app = App::start().await;
+    let redirect = app.anon().get("/docs").await.expect(308);
+    assert_eq!(redirect.header("location"), "/docs/");
+    let page = app.anon().get("/docs/").await.expect(200);
+    assert!(page.header("content-type").starts_with("text/html"));
+    assert!(page.header("content-security-policy").starts_with("default-src 'self'"));
+    assert!(!page.text.contains("//cdn") && !page.text.contains("https://"), "{}", page.text);
+    for file in ["swagger-ui.css", "swagger-ui-bundle.js", "swagger-initializer.js"] {
+        app.anon().get(&format!("/docs/{file}")).await.expect(200);
+    }
+    assert!(app.anon().get("/docs/swagger-initializer.js").await.text.contains("/openapi.json"));
+}

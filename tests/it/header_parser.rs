@@ -1,0 +1,68 @@
+//! The parser of the `Authorization` header, against anything at all.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use countersign::{auth::Credential, model::OpaqueToken};
+use proptest::prelude::*;
+use secrecy::ExposeSecret;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn anything_at_all_is_read_or_refused_and_nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Credential::parse(&bytes);
+    }
+
+    #[test]
+    fn anything_after_a_known_scheme_is_read_or_refused(scheme in "(?i)basic|bearer", value in "\\PC{0,80}") {
+        let _ = Credential::parse(format!("{scheme} {value}").as_bytes());
+    }
+
+    #[test]
+    fn a_name_and_a_password_come_back_as_they_were_sent(name in "[^:\\pC]{1,20}", password in "[^\\pC]{1,20}") {
+        let header = format!("Basic {}", STANDARD.encode(format!("{name}:{password}")));
+        match Credential::parse(header.as_bytes()) {
+            Ok(Credential::Basic { username, password: read }) => {
+                prop_assert_eq!(username.as_str(), name);
+                prop_assert_eq!(read.expose_secret(), password);
+            }
+            other => prop_assert!(false, "{:?}", other),
+        }
+    }
+
+    #[test]
+    fn a_control_character_anywhere_is_refused(name in "[a-z]{1,8}", c in "\\p{Cc}", password in "[a-z]{1,8}") {
+        for text in [format!("{name}{c}:{password}"), format!("{name}:{c}{password}")] {
+            let header = format!("Basic {}", STANDARD.encode(text));
+            prop_assert!(Credential::parse(header.as_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn an_opaque_token_has_one_spelling(random in any::<[u8; 16]>()) {
+        let text = OpaqueToken::new(random).reveal();
+        prop_assert!(OpaqueToken::parse(&text).is_some());
+        let upper = text.to_uppercase();
+        prop_assert!(upper == text || OpaqueToken::parse(&upper).is_none());
+        for other in [text.replace('-', ""), format!("{{{text}}}"), format!("urn:uuid:{text}"), format!(" {text}"), format!("{text}\0")] {
+            prop_assert!(OpaqueToken::parse(&other).is_none(), "{}", other);
+        }
+    }
+
+    #[test]
+    fn a_bearer_is_told_apart_by_its_shape_alone(a in "[A-Za-z0-9_-]{1,30}", b in "[A-Za-z0-9_-]{1,30}", c in "[A-Za-z0-9_-]{1,30}") {
+        let header = format!("bearer {a}.{b}.{c}");
+        prop_assert!(matches!(Credential::parse(header.as_bytes()), Ok(Credential::Jwt(_))));
+        for other in [format!("{a}.{b}"), format!("{a}.{b}.{c}.{a}"), format!("{a}..{c}"), format!("{a}.{b}.{c}="), format!("{a}.{b} .{c}")] {
+            let header = format!("Bearer {other}");
+            prop_assert!(Credential::parse(header.as_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn what_was_parsed_prints_no_secret(password in "canary-[a-z]{8}") {
+        let header = format!("Basic {}", STANDARD.encode(format!("name:{password}")));
+        let printed = format!("{:?}", Credential::parse(header.as_bytes()));
+        prop_assert!(!printed.contains(&password));
+    }
+}

@@ -1,0 +1,26 @@
+//! `/health` and `/ready`.
+
+use crate::support::App;
+
+#[tokio::test]
+async fn health_says_that_the_process_lives_and_ready_that_the_database_answers() {
+    let app = App::start().await;
+    for path in ["/health", "/ready"] {
+        assert_eq!(app.anon().get(path).await.expect(200).text, r#"{"status":"ok"}"#);
+    }
+}
+
+#[tokio::test]
+async fn without_its_database_the_service_is_not_ready_and_refuses_nobody_for_it() {
+    let app = App::start().await;
+    let (opaque, jwt) = app.tokens("root").await;
+    app.service.auth().stop().await;
+    assert_eq!(app.anon().get("/health").await.expect(200).text, r#"{"status":"ok"}"#);
+    let answer = app.anon().get("/ready").await.expect(503);
+    assert_eq!((answer.problem().as_str(), answer.header("retry-after")), ("unavailable", "1"));
+    for credential in [opaque, jwt, crate::support::basic("root", "x")] {
+        let answer = app.with(credential).get("/me").await.expect(503);
+        assert_eq!((answer.problem().as_str(), answer.header("retry-after")), ("unavailable", "1"));
+        assert!(answer.challenges().is_empty());
+    }
+}

@@ -1,0 +1,34 @@
+//! Everything that is seen from outside, in one binary. The folders mirror the URLs; `support` starts services, databases
+//! and outside programs. The store is SQLite unless `COUNTERSIGN_TEST_POSTGRES` names a PostgreSQL; `scripts/test` runs
+//! the whole on both.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say so and stop"
+)]
+
+mod admin;
+mod architecture;
+mod article;
+mod credentials;
+mod docs;
+mod errors;
+mod header_parser;
+mod health;
+mod hash_pool;
+mod jwt;
+mod login;
+mod logout;
+mod me;
+mod requests;
+mod settings;
+mod shutdown;
+mod start;
+mod support;
+mod telemetry;
+mod users;
+mod well_known;

@@ -1,0 +1,162 @@
+//! What a request may be like: its size, its time, its form.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::support::{Answer, App, PASSWORD, bearer};
+
+/// Sends bytes as they are and reads until the other end closes.
+async fn raw(app: &App, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(&app.address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let _reset = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_body_over_64_kib_is_refused_with_or_without_its_length() {
+    let app = App::start().await;
+    let body = format!(r#"{{"username":"{}","password":"x"}}"#, "x".repeat(64 * 1024));
+    let request = app.anon().request(Method::POST, "/login").header("content-type", "application/json");
+    assert_eq!(Answer::of(request.body(body.clone())).await.expect(413).problem(), "body-too-large");
+    let chunked = format!(
+        "POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        body.len()
+    );
+    assert!(raw(&app, chunked.as_bytes()).await.starts_with("HTTP/1.1 413 "));
+}
+
+#[tokio::test]
+async fn headers_over_16_kib_are_refused() {
+    let app = App::start().await;
+    let with = |bytes: usize| app.anon().request(Method::GET, "/health").header("x-padding", "x".repeat(bytes));
+    Answer::of(with(15 * 1024)).await.expect(200);
+    assert_eq!(Answer::of(with(16 * 1024)).await.expect(431).problem(), "headers-too-large");
+    Answer::of(with(40 * 1024)).await.expect(431);
+    let many = (0..200).fold(app.anon().request(Method::GET, "/health"), |request, i| request.header(format!("x-{i}"), "x"));
+    Answer::of(many).await.expect(431);
+    app.anon().get(&format!("/health?{}", "x".repeat(17 * 1024))).await.expect(431);
+}
+
+#[tokio::test]
+async fn whatever_the_body_is_it_never_makes_a_5xx() {
+    let app = App::start().await;
+    let deep = "[".repeat(20_000);
+    let bodies: &[&[u8]] = &[
+        b"", b"{", b"null", b"[]", b"\"\"", b"1", b"1e999", b"{\"username\":\"\\ud800\",\"password\":\"x\"}", b"\xff\xfe", b"{\"username\":\"\xff\"}",
+        deep.as_bytes(), b"\0", b"{\"username\":\"a\\u0000b\",\"password\":\"a\\u0000b\"}", b"{\"username\":null,\"password\":null}", b"username=%ff&password=%00",
+    ];
+    for (path, credential) in [("/login", None), ("/admin/users", Some(crate::support::basic("root", PASSWORD)))] {
+        for content_type in ["application/json", "application/x-www-form-urlencoded", "text/plain", "multipart/form-data", "\u{7f}".trim_end_matches('\u{7f}')] {
+            for body in bodies {
+                let mut request = app.anon().request(Method::POST, path).header("content-type", content_type).body(body.to_vec());
+                if let Some(credential) = &credential {
+                    request = request.header("authorization", credential);
+                }
+                let answer = Answer::of(request).await;
+                assert!(answer.status.is_client_error(), "{path} {content_type} {body:?}: {answer:?}");
+                answer.problem();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_zero_byte_in_a_name_is_only_an_unknown_name() {
+    let app = App::start().await;
+    for name in ["\0", "a\0b", "\u{ffff}", "😀"] {
+        let answer = app.anon().post("/login", &json!({"username": name, "password": PASSWORD})).await;
+        assert_eq!(answer.expect(401).problem(), "invalid-credentials", "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_is_given_ten_seconds() {
+    let app = App::start().await;
+    let mut stream = TcpStream::connect(&app.address).await.unwrap();
+    stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n").await.unwrap();
+    tokio::task::yield_now().await;
+    // From here on the runtime's time jumps to whatever is waited for next.
+    tokio::time::pause();
+    let before = tokio::time::Instant::now();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let waited = before.elapsed();
+    assert!((Duration::from_secs(9)..Duration::from_secs(12)).contains(&waited), "{waited:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_end_is_given_fifteen_seconds() {
+    let app = App::start().await;
+    let mut stream = TcpStream::connect(&app.address).await.unwrap();
+    let head = "POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    tokio::task::yield_now().await;
+    tokio::time::pause();
+    let before = tokio::time::Instant::now();
+    let mut answer = vec![0; 4096];
+    let read = stream.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]);
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("/problems/request-timeout"), "{answer}");
+    let waited = before.elapsed();
+    assert!((Duration::from_secs(14)..Duration::from_secs(17)).contains(&waited), "{waited:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_http_gets_a_400_and_the_service_goes_on() {
+    let app = App::start().await;
+    for bytes in [&b"\x16\x03\x01\x02\0\x01"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\r\n\r\n\r\nhello\r\n\r\n"] {
+        let answer = raw(&app, bytes).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400") || answer.starts_with("HTTP/1.1 505"), "{answer}");
+    }
+    let both = "POST /login HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n0\r\n\r\n";
+    let answer = raw(&app, both.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    app.anon().get("/health").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_write_finishes_though_its_client_has_gone_away() {
+    let app = App::start().await;
+    for i in 0..20 {
+        let body = json!({"username": format!("user-{i}"), "password": PASSWORD}).to_string();
+        let mut stream = TcpStream::connect(&app.address).await.unwrap();
+        let head = format!(
+            "POST /admin/users HTTP/1.1\r\nhost: x\r\nauthorization: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            crate::support::basic("root", PASSWORD),
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_micros(i * 150)).await;
+        drop(stream);
+    }
+    // Each either happened whole or not at all, and the writer is not stuck in a transaction somebody left.
+    app.create("after", &["user"]).await;
+    let users = app.admin().get("/admin/users?limit=1000").await.expect(200).json();
+    for user in users["items"].as_array().unwrap() {
+        let name = user["username"].as_str().unwrap();
+        app.anon().post("/login", &json!({"username": name, "password": PASSWORD})).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn every_answer_has_an_id_and_is_not_to_be_kept_or_guessed_at() {
+    let app = App::start().await;
+    let (opaque, _) = app.tokens("root").await;
+    let mut ids = std::collections::HashSet::new();
+    for path in ["/health", "/me", "/users", "/nothing", "/docs/"] {
+        let answer = app.with(&opaque).get(path).await;
+        assert!(ids.insert(answer.header("x-request-id").to_owned()) && answer.header("x-request-id").len() == 32);
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert!(["no-store", "no-cache"].contains(&answer.header("cache-control")), "{answer:?}");
+    }
+    let answer = app.with(bearer("x")).get("/me").await;
+    assert_eq!(answer.header("cache-control"), "no-store");
+}

@@ -1,0 +1,163 @@
+//! Settings: each a flag, a variable and a line of `.env.example`; a bad one stops the start with one sentence that names
+//! it and the mend, and shows no secret.
+
+use std::{collections::BTreeSet, fs};
+
+use clap::CommandFactory;
+use countersign::config::Cli;
+use tempfile::TempDir;
+
+use crate::support::{Binary, Database};
+
+/// What the binary says when it is started with this variable, in one line.
+fn refusal(name: &str, value: &str) -> String {
+    refusal_of(&[(name, value)])
+}
+
+fn refusal_of(variables: &[(&str, &str)]) -> String {
+    let folder = TempDir::new().unwrap();
+    let mut binary = Binary::new(folder.path()).env("COUNTERSIGN_LISTEN", "127.0.0.1:0");
+    for (name, value) in variables {
+        binary = binary.env(name, value);
+    }
+    let done = binary.output();
+    let text = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(1), "{variables:?}: {text}");
+    assert_eq!(text.lines().count(), 1, "one sentence: {text}");
+    assert!(!text.contains("canary"), "{text}");
+    text
+}
+
+#[test]
+fn a_bad_setting_stops_the_start_with_a_sentence_that_names_it_and_the_mend() {
+    let key = "openssl rand -base64 32";
+    for (name, value, mend) in [
+        ("DATABASE_URL", "canary", "sqlite://FILE or postgres://"),
+        ("DATABASE_URL", "mysql://canary@localhost/db", "sqlite://FILE or postgres://"),
+        ("DATABASE_URL", "sqlite::memory:", "name a file"),
+        ("DATABASE_URL", "sqlite://", "name a file"),
+        ("DATABASE_URL", "sqlite:///nowhere/at/all/countersign.db", "name a file this user may write"),
+        ("DATABASE_URL", "postgres://canary:canary@127.0.0.1:1/canary", "start it, or correct the address"),
+        ("COUNTERSIGN_LISTEN", "canary", "127.0.0.1:5000"),
+        ("COUNTERSIGN_LISTEN", "192.0.2.1:5000", "choose another"),
+        ("COUNTERSIGN_ISSUER", "canary", "https://auth.example.com"),
+        ("COUNTERSIGN_ISSUER", "https://canary canary", "https://auth.example.com"),
+        ("COUNTERSIGN_AUDIENCE", "", "must name"),
+        ("COUNTERSIGN_SECRET_KEY", "canary", key),
+        ("COUNTERSIGN_SECRET_KEY", "Y2FuYXJ5", key),
+        ("COUNTERSIGN_JWT_ALGORITHM", "canary", "ES256, EdDSA, RS256, HS256"),
+        ("COUNTERSIGN_JWT_ALGORITHM", "none", "ES256, EdDSA, RS256, HS256"),
+        ("COUNTERSIGN_JWT_TTL", "canary", "30m"),
+        ("COUNTERSIGN_JWT_TTL", "0s", "30m"),
+        ("COUNTERSIGN_TOKEN_TTL", "-1d", "30d"),
+        ("COUNTERSIGN_TOKEN_TTL", "99999999999d", "30d"),
+        ("COUNTERSIGN_PASSWORD_MIN_LENGTH", "0", "from 1 to 128"),
+        ("COUNTERSIGN_ARGON2_MEMORY_KIB", "7", "19456"),
+        ("COUNTERSIGN_ARGON2_MEMORY_KIB", "4294967296", "whole number"),
+        ("COUNTERSIGN_ARGON2_ITERATIONS", "0", "2 is a good figure"),
+        ("COUNTERSIGN_ARGON2_ITERATIONS", "1000000", "2 is a good figure"),
+        ("COUNTERSIGN_HASH_WORKERS", "0", "one a core"),
+        ("COUNTERSIGN_HASH_QUEUE", "0", "from 1"),
+        ("COUNTERSIGN_SETUP_TOKEN", "canary", "openssl rand -hex 32"),
+        ("COUNTERSIGN_SETUP_TOKEN", "canary with spaces in it", "openssl rand -hex 32"),
+        ("COUNTERSIGN_ADMIN_USERNAME", "root", "set COUNTERSIGN_ADMIN_PASSWORD"),
+        ("COUNTERSIGN_ADMIN_PASSWORD", "canary-password", "set COUNTERSIGN_ADMIN_USERNAME"),
+        ("COUNTERSIGN_LOG_FORMAT", "canary", "text, json"),
+        ("RUST_LOG", "canary=canary", "info"),
+    ] {
+        let text = refusal(name, value);
+        assert!(text.starts_with(&format!("countersign: {name}: ")), "{name}={value}: {text}");
+        assert!(text.contains(mend), "{name}={value}: {text}");
+    }
+}
+
+#[test]
+fn settings_that_do_not_fit_together_are_refused_by_name() {
+    let hs256 = ("COUNTERSIGN_JWT_ALGORITHM", "HS256");
+    for secret in [None, Some("canary"), Some("canary-of-thirty-one-bytes-long")] {
+        let variables: Vec<_> = std::iter::once(hs256).chain(secret.map(|s| ("COUNTERSIGN_JWT_SECRET", s))).collect();
+        let text = refusal_of(&variables);
+        assert!(text.starts_with("countersign: COUNTERSIGN_JWT_SECRET: ") && text.contains("at least 32 bytes"), "{text}");
+    }
+    let admin = ("COUNTERSIGN_ADMIN_USERNAME", "root");
+    let text = refusal_of(&[admin, ("COUNTERSIGN_ADMIN_PASSWORD", "canary"), ("COUNTERSIGN_ADMIN_PASSWORD_FILE", "x")]);
+    assert!(text.contains("keep one"), "{text}");
+    let text = refusal_of(&[admin, ("COUNTERSIGN_ADMIN_PASSWORD_FILE", "nowhere")]);
+    assert!(text.starts_with("countersign: COUNTERSIGN_ADMIN_PASSWORD_FILE: "), "{text}");
+    let text = refusal_of(&[admin, ("COUNTERSIGN_ADMIN_PASSWORD", "canary")]);
+    assert!(text.starts_with("countersign: COUNTERSIGN_ADMIN_PASSWORD: must have at least 8"), "{text}");
+    let text = refusal_of(&[("COUNTERSIGN_ADMIN_USERNAME", "a:b"), ("COUNTERSIGN_ADMIN_PASSWORD", "canary-password")]);
+    assert!(text.starts_with("countersign: COUNTERSIGN_ADMIN_USERNAME: must have no colon"), "{text}");
+}
+
+#[test]
+fn every_setting_is_a_flag_a_variable_and_a_line_of_the_example() {
+    let example = fs::read_to_string(".env.example").unwrap();
+    let in_example: BTreeSet<_> = example
+        .lines()
+        .filter_map(|line| line.trim_start_matches("# ").split_once('='))
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'))
+        .collect();
+    let mut settings = BTreeSet::new();
+    for argument in Cli::command().get_arguments().filter(|argument| !["help", "version"].contains(&argument.get_id().as_str())) {
+        let (flag, variable) = (argument.get_long().unwrap(), argument.get_env().unwrap().to_str().unwrap().to_owned());
+        let expected = match flag {
+            "database-url" => "DATABASE_URL".to_owned(),
+            "log" => "RUST_LOG".to_owned(),
+            flag => format!("COUNTERSIGN_{}", flag.replace('-', "_").to_uppercase()),
+        };
+        assert_eq!(variable, expected, "--{flag}");
+        if let Some(default) = argument.get_default_values().first().filter(|_| flag != "database-url") {
+            let line = format!("# {variable}={}", default.to_str().unwrap());
+            assert!(example.lines().any(|l| l == line), ".env.example lacks {line}");
+        }
+        settings.insert(variable);
+    }
+    assert_eq!(in_example, settings);
+}
+
+#[test]
+fn help_shows_no_secret_that_the_environment_holds() {
+    let folder = TempDir::new().unwrap();
+    let mut binary = Binary::new(folder.path()).args(&["--help"]);
+    for name in ["SECRET_KEY", "JWT_SECRET", "SETUP_TOKEN", "ADMIN_PASSWORD"] {
+        binary = binary.env(&format!("COUNTERSIGN_{name}"), "canary");
+    }
+    let done = binary.env("DATABASE_URL", "postgres://canary").output();
+    let text = String::from_utf8(done.stdout).unwrap();
+    assert!(done.status.success() && text.contains("COUNTERSIGN_JWT_SECRET") && !text.contains("canary"), "{text}");
+}
+
+#[test]
+fn a_setting_prints_no_secret() {
+    use clap::Parser;
+    let flags = ["--database-url", "--secret-key", "--jwt-secret", "--setup-token", "--admin-password"];
+    let args = flags.iter().flat_map(|flag| [*flag, "canary"]);
+    let cli = Cli::try_parse_from(std::iter::once("countersign").chain(args)).unwrap();
+    assert!(!format!("{cli:?}").contains("canary"));
+}
+
+#[test]
+fn a_line_of_the_env_file_that_cannot_be_read_stops_the_start() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join(".env"), "COUNTERSIGN_LISTEN=127.0.0.1:0\nNAME=a canary that is not in quotes\n").unwrap();
+    let done = Binary::new(folder.path()).output();
+    let text = String::from_utf8(done.stderr).unwrap();
+    assert!(text.starts_with("countersign: .env: ") && !text.contains("canary"), "{text}");
+}
+
+#[tokio::test]
+async fn another_secret_key_than_the_one_it_was_made_with_is_refused() {
+    let database = Database::new().await;
+    let start = |key: &str| {
+        let binary = Binary::new(database.folder.path()).env("DATABASE_URL", &database.url).env("COUNTERSIGN_LISTEN", "127.0.0.1:0");
+        binary.env("COUNTERSIGN_SECRET_KEY", key)
+    };
+    let key = |byte: u8| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [byte; 32]);
+    start(&key(1)).serve(crate::support::free_port()).stop();
+    let done = start(&key(2)).output();
+    let text = String::from_utf8(done.stderr).unwrap();
+    assert!(text.starts_with("countersign: COUNTERSIGN_SECRET_KEY: this key does not open"), "{text}");
+    start(&key(1)).serve(crate::support::free_port()).stop();
+}

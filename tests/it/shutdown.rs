@@ -1,0 +1,54 @@
+//! The end: requests under way finish, nothing new is asked for, and the process goes in time.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::support::{Answer, Binary, free_port};
+
+#[tokio::test]
+async fn on_sigterm_a_request_under_way_finishes_while_ready_says_503() {
+    let folder = TempDir::new().unwrap();
+    let mut server = Binary::new(folder.path()).serve(free_port());
+    let mut idle = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    idle.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    assert_ne!(idle.read(&mut [0; 4096]).unwrap(), 0);
+
+    // A login whose body is still on its way.
+    let body = r#"{"username": "nobody", "password": "my-password"}"#;
+    let mut slow = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    let head = format!("POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    slow.write_all(head.as_bytes()).unwrap();
+    slow.write_all(&body.as_bytes()[..10]).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    server.terminate();
+
+    idle.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert_eq!(idle.read(&mut [0; 16]).unwrap(), 0, "a connection that waits for nothing is closed");
+    let ready = Answer::of(reqwest::Client::new().get(format!("{}/ready", server.url()))).await.expect(503);
+    assert_eq!(ready.problem(), "draining");
+    assert_eq!(ready.header("connection"), "close");
+
+    slow.write_all(&body.as_bytes()[10..]).unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("invalid-credentials"), "{answer}");
+    assert!(server.child.wait().unwrap().success());
+}
+
+#[test]
+fn a_request_that_does_not_end_does_not_hold_the_process_for_longer_than_ten_seconds() {
+    let folder = TempDir::new().unwrap();
+    let mut server = Binary::new(folder.path()).serve(free_port());
+    let mut stuck = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    stuck.write_all(b"POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{").unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    let asked = Instant::now();
+    server.terminate();
+    assert!(server.child.wait().unwrap().success());
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+}

@@ -1,0 +1,173 @@
+//! The service on a real port, in this process, with a clock that the test turns.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use clap::Parser;
+use countersign::{
+    cli::serve,
+    config::{Cli, Config},
+    http,
+    model::Clock,
+};
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::oneshot};
+
+use super::{Answer, Database};
+
+/// The password of everyone in the tests.
+pub const PASSWORD: &str = "my-password";
+/// 2026-01-01, when every test begins.
+const START: i64 = 1_767_225_600_000;
+
+pub struct App {
+    pub url: String,
+    pub address: String,
+    pub database: Database,
+    pub service: http::App,
+    clock: Arc<AtomicI64>,
+    client: Client,
+    _shutdown: oneshot::Sender<()>,
+}
+
+/// Someone who sends requests, with one credential or none.
+pub struct Caller<'a> {
+    app: &'a App,
+    authorization: Option<String>,
+}
+
+impl App {
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With these flags besides. There is an admin `root`.
+    pub async fn start_with(flags: &[&str]) -> Self {
+        let app = Self::on(Database::new().await, flags).await;
+        app.create("root", &["user", "admin"]).await;
+        app
+    }
+
+    /// On a database that may hold something already; makes no admin.
+    pub async fn on(database: Database, flags: &[&str]) -> Self {
+        let clock = Arc::new(AtomicI64::new(START));
+        let config = config(&database, flags);
+        let (auth, _) = serve::open(&config, Clock::Manual(Arc::clone(&clock))).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (shutdown, ended) = oneshot::channel::<()>();
+        let service = http::App::new(auth.clone());
+        let serving = service.clone();
+        tokio::spawn(async move {
+            http::serve(listener, serving, async { drop(ended.await) }).await;
+            auth.stop().await;
+        });
+        let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Self { url: format!("http://{address}"), address, database, service, clock, client, _shutdown: shutdown }
+    }
+
+    pub fn turn_clock(&self, by: Duration) {
+        self.clock.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    pub fn turn_clock_back(&self, by: Duration) {
+        self.clock.fetch_sub(i64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    pub fn now_seconds(&self) -> i64 {
+        self.clock.load(Ordering::Relaxed) / 1000
+    }
+
+    /// Someone with no credential.
+    pub fn anon(&self) -> Caller<'_> {
+        Caller { app: self, authorization: None }
+    }
+
+    /// Someone with this `Authorization` header.
+    pub fn with(&self, authorization: impl Into<String>) -> Caller<'_> {
+        Caller { app: self, authorization: Some(authorization.into()) }
+    }
+
+    /// The admin `root`, by Basic.
+    pub fn admin(&self) -> Caller<'_> {
+        self.with(basic("root", PASSWORD))
+    }
+
+    /// A new user with the role `user`, by Basic.
+    pub async fn user(&self, username: &str) -> Caller<'_> {
+        self.create(username, &["user"]).await;
+        self.with(basic(username, PASSWORD))
+    }
+
+    /// Adds a user by the service's own means. Gives the id.
+    pub async fn create(&self, username: &str, roles: &[&str]) -> String {
+        let roles = roles.iter().map(ToString::to_string).collect();
+        let new = countersign::model::NewUser { username: username.into(), name: None, email: None, roles };
+        let creator = countersign::auth::Creator::Operator;
+        let user = self.service.auth().create_user(creator, new, &PASSWORD.into()).await.unwrap();
+        user.id.to_string()
+    }
+
+    /// What login answers to this user.
+    pub async fn login(&self, username: &str) -> Value {
+        let body = json!({"username": username, "password": PASSWORD});
+        self.anon().post("/login", &body).await.expect(200).json()
+    }
+
+    /// Both tokens of a new session, as `Authorization` headers: opaque, JWT.
+    pub async fn tokens(&self, username: &str) -> (String, String) {
+        let login = self.login(username).await;
+        (bearer(login["opaque_token"].as_str().unwrap()), bearer(login["token"].as_str().unwrap()))
+    }
+
+    pub async fn disable(&self, username: &str) {
+        self.database.sql(&format!("UPDATE users SET status = 'disabled' WHERE username = '{username}'")).await;
+    }
+}
+
+/// The settings of a test: cheap hashes, the database given.
+fn config(database: &Database, flags: &[&str]) -> Config {
+    let mut args = vec!["countersign", "--database-url", &database.url];
+    let key = STANDARD.encode([7; 32]);
+    args.extend(["--secret-key", &key, "--argon2-memory-kib", "8", "--argon2-iterations", "1"]);
+    args.extend(flags);
+    Cli::try_parse_from(args).unwrap().config
+}
+
+impl Caller<'_> {
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.app.client.request(method, format!("{}{path}", self.app.url));
+        match &self.authorization {
+            Some(value) => request.header("authorization", value),
+            None => request,
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::GET, path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        Answer::of(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Without a body.
+    pub async fn send(&self, method: Method, path: &str) -> Answer {
+        Answer::of(self.request(method, path)).await
+    }
+}
+
+pub fn basic(username: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
+}
+
+pub fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}

@@ -1,0 +1,126 @@
+//! The built binary, run as a person runs it.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+/// The binary in this folder, with nothing of our own environment but `PATH`.
+pub struct Binary(pub Command);
+
+impl Binary {
+    pub fn new(folder: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        command.env_clear().env("PATH", std::env::var("PATH").unwrap()).current_dir(folder).stdin(Stdio::null());
+        Self(command)
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.0.env(name, value);
+        self
+    }
+
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.0.args(args);
+        self
+    }
+
+    /// Runs it to its end.
+    pub fn output(mut self) -> Output {
+        self.0.output().unwrap()
+    }
+
+    /// Runs it until it says that it listens, on this port, with cheap hashes unless they were set.
+    pub fn serve(mut self, port: u16) -> Server {
+        self.0.args(["--listen", &format!("127.0.0.1:{port}")]);
+        for (flag, value) in [("--argon2-memory-kib", "8"), ("--argon2-iterations", "1")] {
+            if !self.0.get_args().any(|arg| arg == flag) {
+                self.0.args([flag, value]);
+            }
+        }
+        let mut child = self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut welcome = String::new();
+        // The welcome is written at once: what follows the line about the document is there with it.
+        while !welcome.contains("API document") || !stderr.buffer().is_empty() {
+            assert_ne!(stderr.read_line(&mut welcome).unwrap(), 0, "it ended: {welcome}");
+        }
+        let rest = std::thread::spawn(move || {
+            let mut rest = String::new();
+            stderr.read_to_string(&mut rest).unwrap();
+            rest
+        });
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "it does not listen: {welcome}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let stdout = child.stdout.take().unwrap();
+        let log = std::thread::spawn(move || {
+            let mut log = String::new();
+            BufReader::new(stdout).read_to_string(&mut log).unwrap();
+            log
+        });
+        Server { child, port, welcome, rest: Some(rest), log: Some(log) }
+    }
+}
+
+/// A running server. It is killed when dropped.
+pub struct Server {
+    pub child: Child,
+    pub port: u16,
+    pub welcome: String,
+    rest: Option<std::thread::JoinHandle<String>>,
+    log: Option<std::thread::JoinHandle<String>>,
+}
+
+/// What a server that ended said.
+pub struct Ended {
+    pub success: bool,
+    pub stderr: String,
+    pub stdout: String,
+}
+
+impl Server {
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Ends it and gives all it said.
+    pub fn stop(mut self) -> Ended {
+        self.terminate();
+        let status = self.child.wait().unwrap();
+        Ended {
+            success: status.success(),
+            stderr: self.welcome.clone() + &self.rest.take().unwrap().join().unwrap(),
+            stdout: self.log.take().unwrap().join().unwrap(),
+        }
+    }
+
+    /// The setup token that a first start shows.
+    pub fn setup_token(&self) -> &str {
+        let from = self.welcome.find("setup_").expect("a setup token is shown");
+        self.welcome[from..].split('"').next().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}

@@ -1,0 +1,87 @@
+//! The log: one line a request, in the form that was asked for, and no secret at any level.
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Binary, Database, PASSWORD, Server, basic, bearer, free_port};
+
+/// A server that logs everything there is, after a walk through every kind of request.
+async fn walk(format: &str) -> (String, Vec<String>) {
+    let database = Database::new().await;
+    let server: Server = Binary::new(database.folder.path())
+        .env("DATABASE_URL", &database.url)
+        .env("RUST_LOG", "trace")
+        .env("COUNTERSIGN_LOG_FORMAT", format)
+        .env("COUNTERSIGN_SETUP_TOKEN", "canary-of-the-setup-token")
+        .env("COUNTERSIGN_JWT_SECRET", "canary-of-the-jwt-secret-that-is-long-enough")
+        .serve(free_port());
+    let client = reqwest::Client::new();
+    let url = server.url();
+    let post = |path: &str, body: &Value| client.post(format!("{url}{path}")).json(body);
+    let create = json!({"username": "root", "password": PASSWORD, "roles": ["user", "admin"]});
+    Answer::of(post("/admin/users", &create).header("authorization", bearer("canary-of-the-setup-token"))).await.expect(201);
+    let login = Answer::of(post("/login", &json!({"username": "root", "password": PASSWORD}))).await.expect(200).json();
+    let (jwt, opaque) = (login["token"].as_str().unwrap(), login["opaque_token"].as_str().unwrap());
+    Answer::of(post("/login", &json!({"username": "canary-password-in-the-name", "password": "canary-wrong"}))).await.expect(401);
+    Answer::of(post("/login", &json!({"username": "root", "passwort": "canary-field"}))).await.expect(422);
+    Answer::of(client.get(format!("{url}/me?token=canary-query"))).await.expect(401);
+    for credential in [bearer(jwt), bearer(opaque), basic("root", PASSWORD)] {
+        Answer::of(client.get(format!("{url}/me")).header("authorization", credential)).await.expect(200);
+    }
+    Answer::of(client.get(format!("{url}/me")).header("authorization", bearer("canary.of.jwt"))).await.expect(401);
+    Answer::of(client.get(format!("{url}/canary-path"))).await.expect(404);
+    Answer::of(client.post(format!("{url}/logout")).header("authorization", bearer(opaque))).await.expect(204);
+    let basic = basic("root", PASSWORD)["Basic ".len()..].to_owned();
+    let secrets = vec![PASSWORD.to_owned(), jwt.to_owned(), opaque.to_owned(), basic, "canary".to_owned()];
+    let ended = server.stop();
+    assert!(!ended.stderr.contains("canary"), "{}", ended.stderr);
+    (ended.stdout, secrets)
+}
+
+#[tokio::test]
+async fn no_secret_is_in_the_log_at_any_level() {
+    for format in ["text", "json"] {
+        let (log, secrets) = walk(format).await;
+        assert!(log.contains("TRACE"), "all levels are on");
+        for secret in &secrets {
+            if let Some(line) = log.lines().find(|line| line.contains(secret.as_str())) {
+                panic!("{secret} in {line}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_request_is_one_line_that_says_who_did_what_and_how_it_went() {
+    let (log, _) = walk("json").await;
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|line| line["message"] == "request" && line["route"] != "/health")
+        .collect();
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            assert_eq!(line["request_id"].as_str().unwrap().len(), 32);
+            assert!(line["duration_us"].is_u64() && line["timestamp"].is_string());
+            let who = if line["user"].is_string() { "root" } else { "-" };
+            let text = |name: &str| line[name].as_str().unwrap_or("-").to_owned();
+            format!("{} {} {} {who} {}", text("method"), text("route"), line["status"], text("by"))
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "POST /admin/users 201 - setup",
+            "POST /login 200 root password",
+            "POST /login 401 - -",
+            "POST /login 422 - -",
+            "GET /me 401 - -",
+            "GET /me 200 root jwt",
+            "GET /me 200 root opaque",
+            "GET /me 200 root basic",
+            "GET /me 401 - -",
+            "GET - 404 - -",
+            "POST /logout 204 root opaque",
+        ]
+    );
+}
