@@ -18,7 +18,7 @@ use crate::{
 
 /// Users, passwords and tokens in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "countersign", version, max_term_width = 100)]
+#[command(name = "countersign", version, args_override_self = true, max_term_width = 100)]
 pub struct Cli {
     /// What to do; without a command it serves.
     #[command(subcommand)]

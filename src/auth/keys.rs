@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 use aws_lc_rs::{
     encoding::AsDer,
+    error::Unspecified,
+    rand::SystemRandom,
     rsa::{self, KeySize},
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair},
 };
@@ -15,6 +17,7 @@ use jsonwebtoken::{
     DecodingKey, EncodingKey,
     jwk::{Jwk, PublicKeyUse, ThumbprintHash},
 };
+use pkcs8::PrivateKeyInfoRef;
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
@@ -155,37 +158,48 @@ impl Jwks {
     }
 }
 
-fn encoding_key(algorithm: Algorithm, pkcs8: &[u8]) -> EncodingKey {
+fn encoding_key(algorithm: Algorithm, der: &[u8]) -> EncodingKey {
     match algorithm {
-        Algorithm::EdDsa => EncodingKey::from_ed_der(pkcs8),
-        Algorithm::Rs256 => EncodingKey::from_rsa_der(pkcs8),
-        Algorithm::Es256 | Algorithm::Hs256 => EncodingKey::from_ec_der(pkcs8),
+        Algorithm::EdDsa => EncodingKey::from_ed_der(der),
+        Algorithm::Rs256 => EncodingKey::from_rsa_der(der),
+        Algorithm::Es256 | Algorithm::Hs256 => EncodingKey::from_ec_der(der),
     }
 }
 
 /// A new key pair, its private half sealed under its thumbprint (RFC 7638).
 fn generate(algorithm: Algorithm, secret: &SecretKey, now: Timestamp) -> Result<SealedKey, Error> {
-    let pkcs8 = new_pkcs8(algorithm).map_err(|fault| Error::Internal(fault.into()))?;
+    let private = new_private_key(algorithm)?;
     let fault = |error: jsonwebtoken::errors::Error| Error::Internal(error.into());
     let mut jwk =
-        Jwk::from_encoding_key(&encoding_key(algorithm, &pkcs8), algorithm.into()).map_err(fault)?;
+        Jwk::from_encoding_key(&encoding_key(algorithm, &private), algorithm.into()).map_err(fault)?;
     let kid = jwk.thumbprint(ThumbprintHash::SHA256).map_err(fault)?;
     jwk.common.key_id = Some(kid.clone());
     jwk.common.public_key_use = Some(PublicKeyUse::Signature);
     let public_jwk = serde_json::to_string(&jwk).map_err(|error| Error::Internal(error.into()))?;
-    let private_key = secret.seal(&kid, &pkcs8)?;
+    let private_key = secret.seal(&kid, &private)?;
     Ok(SealedKey { kid, algorithm: algorithm.as_str().to_owned(), public_jwk, private_key, created_at: now })
 }
 
-fn new_pkcs8(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, aws_lc_rs::error::Unspecified> {
-    let rng = aws_lc_rs::rand::SystemRandom::new();
-    Ok(Zeroizing::new(match algorithm {
-        Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8v1(&rng)?.as_ref().to_vec(),
-        Algorithm::Rs256 => rsa::KeyPair::generate(KeySize::Rsa2048)?.as_der()?.as_ref().to_vec(),
-        Algorithm::Es256 | Algorithm::Hs256 => {
-            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &rng)?.as_ref().to_vec()
+/// A new private key in the form jsonwebtoken takes: PKCS#8, or for RSA the PKCS#1 inside of it.
+fn new_private_key(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let fault = |fault: Unspecified| Error::Internal(fault.into());
+    let rng = SystemRandom::new();
+    let der = match algorithm {
+        Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8v1(&rng).map_err(fault)?.as_ref().to_vec(),
+        Algorithm::Rs256 => {
+            let pkcs8 =
+                rsa::KeyPair::generate(KeySize::Rsa2048).and_then(|pair| pair.as_der()).map_err(fault)?;
+            let info = PrivateKeyInfoRef::try_from(pkcs8.as_ref());
+            info.map_err(|error| Error::Internal(error.to_string().into()))?.private_key.as_bytes().to_vec()
         }
-    }))
+        Algorithm::Es256 | Algorithm::Hs256 => {
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &rng)
+                .map_err(fault)?
+                .as_ref()
+                .to_vec()
+        }
+    };
+    Ok(Zeroizing::new(der))
 }
 
 impl From<Algorithm> for jsonwebtoken::Algorithm {

@@ -178,8 +178,11 @@ pub fn has_type(headers: &HeaderMap, media_type: &str) -> bool {
     value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(media_type))
 }
 
-/// Reads JSON of a known shape.
+/// Reads a JSON object of a known shape. serde would take an array for one too, by the order of its fields.
 pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::new(&problem::MALFORMED_JSON).with_detail("The body must be a JSON object."));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         if error.inner().is_data() {
@@ -212,8 +215,8 @@ fn wrong_shape(path: &str, error: &impl Display) -> Problem {
         FieldError::new(name, "required", "is missing")
     } else if text.starts_with("unknown field `") {
         FieldError::new(at, "unknown", "is not a field of this request")
-    } else if text.starts_with("duplicate field `") {
-        FieldError::new(at, "duplicate", "comes more than once")
+    } else if let Some(name) = quoted("duplicate field `") {
+        FieldError::new(name, "duplicate", "comes more than once")
     } else {
         FieldError::new(at, "malformed", "is not of the type or form this field has")
     }])

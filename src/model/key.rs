@@ -46,7 +46,7 @@ pub struct SealedKey {
     pub algorithm: String,
     /// The public half as a JWK (RFC 7517).
     pub public_jwk: String,
-    /// Nonce, then the PKCS#8 of the private half under AES-256-GCM with the `kid` as associated data.
+    /// Nonce, then the DER of the private half under AES-256-GCM with the `kid` as associated data.
     pub private_key: Vec<u8>,
     /// When it was made.
     pub created_at: Timestamp,

@@ -7,7 +7,17 @@ use crate::support::App;
 #[tokio::test]
 async fn what_is_not_there_and_what_cannot_be_done_there_are_problems_too() {
     let app = App::start().await;
-    for path in ["/", "/nothing", "/users/x/y", "/admin", "/login/", "/%ff", "/../etc/passwd", "/docs/nothing.js", "/problems/nothing"] {
+    for path in [
+        "/",
+        "/nothing",
+        "/users/x/y",
+        "/admin",
+        "/login/",
+        "/%ff",
+        "/../etc/passwd",
+        "/docs/nothing.js",
+        "/problems/nothing",
+    ] {
         assert_eq!(app.anon().get(path).await.expect(404).problem(), "not-found", "{path}");
     }
     for (method, path, allow) in [

@@ -5,13 +5,14 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{App, Answer, PASSWORD, basic, bearer, claims_of, header_of};
+use crate::support::{Answer, App, PASSWORD, basic, bearer, claims_of, header_of};
 
 #[tokio::test]
 async fn login_gives_two_tokens_of_one_session() {
     let app = App::start().await;
     let id = app.create("sergio", &["user", "billing:read"]).await;
-    let answer = app.anon().post("/login", &json!({"username": "sergio", "password": PASSWORD})).await.expect(200);
+    let answer =
+        app.anon().post("/login", &json!({"username": "sergio", "password": PASSWORD})).await.expect(200);
     assert_eq!(answer.header("cache-control"), "no-store");
     let login = answer.json();
     let (jwt, opaque) = (login["token"].as_str().unwrap(), login["opaque_token"].as_str().unwrap());
@@ -49,7 +50,8 @@ async fn json_a_form_and_basic_log_in_alike() {
     let form = [("username", "sérgio"), ("password", PASSWORD)];
     Answer::of(app.anon().request(Method::POST, "/login").form(&form)).await.expect(200);
     app.with(basic("sérgio", PASSWORD)).send(Method::POST, "/login").await.expect(200);
-    let charset = app.anon().request(Method::POST, "/login").header("content-type", "Application/JSON; charset=utf-8");
+    let charset =
+        app.anon().request(Method::POST, "/login").header("content-type", "Application/JSON; charset=utf-8");
     let body = json!({"username": "sérgio", "password": PASSWORD}).to_string();
     Answer::of(charset.body(body)).await.expect(200);
 }
@@ -70,14 +72,42 @@ async fn what_is_no_login_is_refused_in_its_own_words() {
     };
     assert_eq!(raw("application/json", "{").await.expect(400).problem(), "malformed-json");
     assert_eq!(raw("application/json", "").await.expect(400).problem(), "malformed-json");
-    assert_eq!(raw("application/json", r#"{"username":"a","password":"b"} x"#).await.expect(400).problem(), "malformed-json");
+    assert_eq!(
+        raw("application/json", r#"{"username":"a","password":"b"} x"#).await.expect(400).problem(),
+        "malformed-json"
+    );
+    assert_eq!(
+        raw("application/json", r#"["root", "my-password"]"#).await.expect(400).problem(),
+        "malformed-json"
+    );
     assert_eq!(raw("text/plain", "x").await.expect(415).problem(), "unsupported-media-type");
     assert_eq!(anon.send(Method::POST, "/login").await.expect(415).problem(), "unsupported-media-type");
-    assert_eq!(raw("application/json", r#"{"username":"a"}"#).await.expect(422).field_errors(), ["password:required"]);
-    assert_eq!(raw("application/json", r#"{"username":"a","username":"b","password":"c"}"#).await.expect(422).field_errors(), ["username:duplicate"]);
-    assert_eq!(raw("application/x-www-form-urlencoded", "username=a").await.expect(422).field_errors(), ["password:required"]);
-    assert_eq!(raw("application/x-www-form-urlencoded", "username=a&password=b&x=1").await.expect(422).field_errors(), ["x:unknown"]);
-    let both = app.with(basic("root", PASSWORD)).post("/login", &json!({"username": "root", "password": PASSWORD})).await;
+    assert_eq!(
+        raw("application/json", r#"{"username":"a"}"#).await.expect(422).field_errors(),
+        ["password:required"]
+    );
+    assert_eq!(
+        raw("application/json", r#"{"username":"a","username":"b","password":"c"}"#)
+            .await
+            .expect(422)
+            .field_errors(),
+        ["username:duplicate"]
+    );
+    assert_eq!(
+        raw("application/x-www-form-urlencoded", "username=a").await.expect(422).field_errors(),
+        ["password:required"]
+    );
+    assert_eq!(
+        raw("application/x-www-form-urlencoded", "username=a&password=b&x=1")
+            .await
+            .expect(422)
+            .field_errors(),
+        ["x:unknown"]
+    );
+    let both = app
+        .with(basic("root", PASSWORD))
+        .post("/login", &json!({"username": "root", "password": PASSWORD}))
+        .await;
     assert_eq!(both.expect(400).problem(), "ambiguous-credential");
     assert_eq!(anon.get("/login").await.expect(405).header("allow"), "POST");
 }
@@ -88,12 +118,22 @@ async fn unknown_name_wrong_password_and_disabled_user_get_one_answer() {
     app.create("disabled", &["user"]).await;
     app.disable("disabled").await;
     let mut answers = Vec::new();
-    for (name, password) in
-        [("nobody", PASSWORD), ("root", "wrong-password"), ("disabled", PASSWORD), ("disabled", "wrong"), ("", ""), ("a b:c", "x")]
-    {
+    for (name, password) in [
+        ("nobody", PASSWORD),
+        ("root", "wrong-password"),
+        ("disabled", PASSWORD),
+        ("disabled", "wrong"),
+        ("", ""),
+        ("a b:c", "x"),
+    ] {
         for answer in [
             app.anon().post("/login", &json!({"username": name, "password": password})).await,
-            Answer::of(app.anon().request(Method::POST, "/login").form(&[("username", name), ("password", password)])).await,
+            Answer::of(
+                app.anon()
+                    .request(Method::POST, "/login")
+                    .form(&[("username", name), ("password", password)]),
+            )
+            .await,
             app.with(basic(name, password)).send(Method::POST, "/login").await,
             app.with(basic(name, password)).get("/me").await,
         ] {
@@ -140,14 +180,20 @@ async fn a_password_is_the_same_however_it_is_composed() {
     let app = App::start().await;
     let body = json!({"username": "sergio", "password": "contraseñá"});
     app.admin().post("/admin/users", &body).await.expect(201);
-    app.anon().post("/login", &json!({"username": "sergio", "password": "contrasen\u{303}a\u{301}"})).await.expect(200);
+    app.anon()
+        .post("/login", &json!({"username": "sergio", "password": "contrasen\u{303}a\u{301}"}))
+        .await
+        .expect(200);
 }
 
 #[tokio::test]
 async fn a_password_past_the_limit_is_wrong_and_not_hashed() {
     let app = App::start().await;
     let long = "x".repeat(1025);
-    assert_eq!(app.anon().post("/login", &json!({"username": "root", "password": long})).await.expect(401).problem(), "invalid-credentials");
+    assert_eq!(
+        app.anon().post("/login", &json!({"username": "root", "password": long})).await.expect(401).problem(),
+        "invalid-credentials"
+    );
 }
 
 #[tokio::test]

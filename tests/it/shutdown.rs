@@ -21,7 +21,10 @@ async fn on_sigterm_a_request_under_way_finishes_while_ready_says_503() {
     // A login whose body is still on its way.
     let body = r#"{"username": "nobody", "password": "my-password"}"#;
     let mut slow = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
-    let head = format!("POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     slow.write_all(head.as_bytes()).unwrap();
     slow.write_all(&body.as_bytes()[..10]).unwrap();
     std::thread::sleep(Duration::from_millis(100));

@@ -6,13 +6,17 @@ use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Answer, App, Binary, Database, PASSWORD, basic, bearer, free_port, on_postgres, outside};
+use crate::support::{
+    Answer, App, Binary, Database, PASSWORD, basic, bearer, free_port, on_postgres, outside,
+};
 
 fn modes(folder: &Path) -> Vec<(String, u32)> {
     let mut modes: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap())
-        .map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().permissions().mode() & 0o777))
+        .map(|entry| {
+            (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().permissions().mode() & 0o777)
+        })
         .collect();
     modes.sort();
     modes
@@ -27,7 +31,10 @@ async fn the_first_start_makes_what_it_needs_for_its_owner_alone_and_says_how_to
     }
     assert!(folder.path().join("countersign.db").exists() && folder.path().join("countersign.key").exists());
     for said in [
-        "countersign.db", "countersign.key", &format!("http://localhost:{}/docs", server.port), "/openapi.json",
+        "countersign.db",
+        "countersign.key",
+        &format!("http://localhost:{}/docs", server.port),
+        "/openapi.json",
         &format!("curl http://localhost:{}/admin/users -H \"Authorization: Bearer setup_", server.port),
     ] {
         assert!(server.welcome.contains(said), "{said}: {}", server.welcome);
@@ -46,7 +53,11 @@ async fn the_first_start_makes_what_it_needs_for_its_owner_alone_and_says_how_to
 
     let key = fs::read(folder.path().join("countersign.key")).unwrap();
     let second = Binary::new(folder.path()).serve(free_port()).stop();
-    assert!(second.success && !second.stderr.contains("setup_") && !second.stderr.contains("First admin"), "{}", second.stderr);
+    assert!(
+        second.success && !second.stderr.contains("setup_") && !second.stderr.contains("First admin"),
+        "{}",
+        second.stderr
+    );
     assert_eq!(fs::read(folder.path().join("countersign.key")).unwrap(), key);
 }
 
@@ -57,9 +68,15 @@ async fn a_second_start_shows_no_secret_and_the_setup_token_of_the_first_still_w
     let token = first.setup_token().to_owned();
     first.stop();
     let second = Binary::new(folder.path()).serve(free_port());
-    assert!(!second.welcome.contains("setup_") && second.welcome.contains("shown at the first start"), "{}", second.welcome);
+    assert!(
+        !second.welcome.contains("setup_") && second.welcome.contains("shown at the first start"),
+        "{}",
+        second.welcome
+    );
     let body = json!({"username": "root", "password": PASSWORD, "roles": ["admin"]});
-    let request = reqwest::Client::new().post(format!("{}/admin/users", second.url())).header("authorization", bearer(&token));
+    let request = reqwest::Client::new()
+        .post(format!("{}/admin/users", second.url()))
+        .header("authorization", bearer(&token));
     Answer::of(request.json(&body)).await.expect(201);
 }
 
@@ -90,7 +107,8 @@ async fn the_settings_name_the_first_admin() {
         let server = start();
         assert!(!server.welcome.contains("First admin"), "{}", server.welcome);
         let request = reqwest::Client::new().get(format!("{}/admin/users", server.url()));
-        let users = Answer::of(request.header("authorization", basic("root", PASSWORD))).await.expect(200).json();
+        let users =
+            Answer::of(request.header("authorization", basic("root", PASSWORD))).await.expect(200).json();
         assert_eq!(users["items"].as_array().unwrap().len(), 1);
         server.stop();
     }
@@ -120,21 +138,34 @@ async fn a_name_that_is_taken_by_someone_who_is_no_admin_stops_the_start() {
 #[tokio::test]
 async fn the_env_file_of_the_folder_is_read_and_the_environment_goes_before_it() {
     let folder = TempDir::new().unwrap();
-    fs::write(folder.path().join(".env"), "DATABASE_URL=sqlite://other.db\nCOUNTERSIGN_ISSUER=https://from.file\n").unwrap();
-    let server = Binary::new(folder.path()).env("COUNTERSIGN_ISSUER", "https://from.environment").serve(free_port());
+    fs::write(
+        folder.path().join(".env"),
+        "DATABASE_URL=sqlite://other.db\nCOUNTERSIGN_ISSUER=https://from.file\n",
+    )
+    .unwrap();
+    let server =
+        Binary::new(folder.path()).env("COUNTERSIGN_ISSUER", "https://from.environment").serve(free_port());
     assert!(folder.path().join("other.db").exists() && folder.path().join("other.key").exists());
-    let created = reqwest::Client::new().post(format!("{}/admin/users", server.url())).header("authorization", bearer(server.setup_token()));
+    let created = reqwest::Client::new()
+        .post(format!("{}/admin/users", server.url()))
+        .header("authorization", bearer(server.setup_token()));
     Answer::of(created.json(&json!({"username": "root", "password": PASSWORD}))).await.expect(201);
-    let login = reqwest::Client::new().post(format!("{}/login", server.url())).header("authorization", basic("root", PASSWORD));
+    let login = reqwest::Client::new()
+        .post(format!("{}/login", server.url()))
+        .header("authorization", basic("root", PASSWORD));
     let login = Answer::of(login).await.expect(200).json();
-    assert_eq!(crate::support::claims_of(login["token"].as_str().unwrap())["iss"], "https://from.environment");
+    assert_eq!(
+        crate::support::claims_of(login["token"].as_str().unwrap())["iss"],
+        "https://from.environment"
+    );
 }
 
 #[tokio::test]
 async fn a_port_that_is_taken_stops_the_start_before_anything_is_made() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let folder = TempDir::new().unwrap();
-    let done = Binary::new(folder.path()).args(&["--listen", &taken.local_addr().unwrap().to_string()]).output();
+    let done =
+        Binary::new(folder.path()).args(&["--listen", &taken.local_addr().unwrap().to_string()]).output();
     let text = String::from_utf8(done.stderr).unwrap();
     assert!(text.starts_with("countersign: COUNTERSIGN_LISTEN: cannot listen on"), "{text}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -164,7 +195,11 @@ async fn ten_servers_that_start_at_once_on_an_empty_database_agree() {
         .into_iter()
         .map(|thread| thread.join().unwrap())
         .collect();
-    let tokens: Vec<_> = servers.iter().filter(|server| server.welcome.contains("setup_")).map(crate::support::Server::setup_token).collect();
+    let tokens: Vec<_> = servers
+        .iter()
+        .filter(|server| server.welcome.contains("setup_"))
+        .map(crate::support::Server::setup_token)
+        .collect();
     assert_eq!(tokens.len(), 1, "one token was shown");
     let mut key_sets = std::collections::HashSet::new();
     for server in &servers {
@@ -173,31 +208,54 @@ async fn ten_servers_that_start_at_once_on_an_empty_database_agree() {
     }
     assert_eq!(key_sets.len(), 1, "{key_sets:?}");
     let body = json!({"username": "root", "password": PASSWORD, "roles": ["user", "admin"]});
-    let request = reqwest::Client::new().post(format!("{}/admin/users", servers[3].url())).header("authorization", bearer(tokens[0]));
+    let request = reqwest::Client::new()
+        .post(format!("{}/admin/users", servers[3].url()))
+        .header("authorization", bearer(tokens[0]));
     Answer::of(request.json(&body)).await.expect(201);
-    let login = reqwest::Client::new().post(format!("{}/login", servers[0].url())).header("authorization", basic("root", PASSWORD));
+    let login = reqwest::Client::new()
+        .post(format!("{}/login", servers[0].url()))
+        .header("authorization", basic("root", PASSWORD));
     let login = Answer::of(login).await.expect(200).json();
     for server in &servers {
         for token in ["token", "opaque_token"] {
             let request = reqwest::Client::new().get(format!("{}/me", server.url()));
-            Answer::of(request.header("authorization", bearer(login[token].as_str().unwrap()))).await.expect(200);
+            Answer::of(request.header("authorization", bearer(login[token].as_str().unwrap())))
+                .await
+                .expect(200);
         }
     }
     let migrations = "SELECT CAST(count(*) AS TEXT) FROM _sqlx_migrations";
-    assert_eq!(database.text(migrations).await, fs::read_dir("migrations").unwrap().filter(|e| e.as_ref().unwrap().path().is_file()).count().to_string());
+    assert_eq!(
+        database.text(migrations).await,
+        fs::read_dir("migrations")
+            .unwrap()
+            .filter(|e| e.as_ref().unwrap().path().is_file())
+            .count()
+            .to_string()
+    );
 }
 
 #[tokio::test]
 async fn a_schema_that_is_newer_or_changed_is_refused_by_name() {
     for (change, said) in [
         ("UPDATE _sqlx_migrations SET version = 9999", "migration 9999 of this database is not known"),
-        ("UPDATE _sqlx_migrations SET checksum = CAST('x' AS BLOB)", "migration 1 of this database is not the one"),
+        (
+            "UPDATE _sqlx_migrations SET checksum = CAST('x' AS BLOB)",
+            "migration 1 of this database is not the one",
+        ),
     ] {
         let database = Database::new().await;
         drop(App::on(database.clone(), &[]).await);
-        let change = if on_postgres().is_some() { change.replace("CAST('x' AS BLOB)", "'x'::bytea") } else { change.into() };
+        let change = if on_postgres().is_some() {
+            change.replace("CAST('x' AS BLOB)", "'x'::bytea")
+        } else {
+            change.into()
+        };
         database.sql(&change).await;
-        let done = Binary::new(database.folder.path()).env("DATABASE_URL", &database.url).args(&["--listen", "127.0.0.1:0"]).output();
+        let done = Binary::new(database.folder.path())
+            .env("DATABASE_URL", &database.url)
+            .args(&["--listen", "127.0.0.1:0"])
+            .output();
         let text = String::from_utf8(done.stderr).unwrap();
         assert!(text.starts_with("countersign: DATABASE_URL: ") && text.contains(said), "{text}");
     }
@@ -232,7 +290,12 @@ async fn what_sqlx_migrate_run_makes_is_what_the_server_starts_on() {
         command.arg(format!("{root}/migrations"));
     }
     let done = command.output().unwrap();
-    assert!(done.status.success(), "{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(
+        done.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
     let mut binary = Binary::new(folder);
     if on_postgres().is_some() {
         binary = binary.env("DATABASE_URL", &database.url);
