@@ -76,3 +76,61 @@ fn work(waiting: &Mutex<Receiver<Job>>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Holds the pool's only thread until the sender is dropped.
+    async fn occupy(pool: &Arc<HashPool>) -> std::sync::mpsc::Sender<()> {
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let (started, begun) = oneshot::channel();
+        let pool = Arc::clone(pool);
+        tokio::spawn(async move {
+            pool.run(move |_| {
+                started.send(()).unwrap();
+                let _released = held.recv();
+            })
+            .await
+        });
+        begun.await.unwrap();
+        hold
+    }
+
+    #[tokio::test]
+    async fn whoever_finds_the_queue_full_is_told_at_once() {
+        let pool = Arc::new(HashPool::start(1, 1).unwrap());
+        let hold = occupy(&pool).await;
+        let waiting = tokio::spawn({
+            let pool = Arc::clone(&pool);
+            async move { pool.run(|_| 7).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(matches!(pool.run(|_| ()).await, Err(Error::Busy { .. })));
+        drop(hold);
+        assert_eq!(waiting.await.unwrap().unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn work_whose_caller_has_gone_away_is_not_done() {
+        let pool = Arc::new(HashPool::start(1, 2).unwrap());
+        let hold = occupy(&pool).await;
+        let done = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&done);
+        let gone =
+            tokio::time::timeout(Duration::ZERO, pool.run(move |_| counted.fetch_add(1, Ordering::Relaxed)));
+        assert!(gone.await.is_err());
+        drop(hold);
+        pool.run(|_| ()).await.unwrap();
+        assert_eq!(done.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_its_caller_the_answer_and_nobody_else() {
+        let pool = HashPool::start(1, 1).unwrap();
+        assert!(matches!(pool.run(|_| panic!("on purpose")).await, Err::<(), _>(Error::Internal(_))));
+        assert_eq!(pool.run(|_| 7).await.unwrap(), 7);
+    }
+}

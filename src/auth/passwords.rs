@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::{Auth, hashing::Memory, random};
 use crate::{
     error::{Error, FieldError, StartError},
-    model::{PasswordHash, UserId, fold_username},
+    model::{PasswordHash, UserId, fold_username, may_be_username},
 };
 
 /// The longest password, in bytes; a limit, so that hashing one costs no more than the next.
@@ -69,7 +69,11 @@ impl Auth {
         if password.expose_secret().len() > MAX_PASSWORD_BYTES {
             return Err(Error::InvalidCredentials);
         }
-        let found = self.store.read().await?.password_of(&fold_username(username)).await?;
+        let username = fold_username(username);
+        let found = match may_be_username(&username) {
+            true => self.store.read().await?.password_of(&username).await?,
+            false => None,
+        };
         let (id, hash) = match found {
             Some((id, hash)) => (Some(id), hash),
             None => (None, dummy_hash(self.settings.cost)),

@@ -113,3 +113,43 @@ fn finish_headers(headers: &mut HeaderMap, request_id: &str) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, routing::get};
+    use tower::Service;
+
+    use super::*;
+
+    async fn status_of(path: &str) -> u16 {
+        let router = Router::new()
+            .route(
+                "/panics",
+                get(async || {
+                    if true {
+                        panic!("on purpose")
+                    }
+                }),
+            )
+            .route("/hangs", get(std::future::pending::<()>));
+        let mut router = router.layer(axum::middleware::from_fn(observe));
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        let response = router.call(request).await.unwrap();
+        let kind = response.headers().get("content-type").unwrap();
+        assert_eq!(kind, "application/problem+json");
+        response.status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_and_the_process_lives() {
+        assert_eq!(status_of("/panics").await, 500);
+        assert_eq!(status_of("/panics").await, 500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_hangs_is_given_up() {
+        let before = tokio::time::Instant::now();
+        assert_eq!(status_of("/hangs").await, 503);
+        assert_eq!(before.elapsed().as_secs(), REQUEST_TIMEOUT.as_secs());
+    }
+}

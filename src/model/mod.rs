@@ -16,4 +16,4 @@ pub use scope::{Scope, Scopes};
 pub use session::{Client, Session};
 pub use time::{Clock, Timestamp};
 pub use token::{OpaqueToken, TokenHash};
-pub use user::{MAX_NAME_BYTES, NewUser, PasswordHash, Roles, Status, User, fold_username};
+pub use user::{NewUser, PasswordHash, Roles, Status, User, fold_username, may_be_username};

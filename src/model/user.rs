@@ -9,7 +9,7 @@ use super::{Scope, Scopes, Timestamp, UserId};
 /// The longest username, in bytes.
 const MAX_USERNAME_BYTES: usize = 128;
 /// The longest display name, in bytes.
-pub const MAX_NAME_BYTES: usize = 256;
+const MAX_NAME_BYTES: usize = 256;
 /// The most roles a user has.
 const MAX_ROLES: usize = 32;
 
@@ -158,6 +158,12 @@ pub struct NewUser {
 /// The one spelling of a username: NFC and lower case, so that `Zoë` and `zoë` are one person however they are typed.
 pub fn fold_username(username: &str) -> String {
     username.nfc().flat_map(char::to_lowercase).nfc().collect()
+}
+
+/// Whether anyone could have this username, folded: what breaks the rule is nobody's, and no database need be asked, which
+/// might not even take the text (PostgreSQL has no place for a zero byte).
+pub fn may_be_username(username: &str) -> bool {
+    username_rule(username).is_ok()
 }
 
 /// A colon would end the name in HTTP Basic (RFC 7617); spaces and control characters hide in lists and logs.

@@ -198,3 +198,30 @@ async fn every_answer_has_an_id_and_is_not_to_be_kept_or_guessed_at() {
     let answer = app.with(bearer("x")).get("/me").await;
     assert_eq!(answer.header("cache-control"), "no-store");
 }
+
+/// 900 connections that say nothing; the next one waits until one of them goes.
+#[tokio::test]
+async fn connections_beyond_the_cap_wait_for_a_place() {
+    let Some(python) = crate::support::outside("python3") else { return };
+    let folder = tempfile::TempDir::new().unwrap();
+    let server = crate::support::Binary::new(folder.path()).serve(crate::support::free_port());
+    let script = r#"
+import socket, sys, time
+connect = lambda: socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+idle = [connect() for _ in range(900)]
+time.sleep(0.3)
+late = connect()
+late.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+late.settimeout(0.5)
+try:
+    sys.exit("it was answered: %r" % late.recv(100))
+except TimeoutError:
+    pass
+idle.pop().close()
+late.settimeout(5)
+assert late.recv(100).startswith(b"HTTP/1.1 200")
+"#;
+    let done =
+        std::process::Command::new(python).args(["-c", script, &server.port.to_string()]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
