@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::model::Scope;
+
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -18,8 +20,8 @@ pub enum Error {
     #[error("more than one credential")]
     AmbiguousCredential,
     /// Known, but not allowed; holds the scope it would take.
-    #[error("the credential lacks the scope {0}")]
-    Forbidden(&'static str),
+    #[error("the credential lacks the scope {}", .0.as_str())]
+    Forbidden(Scope),
     /// There is no such thing, or it is someone else's.
     #[error("not found")]
     NotFound,

@@ -67,7 +67,7 @@ impl<D: Demand> FromRequestParts<App> for Caller<D> {
         let principal = app.auth().authenticate(header).await?;
         Seen::from_request_parts(parts, app).await?.note(&principal);
         match D::SCOPE {
-            Some(scope) if !principal.scopes.contains(scope) => Err(Error::Forbidden(scope.as_str()).into()),
+            Some(scope) if !principal.scopes.contains(scope) => Err(Error::Forbidden(scope).into()),
             _ => Ok(Self(principal, PhantomData)),
         }
     }

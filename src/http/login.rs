@@ -104,7 +104,7 @@ pub async fn login(
 
 /// Ends the session of the token that is presented, and with it both its tokens.
 #[utoipa::path(
-    post, path = "/logout", tag = "session",
+    post, path = "/logout", tag = "session", security(("basic" = []), ("bearer" = [])),
     responses(
         (status = 204),
         NoSession,

@@ -16,7 +16,10 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::error::{Error, FieldError};
+use crate::{
+    error::{Error, FieldError},
+    model::Scope,
+};
 
 /// A kind of problem.
 pub struct Kind {
@@ -108,7 +111,7 @@ enum Challenge {
     None,
     Authenticate,
     InvalidToken,
-    InsufficientScope(&'static str),
+    InsufficientScope(Scope),
 }
 
 /// An error as it is sent.
@@ -212,7 +215,7 @@ impl Problem {
             Challenge::Authenticate => challenge(bearer),
             Challenge::InvalidToken => challenge(&format!("{bearer}, error=\"invalid_token\"")),
             Challenge::InsufficientScope(scope) => {
-                challenge(&format!("{bearer}, error=\"insufficient_scope\", scope=\"{scope}\""));
+                challenge(&format!("{bearer}, error=\"insufficient_scope\", scope=\"{}\"", scope.as_str()));
             }
         }
         serde_json::to_vec(&body).unwrap_or_default().into()
@@ -227,7 +230,7 @@ impl From<Error> for Problem {
             Error::InvalidCredentials => Self::new(&INVALID_CREDENTIALS),
             Error::AmbiguousCredential => Self::new(&AMBIGUOUS_CREDENTIAL),
             Error::Forbidden(scope) => {
-                Self { challenge: Challenge::InsufficientScope(scope), ..Self::new(&INSUFFICIENT_SCOPE) }
+                Self { challenge: Challenge::InsufficientScope(*scope), ..Self::new(&INSUFFICIENT_SCOPE) }
             }
             Error::NotFound => Self::new(&NOT_FOUND),
             Error::UsernameTaken => Self::new(&USERNAME_TAKEN),

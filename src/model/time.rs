@@ -32,8 +32,8 @@ impl Timestamp {
 
     /// This moment and a while; it stops at the end of time.
     #[must_use]
-    pub fn after(self, while_: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(while_.as_millis()).unwrap_or(i64::MAX)))
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 

@@ -73,7 +73,7 @@ fn imports_run_one_way() {
         ("auth", &["error", "model", "store"]),
         ("store", &["error", "model"]),
         ("model", &[]),
-        ("error", &[]),
+        ("error", &["model"]),
         // It turns flags into the settings of the service.
         ("config", &["auth", "error", "model"]),
         ("telemetry", &["config", "error"]),

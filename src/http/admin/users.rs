@@ -11,15 +11,15 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::super::{
-    App,
-    extract::{self, Admin, Caller, PathId, Query},
-    openapi::{Guarded, InvalidBody, InvalidQuery, NotFound, UsernameTaken},
-    page::PageQuery,
-    problem::Problem,
-};
 use crate::{
     auth::Creator,
+    http::{
+        App,
+        extract::{self, Admin, Caller, PathId, Query},
+        openapi::{Guarded, InvalidBody, InvalidQuery, NotFound, UsernameTaken},
+        page::PageQuery,
+        problem::Problem,
+    },
     model::{NewUser, Roles, Status, Timestamp, User, UserId},
 };
 
