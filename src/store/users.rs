@@ -68,12 +68,14 @@ impl Conn {
         Ok(fetch_users!(fetch_optional, self, "WHERE id = $1", id as _)?.map(User::from))
     }
 
-    /// Who has this username, and the hash to check their password against.
+    /// Which active user has this username, and the hash to check their password against. A disabled user is not found,
+    /// so that to whoever tries one they are nobody, in every way down to the time it takes.
     pub async fn password_of(&mut self, username: &str) -> Result<Option<(UserId, PasswordHash)>, Error> {
         let row = fetch_optional!(
             self,
             HashRow,
-            r#"SELECT id AS "id!: UserId", password_hash AS "password_hash!: PasswordHash" FROM users WHERE username = $1"#,
+            r#"SELECT id AS "id!: UserId", password_hash AS "password_hash!: PasswordHash" FROM users
+            WHERE username = $1 AND status = 'active'"#,
             username,
         )?;
         Ok(row.map(|row| (row.id, row.password_hash)))
