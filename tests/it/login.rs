@@ -152,6 +152,20 @@ async fn unknown_name_wrong_password_and_disabled_user_get_one_answer() {
     assert_eq!(answers[0].0["type"], "/problems/invalid-credentials");
 }
 
+/// In the time it takes too: nothing is done for them that is not done for nobody. `scripts/oracle` measures it.
+#[tokio::test]
+async fn the_right_password_of_a_disabled_user_is_not_even_noticed() {
+    let app = App::start().await;
+    app.create("gone", &["user"]).await;
+    app.disable("gone").await;
+    let stored = "SELECT password_hash FROM users WHERE username = 'gone'";
+    let hash = app.database.text(stored).await;
+    let dearer = App::on(app.database.clone(), &["--argon2-iterations", "2"]).await;
+    dearer.with(basic("gone", PASSWORD)).send(Method::POST, "/login").await.expect(401);
+    dearer.with(basic("gone", PASSWORD)).get("/me").await.expect(401);
+    assert_eq!(app.database.text(stored).await, hash, "a hash is upgraded for those who may come in");
+}
+
 #[tokio::test]
 async fn a_hash_weaker_than_new_ones_is_replaced_when_its_password_is_seen() {
     let app = App::start().await;
