@@ -21,8 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::remove_dir_all(&folder)?;
     }
     fs::create_dir_all(&folder)?;
-    let queries: BTreeMap<String, serde_json::Value> =
-        serde_json::from_str(&fs::read_to_string("sqlx-data.json")?)?;
+    let queries: BTreeMap<String, serde_json::Value> = serde_json::from_str(&fs::read_to_string("sqlx-data.json")?)?;
     for (hash, query) in queries {
         fs::write(folder.join(format!("query-{hash}.json")), query.to_string())?;
     }

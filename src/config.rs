@@ -209,10 +209,7 @@ pub fn read() -> Result<Cli, StartError> {
             ));
         }
         Err(error) => {
-            return Err(StartError::setting(
-                ".env",
-                format_args!("cannot be read ({error}); mend or remove it"),
-            ));
+            return Err(StartError::setting(".env", format_args!("cannot be read ({error}); mend or remove it")));
         }
         Ok(()) => {}
     }
@@ -262,19 +259,14 @@ fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
 }
 
 fn listen(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse()
-        .map_err(|_| "must be an address and a port, such as 127.0.0.1:5000, 0.0.0.0:5000 or [::1]:5000")
+    text.parse().map_err(|_| "must be an address and a port, such as 127.0.0.1:5000, 0.0.0.0:5000 or [::1]:5000")
 }
 
 fn issuer(text: &str) -> Result<String, &'static str> {
     let address = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
-    let clean = !address.is_empty()
-        && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#' || c == '?');
-    if clean {
-        Ok(text.to_owned())
-    } else {
-        Err("must be an http or https address, such as https://auth.example.com")
-    }
+    let clean =
+        !address.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#' || c == '?');
+    if clean { Ok(text.to_owned()) } else { Err("must be an http or https address, such as https://auth.example.com") }
 }
 
 fn audience(text: &str) -> Result<String, &'static str> {

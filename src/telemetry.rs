@@ -8,9 +8,9 @@ use crate::{config::LogFormat, error::StartError};
 
 /// Starts the log in this form, down to these levels (the syntax of `RUST_LOG`).
 pub fn start(format: LogFormat, levels: &str) -> Result<(), StartError> {
-    let filter = EnvFilter::builder().parse(levels).map_err(|_| {
-        StartError::setting("RUST_LOG", "must be levels such as info, debug or info,countersign=debug")
-    })?;
+    let filter = EnvFilter::builder()
+        .parse(levels)
+        .map_err(|_| StartError::setting("RUST_LOG", "must be levels such as info, debug or info,countersign=debug"))?;
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         LogFormat::Text => {

@@ -58,9 +58,8 @@ impl<'a> Credential<'a> {
     }
 
     fn parse_bearer(value: &'a str) -> Option<Self> {
-        let is_base64url = |part: &str| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        };
+        let is_base64url =
+            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if value.split('.').count() == 3 {
             value.split('.').all(is_base64url).then_some(Self::Jwt(value))
         } else {

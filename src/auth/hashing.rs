@@ -37,9 +37,10 @@ impl HashPool {
         let waiting = Arc::new(Mutex::new(waiting));
         for i in 0..workers {
             let waiting = Arc::clone(&waiting);
-            thread::Builder::new().name(format!("hash-{i}")).spawn(move || work(&waiting)).map_err(
-                |error| StartError::setting("COUNTERSIGN_HASH_WORKERS", format_args!("{error}; set fewer")),
-            )?;
+            thread::Builder::new()
+                .name(format!("hash-{i}"))
+                .spawn(move || work(&waiting))
+                .map_err(|error| StartError::setting("COUNTERSIGN_HASH_WORKERS", format_args!("{error}; set fewer")))?;
         }
         Ok(Self { jobs })
     }
@@ -119,8 +120,7 @@ mod tests {
         let hold = occupy(&pool).await;
         let done = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&done);
-        let gone =
-            tokio::time::timeout(Duration::ZERO, pool.run(move |_| counted.fetch_add(1, Ordering::Relaxed)));
+        let gone = tokio::time::timeout(Duration::ZERO, pool.run(move |_| counted.fetch_add(1, Ordering::Relaxed)));
         assert!(gone.await.is_err());
         drop(hold);
         pool.run(|_| ()).await.unwrap();

@@ -92,10 +92,7 @@ impl Keys {
         let (mut signing, mut verifying, mut jwks) = (None, HashMap::new(), Vec::new());
         for key in sealed {
             let unreadable = || {
-                StartError(format!(
-                    "the signing key {} in the database is damaged; restore a backup of it",
-                    key.kid
-                ))
+                StartError(format!("the signing key {} in the database is damaged; restore a backup of it", key.kid))
             };
             let private = secret.open(&key.kid, &key.private_key).ok_or_else(|| {
                 StartError::setting(
@@ -110,11 +107,7 @@ impl Keys {
             let jwk: Jwk = serde_json::from_str(&key.public_jwk).map_err(|_| unreadable())?;
             let public = DecodingKey::from_jwk(&jwk).map_err(|_| unreadable())?;
             if algorithm == settings.algorithm {
-                signing = Some(SigningKey {
-                    kid: key.kid.clone(),
-                    algorithm,
-                    key: encoding_key(algorithm, &private),
-                });
+                signing = Some(SigningKey { kid: key.kid.clone(), algorithm, key: encoding_key(algorithm, &private) });
             }
             verifying.insert(key.kid.clone(), VerifyingKey { algorithm, key: public });
             jwks.push(jwk);
@@ -133,8 +126,7 @@ impl Keys {
             let key = EncodingKey::from_secret(shared);
             signing = Some(SigningKey { kid: HS256_KID.to_owned(), algorithm, key });
         }
-        let signing =
-            signing.ok_or_else(|| StartError("the database keeps no signing key; start again".into()))?;
+        let signing = signing.ok_or_else(|| StartError("the database keeps no signing key; start again".into()))?;
         Ok(Self { signing, verifying, jwks: Jwks::new(jwks)? })
     }
 
@@ -170,8 +162,7 @@ fn encoding_key(algorithm: Algorithm, der: &[u8]) -> EncodingKey {
 fn generate(algorithm: Algorithm, secret: &SecretKey, now: Timestamp) -> Result<SealedKey, Error> {
     let private = new_private_key(algorithm)?;
     let fault = |error: jsonwebtoken::errors::Error| Error::Internal(error.into());
-    let mut jwk =
-        Jwk::from_encoding_key(&encoding_key(algorithm, &private), algorithm.into()).map_err(fault)?;
+    let mut jwk = Jwk::from_encoding_key(&encoding_key(algorithm, &private), algorithm.into()).map_err(fault)?;
     let kid = jwk.thumbprint(ThumbprintHash::SHA256).map_err(fault)?;
     jwk.common.key_id = Some(kid.clone());
     jwk.common.public_key_use = Some(PublicKeyUse::Signature);
@@ -187,16 +178,12 @@ fn new_private_key(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, Error> {
     let der = match algorithm {
         Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8v1(&rng).map_err(fault)?.as_ref().to_vec(),
         Algorithm::Rs256 => {
-            let pkcs8 =
-                rsa::KeyPair::generate(KeySize::Rsa2048).and_then(|pair| pair.as_der()).map_err(fault)?;
+            let pkcs8 = rsa::KeyPair::generate(KeySize::Rsa2048).and_then(|pair| pair.as_der()).map_err(fault)?;
             let info = PrivateKeyInfoRef::try_from(pkcs8.as_ref());
             info.map_err(|error| Error::Internal(error.to_string().into()))?.private_key.as_bytes().to_vec()
         }
         Algorithm::Es256 | Algorithm::Hs256 => {
-            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &rng)
-                .map_err(fault)?
-                .as_ref()
-                .to_vec()
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &rng).map_err(fault)?.as_ref().to_vec()
         }
     };
     Ok(Zeroizing::new(der))

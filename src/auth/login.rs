@@ -30,12 +30,7 @@ pub struct Login {
 impl Auth {
     /// Checks the password and begins a session. [`Error::InvalidCredentials`] for an unknown name, a wrong password and a
     /// disabled user alike.
-    pub async fn login(
-        &self,
-        username: &str,
-        password: &SecretString,
-        client: Client,
-    ) -> Result<Login, Error> {
+    pub async fn login(&self, username: &str, password: &SecretString, client: Client) -> Result<Login, Error> {
         let (user_id, checked) = self.check_password(username, password).await?;
         let now = self.clock.now();
         let opaque = OpaqueToken::new(random());

@@ -173,7 +173,11 @@ fn verify(memory: &mut Memory, cost: Cost, stored: &PasswordHash, password: &str
     let weak = params.m_cost() < cost.memory_kib || params.t_cost() < cost.iterations;
     match argon2id(memory, params, password.as_bytes(), salt.as_ref()) {
         Some(output) if constant_time::verify_slices_are_equal(&output, expected.as_ref()).is_ok() => {
-            if weak { Verdict::Weak } else { Verdict::Right }
+            if weak {
+                Verdict::Weak
+            } else {
+                Verdict::Right
+            }
         }
         _ => Verdict::Wrong,
     }

@@ -39,10 +39,7 @@ impl SecretKey {
         let cannot = |error: io::Error| {
             StartError::setting(
                 "COUNTERSIGN_SECRET_KEY",
-                format_args!(
-                    "the key file {} cannot be used ({error}); mend it or set the key",
-                    path.display()
-                ),
+                format_args!("the key file {} cannot be used ({error}); mend it or set the key", path.display()),
             )
         };
         if !path.exists() {

@@ -61,11 +61,7 @@ impl Auth {
     }
 
     /// Creates the admin that the settings name, when there is none at all. Tells whether it did.
-    pub async fn create_first_admin(
-        &self,
-        username: &str,
-        password: &SecretString,
-    ) -> Result<bool, StartError> {
+    pub async fn create_first_admin(&self, username: &str, password: &SecretString) -> Result<bool, StartError> {
         if self.store.read().await?.has_admin().await? {
             return Ok(false);
         }

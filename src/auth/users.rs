@@ -26,17 +26,9 @@ pub enum Creator {
 
 impl Auth {
     /// Adds a user. [`Error::Invalid`] names every field that will not do; [`Error::UsernameTaken`].
-    pub async fn create_user(
-        &self,
-        creator: Creator,
-        new: NewUser,
-        password: &SecretString,
-    ) -> Result<User, Error> {
-        let new = NewUser {
-            username: fold_username(&new.username),
-            name: new.name.map(|name| name.nfc().collect()),
-            ..new
-        };
+    pub async fn create_user(&self, creator: Creator, new: NewUser, password: &SecretString) -> Result<User, Error> {
+        let new =
+            NewUser { username: fold_username(&new.username), name: new.name.map(|name| name.nfc().collect()), ..new };
         self.check_new_user(&new, password)?;
         let hash = self.hash_password(password).await?;
         let now = self.clock.now();
@@ -84,11 +76,7 @@ impl Auth {
     }
 
     /// A page of all users, and the cursor of the next one.
-    pub async fn users(
-        &self,
-        after: Option<UserId>,
-        limit: u32,
-    ) -> Result<(Vec<User>, Option<UserId>), Error> {
+    pub async fn users(&self, after: Option<UserId>, limit: u32) -> Result<(Vec<User>, Option<UserId>), Error> {
         let mut users = self.store.read().await?.users(after, limit.saturating_add(1)).await?;
         let more = cut_to(&mut users, limit);
         let next = users.last().filter(|_| more).map(|user| user.id);

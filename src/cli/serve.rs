@@ -115,11 +115,14 @@ fn welcome(auth: &Auth, first_admin: &FirstAdmin, address: &str) -> String {
         FirstAdmin::Exists => String::new(),
         FirstAdmin::NewToken(token) => curl(token),
         FirstAdmin::GivenToken => {
-            "  First admin:  there is none yet; POST /admin/users takes COUNTERSIGN_SETUP_TOKEN as a bearer token\n".into()
+            "  First admin:  there is none yet; POST /admin/users takes COUNTERSIGN_SETUP_TOKEN as a bearer token\n"
+                .into()
         }
-        FirstAdmin::EarlierToken => "  First admin:  there is none yet; use the setup token shown at the first start, or \
+        FirstAdmin::EarlierToken => {
+            "  First admin:  there is none yet; use the setup token shown at the first start, or \
              set COUNTERSIGN_SETUP_TOKEN and start again\n"
-            .into(),
+                .into()
+        }
     };
     format!(
         "Countersign {} listens on http://{address}\n  Database:     {}\n  Secret key:   {key}\n  API document: \

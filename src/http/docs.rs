@@ -24,7 +24,8 @@ static SWAGGER: LazyLock<Arc<Config<'static>>> =
 /// Scripts come from here alone; Swagger UI styles its elements in place.
 const DOCS_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                            frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+const PAGE_POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// This document.
 #[utoipa::path(
@@ -76,10 +77,7 @@ fn docs_file(file: &str) -> Result<Response, Problem> {
     let found = utoipa_swagger_ui::serve(file, Arc::clone(&SWAGGER)).ok().flatten();
     let found = found.ok_or_else(|| Problem::new(&NOT_FOUND))?;
     let headers = [
-        (
-            CONTENT_TYPE,
-            HeaderValue::from_str(&found.content_type).unwrap_or(HeaderValue::from_static("text/plain")),
-        ),
+        (CONTENT_TYPE, HeaderValue::from_str(&found.content_type).unwrap_or(HeaderValue::from_static("text/plain"))),
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (CONTENT_SECURITY_POLICY, HeaderValue::from_static(DOCS_POLICY)),
     ];

@@ -198,8 +198,7 @@ pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 /// Reads a form of a known shape.
 pub fn from_form<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let form = serde_urlencoded::Deserializer::new(form_urlencoded::parse(bytes));
-    serde_path_to_error::deserialize(form)
-        .map_err(|error| wrong_shape(&error.path().to_string(), error.inner()))
+    serde_path_to_error::deserialize(form).map_err(|error| wrong_shape(&error.path().to_string(), error.inner()))
 }
 
 /// The field that is missing, unknown or of the wrong type. serde's own sentence quotes the value, so only the kind of
@@ -207,9 +206,8 @@ pub fn from_form<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 fn wrong_shape(path: &str, error: &impl Display) -> Problem {
     let text = error.to_string();
     let quoted = |prefix: &str| text.strip_prefix(prefix)?.split('`').next().map(ToOwned::to_owned);
-    let is_name = |name: &str| {
-        name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.[]".contains(&b))
-    };
+    let is_name =
+        |name: &str| name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.[]".contains(&b));
     let at = if path != "." && is_name(path) { path } else { "" };
     Problem::validation(vec![if let Some(name) = quoted("missing field `") {
         FieldError::new(name, "required", "is missing")

@@ -94,8 +94,7 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
 
 /// How much the client said before the body.
 fn head_bytes(request: &Request) -> usize {
-    let headers =
-        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
     request.uri().path_and_query().map_or(0, |target| target.as_str().len()) + headers.sum::<usize>()
 }
 

@@ -205,9 +205,7 @@ impl Problem {
                 headers.append(WWW_AUTHENTICATE, value);
             }
         };
-        if matches!(self.challenge, Challenge::Authenticate | Challenge::InvalidToken)
-            && !asked_by_page_script
-        {
+        if matches!(self.challenge, Challenge::Authenticate | Challenge::InvalidToken) && !asked_by_page_script {
             challenge(basic);
         }
         match self.challenge {
@@ -236,9 +234,7 @@ impl From<Error> for Problem {
             Error::UsernameTaken => Self::new(&USERNAME_TAKEN),
             Error::NoSession => Self::new(&NO_SESSION),
             Error::Invalid(fields) => Self::validation(fields.clone()),
-            Error::Busy { retry_after } => {
-                Self { retry_after: Some(retry_after.as_secs().max(1)), ..Self::new(&BUSY) }
-            }
+            Error::Busy { retry_after } => Self { retry_after: Some(retry_after.as_secs().max(1)), ..Self::new(&BUSY) },
             Error::Unavailable(_) => Self::new(&UNAVAILABLE).caused_by(&error),
             Error::Internal(_) => Self::new(&INTERNAL).caused_by(&error),
         }

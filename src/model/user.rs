@@ -201,10 +201,7 @@ fn roles_rule(roles: &[String]) -> Result<(), ValidationError> {
     if roles.len() > MAX_ROLES {
         Err(rule("too-long", "must be at most 32 roles"))
     } else if !roles.iter().all(well_formed) {
-        Err(rule(
-            "malformed",
-            "must each start with a letter a-z and go on with a-z, 0-9, _ - : or ., at most 32",
-        ))
+        Err(rule("malformed", "must each start with a letter a-z and go on with a-z, 0-9, _ - : or ., at most 32"))
     } else {
         Ok(())
     }

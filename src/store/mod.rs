@@ -244,8 +244,5 @@ fn is_passing(code: &str) -> bool {
     if code.len() == 5 {
         return CLASSES.iter().any(|class| code.starts_with(class)) || code == "25006";
     }
-    matches!(
-        code.parse::<u32>().map(|code| code & 0xff),
-        Ok(BUSY | LOCKED | READ_ONLY | IO | FULL | CANNOT_OPEN)
-    )
+    matches!(code.parse::<u32>().map(|code| code & 0xff), Ok(BUSY | LOCKED | READ_ONLY | IO | FULL | CANNOT_OPEN))
 }

@@ -94,13 +94,8 @@ impl std::fmt::Display for Location {
             Self::Sqlite(path) => path.display().fmt(f),
             #[cfg(feature = "postgres")]
             Self::Postgres(options) => {
-                let host =
-                    options.get_socket().map_or(options.get_host().into(), |socket| socket.to_string_lossy());
-                write!(
-                    f,
-                    "PostgreSQL at {host}, database {}",
-                    options.get_database().unwrap_or("of the user")
-                )
+                let host = options.get_socket().map_or(options.get_host().into(), |socket| socket.to_string_lossy());
+                write!(f, "PostgreSQL at {host}, database {}", options.get_database().unwrap_or("of the user"))
             }
         }
     }
@@ -221,9 +216,9 @@ fn schema(error: &MigrateError) -> StartError {
             "DATABASE_URL: migration {version} of this database is not the one this version of Countersign has; run \
              the version that made it, or restore a backup"
         ),
-        other => format!(
-            "DATABASE_URL: the schema could not be brought up to date ({other}); mend that and start again"
-        ),
+        other => {
+            format!("DATABASE_URL: the schema could not be brought up to date ({other}); mend that and start again")
+        }
     })
 }
 

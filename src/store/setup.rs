@@ -14,8 +14,7 @@ struct SetupRow {
 impl Conn {
     /// Whether this is the setup token, and may still be used.
     pub async fn is_setup_token(&mut self, hash: TokenHash) -> Result<bool, Error> {
-        let row =
-            fetch_optional!(self, SetupRow, r#"SELECT token_hash AS "token_hash!" FROM setup WHERE id = 1"#)?;
+        let row = fetch_optional!(self, SetupRow, r#"SELECT token_hash AS "token_hash!" FROM setup WHERE id = 1"#)?;
         Ok(row.is_some_and(|row| hash.matches(&row.token_hash)))
     }
 }

@@ -89,11 +89,7 @@ impl Conn {
     }
 
     /// Ids and display names of active users in the order they were made, from the one after `after`.
-    pub async fn directory(
-        &mut self,
-        after: Option<UserId>,
-        limit: u32,
-    ) -> Result<Vec<(UserId, String)>, Error> {
+    pub async fn directory(&mut self, after: Option<UserId>, limit: u32) -> Result<Vec<(UserId, String)>, Error> {
         let (after, limit) = (after.unwrap_or_default(), i64::from(limit));
         let rows = fetch_all!(
             self,
@@ -139,12 +135,7 @@ impl Tx {
     }
 
     /// Puts a stronger hash of the same password in place of the one that was checked, unless it has changed since.
-    pub async fn upgrade_hash(
-        &mut self,
-        id: UserId,
-        old: &PasswordHash,
-        new: &PasswordHash,
-    ) -> Result<(), Error> {
+    pub async fn upgrade_hash(&mut self, id: UserId, old: &PasswordHash, new: &PasswordHash) -> Result<(), Error> {
         execute!(
             &mut **self,
             "UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3",
@@ -157,12 +148,7 @@ impl Tx {
 
     /// Notes a login of a user who is still active and whose password is still the one that was checked; otherwise
     /// [`Error::InvalidCredentials`], since a change made while the hash ran counts.
-    pub async fn note_login(
-        &mut self,
-        id: UserId,
-        checked: &PasswordHash,
-        now: Timestamp,
-    ) -> Result<(), Error> {
+    pub async fn note_login(&mut self, id: UserId, checked: &PasswordHash, now: Timestamp) -> Result<(), Error> {
         let noted = execute!(
             &mut **self,
             "UPDATE users SET last_login_at = $1 WHERE id = $2 AND password_hash = $3 AND status = 'active'",

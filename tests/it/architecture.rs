@@ -14,11 +14,7 @@ fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             // Comments may speak of anything.
             let text = fs::read_to_string(&path).unwrap();
-            let code = text
-                .lines()
-                .filter(|line| !line.trim_start().starts_with("//"))
-                .collect::<Vec<_>>()
-                .join("\n");
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
             found.push((path.strip_prefix("src").unwrap().to_owned(), code));
         }
     }
@@ -34,9 +30,8 @@ fn module(path: &Path) -> String {
 fn imports(code: &str) -> Vec<String> {
     let mut modules = Vec::new();
     for rest in code.split("crate::").skip(1) {
-        let name = |text: &str| {
-            text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
-        };
+        let name =
+            |text: &str| text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
         if let Some(group) = rest.strip_prefix('{') {
             let mut depth = 0;
             let mut start = 0;
@@ -80,14 +75,9 @@ fn imports_run_one_way() {
     ];
     for (path, code) in sources(Path::new("src")) {
         let own = module(&path);
-        let (_, allowed) =
-            allowed.iter().find(|(name, _)| *name == own).unwrap_or_else(|| panic!("{own} has no rule"));
+        let (_, allowed) = allowed.iter().find(|(name, _)| *name == own).unwrap_or_else(|| panic!("{own} has no rule"));
         for import in imports(&code) {
-            assert!(
-                import == own || allowed.contains(&import.as_str()),
-                "{} imports {import}",
-                path.display()
-            );
+            assert!(import == own || allowed.contains(&import.as_str()), "{} imports {import}", path.display());
         }
     }
 }
@@ -98,11 +88,7 @@ fn each_thing_is_touched_in_one_place() {
         let own = module(&path);
         let only = |words: &[&str], homes: &[&str]| {
             for word in words {
-                assert!(
-                    homes.contains(&own.as_str()) || !code.contains(word),
-                    "{} touches {word}",
-                    path.display()
-                );
+                assert!(homes.contains(&own.as_str()) || !code.contains(word), "{} touches {word}", path.display());
             }
         };
         only(&["axum::", "hyper::", "utoipa"], &["http"]);
@@ -140,9 +126,6 @@ fn main_is_short_and_the_map_names_every_module() {
     let map = fs::read_to_string("src/lib.rs").unwrap();
     for entry in fs::read_dir("src").unwrap() {
         let module = module(Path::new(&entry.unwrap().file_name()));
-        assert!(
-            ["main", "lib"].contains(&module.as_str()) || map.contains(&format!("[`{module}`]")),
-            "{module}"
-        );
+        assert!(["main", "lib"].contains(&module.as_str()) || map.contains(&format!("[`{module}`]")), "{module}");
     }
 }

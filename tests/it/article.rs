@@ -11,8 +11,7 @@ use crate::support::{Answer, Binary, Database, PASSWORD, bearer, free_port, outs
 /// Runs a line as a shell would, with the port of the test in the place of 5000, and gives what it prints.
 fn shell(folder: &Path, port: u16, line: &str) -> String {
     let line = line.replace("localhost:5000", &format!("localhost:{port}"));
-    let done =
-        Command::new("bash").args(["-euo", "pipefail", "-c", &line]).current_dir(folder).output().unwrap();
+    let done = Command::new("bash").args(["-euo", "pipefail", "-c", &line]).current_dir(folder).output().unwrap();
     assert!(done.status.success(), "{line}\n{}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8(done.stdout).unwrap()
 }
@@ -37,20 +36,14 @@ async fn the_commands_of_the_article_work_word_for_word() {
     assert_eq!(curl("curl localhost:5000/users")["status"], 401);
     let directory = curl(r#"curl localhost:5000/users/ -u "sergio:my-password""#);
     assert_eq!(directory[0]["name"], "sergio");
-    assert_eq!(
-        curl(r#"curl localhost:5000/users/ -H "Authorization: Basic c2VyZ2lvOm15LXBhc3N3b3Jk""#),
-        directory
-    );
+    assert_eq!(curl(r#"curl localhost:5000/users/ -H "Authorization: Basic c2VyZ2lvOm15LXBhc3N3b3Jk""#), directory);
     let login = curl(
         r#"curl localhost:5000/login -H "content-type: application/json" -d '{"username": "sergio", "password": "my-password"}'"#,
     );
     assert!(login["token"].as_str().unwrap().starts_with("eyJ"));
     for token in ["opaque_token", "token"] {
         let token = login[token].as_str().unwrap();
-        assert_eq!(
-            curl(&format!(r#"curl localhost:5000/users -H "Authorization: Bearer {token}""#)),
-            directory
-        );
+        assert_eq!(curl(&format!(r#"curl localhost:5000/users -H "Authorization: Bearer {token}""#)), directory);
     }
 }
 
@@ -61,8 +54,7 @@ async fn the_commands_of_the_readme_work_as_they_are_written() {
         return;
     }
     let readme = include_str!("../../README.md");
-    let blocks: Vec<_> =
-        readme.split("```sh\n").skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect();
+    let blocks: Vec<_> = readme.split("```sh\n").skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect();
     assert_eq!(blocks[0], "cargo run --release", "the first command runs it");
     assert_eq!(blocks[1], "scripts/test", "the second tests it");
     let folder = TempDir::new().unwrap();

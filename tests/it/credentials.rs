@@ -34,8 +34,7 @@ async fn the_table_of_protected_routes_is_whole() {
         for (method, operation) in methods.as_object().unwrap() {
             let guarded = operation["responses"].as_object().unwrap().contains_key("403");
             let listed = PROTECTED.iter().any(|(m, p, _)| {
-                m.eq_ignore_ascii_case(method)
-                    && *p == path.replace("{id}", "01a209a4-5175-7d1f-96a9-8817ee5490a8")
+                m.eq_ignore_ascii_case(method) && *p == path.replace("{id}", "01a209a4-5175-7d1f-96a9-8817ee5490a8")
             });
             assert_eq!(guarded, listed, "{method} {path}: a guarded route stands in this file's table");
         }
@@ -71,9 +70,8 @@ async fn a_malformed_or_unknown_credential_opens_nothing() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     let (opaque, jwt) = (&opaque["Bearer ".len()..], &jwt["Bearer ".len()..]);
-    let basic_of = |text: &[u8]| {
-        format!("Basic {}", base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text))
-    };
+    let basic_of =
+        |text: &[u8]| format!("Basic {}", base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text));
     let wrong_tokens = [
         String::new(),
         opaque.to_uppercase(),
@@ -211,10 +209,7 @@ async fn no_credential_of_a_disabled_user_opens_anything_from_the_next_request_o
         for token in [&opaque, &jwt] {
             assert_eq!(ask(&app, *route, token).await.expect(401).problem(), "invalid-token");
         }
-        assert_eq!(
-            ask(&app, *route, &basic("other", PASSWORD)).await.expect(401).problem(),
-            "invalid-credentials"
-        );
+        assert_eq!(ask(&app, *route, &basic("other", PASSWORD)).await.expect(401).problem(), "invalid-credentials");
     }
 }
 
@@ -235,24 +230,20 @@ async fn two_authorization_headers_are_one_too_many() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
     for (method, path, _) in PROTECTED {
-        let request =
-            app.with(&opaque).request(method.parse().unwrap(), path).header("authorization", &opaque);
+        let request = app.with(&opaque).request(method.parse().unwrap(), path).header("authorization", &opaque);
         assert_eq!(Answer::of(request).await.expect(400).problem(), "ambiguous-credential");
     }
-    let twice =
-        app.with(basic("root", PASSWORD)).request(Method::POST, "/login").header("authorization", "x");
+    let twice = app.with(basic("root", PASSWORD)).request(Method::POST, "/login").header("authorization", "x");
     assert_eq!(Answer::of(twice).await.expect(400).problem(), "ambiguous-credential");
 }
 
 #[tokio::test]
 async fn a_script_on_a_page_gets_no_basic_challenge() {
     let app = App::start().await;
-    for (mode, challenges) in
-        [("navigate", vec![BASIC, BEARER]), ("cors", vec![BEARER]), ("same-origin", vec![BEARER])]
+    for (mode, challenges) in [("navigate", vec![BASIC, BEARER]), ("cors", vec![BEARER]), ("same-origin", vec![BEARER])]
     {
-        let answer = Answer::of(app.anon().request(Method::GET, "/me").header("sec-fetch-mode", mode))
-            .await
-            .expect(401);
+        let answer =
+            Answer::of(app.anon().request(Method::GET, "/me").header("sec-fetch-mode", mode)).await.expect(401);
         assert_eq!(answer.challenges(), challenges);
     }
 }
@@ -267,10 +258,7 @@ async fn nothing_but_the_authorization_header_says_who_is_calling() {
         app.anon().get(&format!("/me?access_token={token}")).await.expect(401);
         let form = app.anon().request(Method::GET, "/me").form(&[("access_token", token)]);
         Answer::of(form).await.expect(401);
-        let cookie = app
-            .anon()
-            .request(Method::GET, "/me")
-            .header("cookie", format!("token={token}; session={token}"));
+        let cookie = app.anon().request(Method::GET, "/me").header("cookie", format!("token={token}; session={token}"));
         Answer::of(cookie).await.expect(401);
     }
     for (name, value) in [
@@ -291,11 +279,8 @@ async fn nothing_but_the_authorization_header_says_who_is_calling() {
 async fn a_stored_hash_presented_as_a_token_opens_nothing_and_no_token_is_in_the_database() {
     let app = App::start().await;
     let login = app.login("root").await;
-    let hex = if crate::support::on_postgres().is_some() {
-        "encode(token_hash, 'hex')"
-    } else {
-        "lower(hex(token_hash))"
-    };
+    let hex =
+        if crate::support::on_postgres().is_some() { "encode(token_hash, 'hex')" } else { "lower(hex(token_hash))" };
     let hash = app.database.text(&format!("SELECT {hex} FROM sessions")).await;
     assert_eq!(hash.len(), 64);
     for token in [hash.clone(), hash.to_uppercase(), hash[..36].to_owned(), b64(&hash)] {
@@ -304,9 +289,7 @@ async fn a_stored_hash_presented_as_a_token_opens_nothing_and_no_token_is_in_the
     if crate::support::on_postgres().is_none() {
         for file in std::fs::read_dir(app.database.folder.path()).unwrap() {
             let bytes = std::fs::read(file.unwrap().path()).unwrap();
-            for secret in
-                [login["opaque_token"].as_str().unwrap(), login["token"].as_str().unwrap(), PASSWORD]
-            {
+            for secret in [login["opaque_token"].as_str().unwrap(), login["token"].as_str().unwrap(), PASSWORD] {
                 assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()));
             }
         }

@@ -11,8 +11,7 @@ async fn the_document_that_is_served_is_the_one_in_the_repository() {
     assert!(served.text == kept, "openapi.json is stale: cargo run -- openapi > openapi.json");
     let document = served.json();
     assert_eq!(document["openapi"], "3.1.0");
-    for operation in
-        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
+    for operation in document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
     {
         let id = operation["operationId"].as_str().unwrap();
         assert!(!operation["summary"].as_str().unwrap_or_default().is_empty(), "{id} has no summary");

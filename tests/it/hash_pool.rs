@@ -8,8 +8,7 @@ use crate::support::{App, PASSWORD, basic};
 #[tokio::test]
 async fn a_full_queue_is_answered_with_503_and_when_to_come_back_and_tokens_go_on() {
     // One thread and one place, each hash some tens of milliseconds.
-    let app =
-        App::start_with(&["--hash-workers", "1", "--hash-queue", "1", "--argon2-memory-kib", "19456"]).await;
+    let app = App::start_with(&["--hash-workers", "1", "--hash-queue", "1", "--argon2-memory-kib", "19456"]).await;
     let (opaque, jwt) = app.tokens("root").await;
     let anon = app.anon();
     let with_basic = app.with(basic("root", PASSWORD));

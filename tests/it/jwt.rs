@@ -41,11 +41,7 @@ async fn claims_signed_with_the_shared_secret_are_taken_as_they_should_be() {
     let spaced = HEADER.replace(',', " , ");
     assert_eq!(status(&app, &resign(&spaced, &claims.to_string(), SECRET.as_bytes())).await, 200);
     let skewed = changed(&claims, "nbf", json!(app.now_seconds() + 4));
-    assert_eq!(
-        status(&app, &resign(HEADER, &skewed, SECRET.as_bytes())).await,
-        200,
-        "clocks differ a little"
-    );
+    assert_eq!(status(&app, &resign(HEADER, &skewed, SECRET.as_bytes())).await, 200, "clocks differ a little");
 }
 
 #[tokio::test]
@@ -104,8 +100,7 @@ async fn claims_with_anything_amiss_are_refused() {
             json!("1e3"),
             json!(-1),
         ];
-        let texts =
-            std::iter::once(missing.to_string()).chain(wrong.map(|value| changed(&claims, required, value)));
+        let texts = std::iter::once(missing.to_string()).chain(wrong.map(|value| changed(&claims, required, value)));
         for text in texts {
             if text.contains("\"iat\":-1") || text.contains("\"nbf\":-1") {
                 continue; // long ago, which is in the past as it should be
@@ -149,21 +144,14 @@ async fn claims_with_anything_amiss_are_refused() {
     let big = text.replacen('{', &format!(r#"{{"padding":"{}","#, "x".repeat(6200)), 1);
     assert_eq!(status(&app, &resign(HEADER, &big, SECRET.as_bytes())).await, 401, "over 8 KiB");
     let less = text.replacen('{', &format!(r#"{{"padding":"{}","#, "x".repeat(4000)), 1);
-    assert_eq!(
-        status(&app, &resign(HEADER, &less, SECRET.as_bytes())).await,
-        200,
-        "unknown claims are no fault"
-    );
+    assert_eq!(status(&app, &resign(HEADER, &less, SECRET.as_bytes())).await, 200, "unknown claims are no fault");
 }
 
 #[tokio::test]
 async fn a_changed_signature_or_another_secret_is_refused() {
     let (app, claims) = app_and_claims().await;
     let good = resign(HEADER, &claims.to_string(), SECRET.as_bytes());
-    assert_eq!(
-        status(&app, &resign(HEADER, &claims.to_string(), b"another secret of more than 32 bytes!")).await,
-        401
-    );
+    assert_eq!(status(&app, &resign(HEADER, &claims.to_string(), b"another secret of more than 32 bytes!")).await, 401);
     let (message, signature) = good.rsplit_once('.').unwrap();
     for i in 0..signature.len() {
         let mut bytes = signature.as_bytes().to_vec();

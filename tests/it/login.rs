@@ -11,8 +11,7 @@ use crate::support::{Answer, App, PASSWORD, basic, bearer, claims_of, header_of}
 async fn login_gives_two_tokens_of_one_session() {
     let app = App::start().await;
     let id = app.create("sergio", &["user", "billing:read"]).await;
-    let answer =
-        app.anon().post("/login", &json!({"username": "sergio", "password": PASSWORD})).await.expect(200);
+    let answer = app.anon().post("/login", &json!({"username": "sergio", "password": PASSWORD})).await.expect(200);
     assert_eq!(answer.header("cache-control"), "no-store");
     let login = answer.json();
     let (jwt, opaque) = (login["token"].as_str().unwrap(), login["opaque_token"].as_str().unwrap());
@@ -50,8 +49,7 @@ async fn json_a_form_and_basic_log_in_alike() {
     let form = [("username", "sérgio"), ("password", PASSWORD)];
     Answer::of(app.anon().request(Method::POST, "/login").form(&form)).await.expect(200);
     app.with(basic("sérgio", PASSWORD)).send(Method::POST, "/login").await.expect(200);
-    let charset =
-        app.anon().request(Method::POST, "/login").header("content-type", "Application/JSON; charset=utf-8");
+    let charset = app.anon().request(Method::POST, "/login").header("content-type", "Application/JSON; charset=utf-8");
     let body = json!({"username": "sérgio", "password": PASSWORD}).to_string();
     Answer::of(charset.body(body)).await.expect(200);
 }
@@ -76,21 +74,12 @@ async fn what_is_no_login_is_refused_in_its_own_words() {
         raw("application/json", r#"{"username":"a","password":"b"} x"#).await.expect(400).problem(),
         "malformed-json"
     );
-    assert_eq!(
-        raw("application/json", r#"["root", "my-password"]"#).await.expect(400).problem(),
-        "malformed-json"
-    );
+    assert_eq!(raw("application/json", r#"["root", "my-password"]"#).await.expect(400).problem(), "malformed-json");
     assert_eq!(raw("text/plain", "x").await.expect(415).problem(), "unsupported-media-type");
     assert_eq!(anon.send(Method::POST, "/login").await.expect(415).problem(), "unsupported-media-type");
+    assert_eq!(raw("application/json", r#"{"username":"a"}"#).await.expect(422).field_errors(), ["password:required"]);
     assert_eq!(
-        raw("application/json", r#"{"username":"a"}"#).await.expect(422).field_errors(),
-        ["password:required"]
-    );
-    assert_eq!(
-        raw("application/json", r#"{"username":"a","username":"b","password":"c"}"#)
-            .await
-            .expect(422)
-            .field_errors(),
+        raw("application/json", r#"{"username":"a","username":"b","password":"c"}"#).await.expect(422).field_errors(),
         ["username:duplicate"]
     );
     assert_eq!(
@@ -98,16 +87,11 @@ async fn what_is_no_login_is_refused_in_its_own_words() {
         ["password:required"]
     );
     assert_eq!(
-        raw("application/x-www-form-urlencoded", "username=a&password=b&x=1")
-            .await
-            .expect(422)
-            .field_errors(),
+        raw("application/x-www-form-urlencoded", "username=a&password=b&x=1").await.expect(422).field_errors(),
         ["x:unknown"]
     );
-    let both = app
-        .with(basic("root", PASSWORD))
-        .post("/login", &json!({"username": "root", "password": PASSWORD}))
-        .await;
+    let both =
+        app.with(basic("root", PASSWORD)).post("/login", &json!({"username": "root", "password": PASSWORD})).await;
     assert_eq!(both.expect(400).problem(), "ambiguous-credential");
     assert_eq!(anon.get("/login").await.expect(405).header("allow"), "POST");
 }
@@ -128,12 +112,8 @@ async fn unknown_name_wrong_password_and_disabled_user_get_one_answer() {
     ] {
         for answer in [
             app.anon().post("/login", &json!({"username": name, "password": password})).await,
-            Answer::of(
-                app.anon()
-                    .request(Method::POST, "/login")
-                    .form(&[("username", name), ("password", password)]),
-            )
-            .await,
+            Answer::of(app.anon().request(Method::POST, "/login").form(&[("username", name), ("password", password)]))
+                .await,
             app.with(basic(name, password)).send(Method::POST, "/login").await,
             app.with(basic(name, password)).get("/me").await,
         ] {
@@ -194,10 +174,7 @@ async fn a_password_is_the_same_however_it_is_composed() {
     let app = App::start().await;
     let body = json!({"username": "sergio", "password": "contraseñá"});
     app.admin().post("/admin/users", &body).await.expect(201);
-    app.anon()
-        .post("/login", &json!({"username": "sergio", "password": "contrasen\u{303}a\u{301}"}))
-        .await
-        .expect(200);
+    app.anon().post("/login", &json!({"username": "sergio", "password": "contrasen\u{303}a\u{301}"})).await.expect(200);
 }
 
 #[tokio::test]

@@ -14,10 +14,7 @@ async fn logging_out_with_either_token_ends_both_at_once() {
         assert_eq!(app.with(used).send(Method::POST, "/logout").await.expect(204).text, "");
         for token in [&opaque, &jwt] {
             assert_eq!(app.with(token).get("/me").await.expect(401).problem(), "invalid-token");
-            assert_eq!(
-                app.with(token).send(Method::POST, "/logout").await.expect(401).problem(),
-                "invalid-token"
-            );
+            assert_eq!(app.with(token).send(Method::POST, "/logout").await.expect(401).problem(), "invalid-token");
         }
         for token in [other_opaque, other_jwt] {
             app.with(token).get("/me").await.expect(200);

@@ -36,13 +36,12 @@ async fn a_body_over_64_kib_is_refused_with_or_without_its_length() {
 #[tokio::test]
 async fn headers_over_16_kib_are_refused() {
     let app = App::start().await;
-    let with =
-        |bytes: usize| app.anon().request(Method::GET, "/health").header("x-padding", "x".repeat(bytes));
+    let with = |bytes: usize| app.anon().request(Method::GET, "/health").header("x-padding", "x".repeat(bytes));
     Answer::of(with(15 * 1024)).await.expect(200);
     assert_eq!(Answer::of(with(16 * 1024)).await.expect(431).problem(), "headers-too-large");
     Answer::of(with(40 * 1024)).await.expect(431);
-    let many = (0..200)
-        .fold(app.anon().request(Method::GET, "/health"), |request, i| request.header(format!("x-{i}"), "x"));
+    let many =
+        (0..200).fold(app.anon().request(Method::GET, "/health"), |request, i| request.header(format!("x-{i}"), "x"));
     Answer::of(many).await.expect(431);
     app.anon().get(&format!("/health?{}", "x".repeat(17 * 1024))).await.expect(431);
 }
@@ -68,9 +67,7 @@ async fn whatever_the_body_is_it_never_makes_a_5xx() {
         b"{\"username\":null,\"password\":null}",
         b"username=%ff&password=%00",
     ];
-    for (path, credential) in
-        [("/login", None), ("/admin/users", Some(crate::support::basic("root", PASSWORD)))]
-    {
+    for (path, credential) in [("/login", None), ("/admin/users", Some(crate::support::basic("root", PASSWORD)))] {
         for content_type in [
             "application/json",
             "application/x-www-form-urlencoded",
@@ -79,11 +76,8 @@ async fn whatever_the_body_is_it_never_makes_a_5xx() {
             "\u{7f}".trim_end_matches('\u{7f}'),
         ] {
             for body in bodies {
-                let mut request = app
-                    .anon()
-                    .request(Method::POST, path)
-                    .header("content-type", content_type)
-                    .body(body.to_vec());
+                let mut request =
+                    app.anon().request(Method::POST, path).header("content-type", content_type).body(body.to_vec());
                 if let Some(credential) = &credential {
                     request = request.header("authorization", credential);
                 }
@@ -123,8 +117,7 @@ async fn a_head_that_does_not_end_is_given_ten_seconds() {
 async fn a_body_that_does_not_end_is_given_fifteen_seconds() {
     let app = App::start().await;
     let mut stream = TcpStream::connect(&app.address).await.unwrap();
-    let head =
-        "POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{";
+    let head = "POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{";
     stream.write_all(head.as_bytes()).await.unwrap();
     tokio::task::yield_now().await;
     tokio::time::pause();
@@ -140,12 +133,9 @@ async fn a_body_that_does_not_end_is_given_fifteen_seconds() {
 #[tokio::test]
 async fn what_is_not_http_gets_a_400_and_the_service_goes_on() {
     let app = App::start().await;
-    for bytes in [
-        &b"\x16\x03\x01\x02\0\x01"[..],
-        b"GET\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
-        b"\r\n\r\n\r\nhello\r\n\r\n",
-    ] {
+    for bytes in
+        [&b"\x16\x03\x01\x02\0\x01"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\r\n\r\n\r\nhello\r\n\r\n"]
+    {
         let answer = raw(&app, bytes).await;
         assert!(
             answer.is_empty() || answer.starts_with("HTTP/1.1 400") || answer.starts_with("HTTP/1.1 505"),
@@ -189,9 +179,7 @@ async fn every_answer_has_an_id_and_is_not_to_be_kept_or_guessed_at() {
     let mut ids = std::collections::HashSet::new();
     for path in ["/health", "/me", "/users", "/nothing", "/docs/"] {
         let answer = app.with(&opaque).get(path).await;
-        assert!(
-            ids.insert(answer.header("x-request-id").to_owned()) && answer.header("x-request-id").len() == 32
-        );
+        assert!(ids.insert(answer.header("x-request-id").to_owned()) && answer.header("x-request-id").len() == 32);
         assert_eq!(answer.header("x-content-type-options"), "nosniff");
         assert!(["no-store", "no-cache"].contains(&answer.header("cache-control")), "{answer:?}");
     }
@@ -221,7 +209,6 @@ idle.pop().close()
 late.settimeout(5)
 assert late.recv(100).startswith(b"HTTP/1.1 200")
 "#;
-    let done =
-        std::process::Command::new(python).args(["-c", script, &server.port.to_string()]).output().unwrap();
+    let done = std::process::Command::new(python).args(["-c", script, &server.port.to_string()]).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }

@@ -75,8 +75,7 @@ fn a_bad_setting_stops_the_start_with_a_sentence_that_names_it_and_the_mend() {
 fn settings_that_do_not_fit_together_are_refused_by_name() {
     let hs256 = ("COUNTERSIGN_JWT_ALGORITHM", "HS256");
     for secret in [None, Some("canary"), Some("canary-of-thirty-one-bytes-long")] {
-        let variables: Vec<_> =
-            std::iter::once(hs256).chain(secret.map(|s| ("COUNTERSIGN_JWT_SECRET", s))).collect();
+        let variables: Vec<_> = std::iter::once(hs256).chain(secret.map(|s| ("COUNTERSIGN_JWT_SECRET", s))).collect();
         let text = refusal_of(&variables);
         assert!(
             text.starts_with("countersign: COUNTERSIGN_JWT_SECRET: ") && text.contains("at least 32 bytes"),
@@ -84,20 +83,13 @@ fn settings_that_do_not_fit_together_are_refused_by_name() {
         );
     }
     let admin = ("COUNTERSIGN_ADMIN_USERNAME", "root");
-    let text = refusal_of(&[
-        admin,
-        ("COUNTERSIGN_ADMIN_PASSWORD", "canary"),
-        ("COUNTERSIGN_ADMIN_PASSWORD_FILE", "x"),
-    ]);
+    let text = refusal_of(&[admin, ("COUNTERSIGN_ADMIN_PASSWORD", "canary"), ("COUNTERSIGN_ADMIN_PASSWORD_FILE", "x")]);
     assert!(text.contains("keep one"), "{text}");
     let text = refusal_of(&[admin, ("COUNTERSIGN_ADMIN_PASSWORD_FILE", "nowhere")]);
     assert!(text.starts_with("countersign: COUNTERSIGN_ADMIN_PASSWORD_FILE: "), "{text}");
     let text = refusal_of(&[admin, ("COUNTERSIGN_ADMIN_PASSWORD", "canary")]);
     assert!(text.starts_with("countersign: COUNTERSIGN_ADMIN_PASSWORD: must have at least 8"), "{text}");
-    let text = refusal_of(&[
-        ("COUNTERSIGN_ADMIN_USERNAME", "a:b"),
-        ("COUNTERSIGN_ADMIN_PASSWORD", "canary-password"),
-    ]);
+    let text = refusal_of(&[("COUNTERSIGN_ADMIN_USERNAME", "a:b"), ("COUNTERSIGN_ADMIN_PASSWORD", "canary-password")]);
     assert!(text.starts_with("countersign: COUNTERSIGN_ADMIN_USERNAME: must have no colon"), "{text}");
 }
 
@@ -111,12 +103,10 @@ fn every_setting_is_a_flag_a_variable_and_a_line_of_the_example() {
         .filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'))
         .collect();
     let mut settings = BTreeSet::new();
-    for argument in Cli::command()
-        .get_arguments()
-        .filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()))
+    for argument in
+        Cli::command().get_arguments().filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()))
     {
-        let (flag, variable) =
-            (argument.get_long().unwrap(), argument.get_env().unwrap().to_str().unwrap().to_owned());
+        let (flag, variable) = (argument.get_long().unwrap(), argument.get_env().unwrap().to_str().unwrap().to_owned());
         let expected = match flag {
             "database-url" => "DATABASE_URL".to_owned(),
             "log" => "RUST_LOG".to_owned(),
@@ -141,10 +131,7 @@ fn help_shows_no_secret_that_the_environment_holds() {
     }
     let done = binary.env("DATABASE_URL", "postgres://canary").output();
     let text = String::from_utf8(done.stdout).unwrap();
-    assert!(
-        done.status.success() && text.contains("COUNTERSIGN_JWT_SECRET") && !text.contains("canary"),
-        "{text}"
-    );
+    assert!(done.status.success() && text.contains("COUNTERSIGN_JWT_SECRET") && !text.contains("canary"), "{text}");
 }
 
 #[test]
@@ -159,11 +146,8 @@ fn a_setting_prints_no_secret() {
 #[test]
 fn a_line_of_the_env_file_that_cannot_be_read_stops_the_start() {
     let folder = TempDir::new().unwrap();
-    fs::write(
-        folder.path().join(".env"),
-        "COUNTERSIGN_LISTEN=127.0.0.1:0\nNAME=a canary that is not in quotes\n",
-    )
-    .unwrap();
+    fs::write(folder.path().join(".env"), "COUNTERSIGN_LISTEN=127.0.0.1:0\nNAME=a canary that is not in quotes\n")
+        .unwrap();
     let done = Binary::new(folder.path()).output();
     let text = String::from_utf8(done.stderr).unwrap();
     assert!(text.starts_with("countersign: .env: ") && !text.contains("canary"), "{text}");

@@ -48,7 +48,9 @@ fn a_request_that_does_not_end_does_not_hold_the_process_for_longer_than_ten_sec
     let folder = TempDir::new().unwrap();
     let mut server = Binary::new(folder.path()).serve(free_port());
     let mut stuck = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
-    stuck.write_all(b"POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{").unwrap();
+    stuck
+        .write_all(b"POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{")
+        .unwrap();
     std::thread::sleep(Duration::from_millis(100));
     let asked = Instant::now();
     server.terminate();

@@ -6,17 +6,13 @@ use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{
-    Answer, App, Binary, Database, PASSWORD, basic, bearer, free_port, on_postgres, outside,
-};
+use crate::support::{Answer, App, Binary, Database, PASSWORD, basic, bearer, free_port, on_postgres, outside};
 
 fn modes(folder: &Path) -> Vec<(String, u32)> {
     let mut modes: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap())
-        .map(|entry| {
-            (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().permissions().mode() & 0o777)
-        })
+        .map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().permissions().mode() & 0o777))
         .collect();
     modes.sort();
     modes
@@ -74,9 +70,8 @@ async fn a_second_start_shows_no_secret_and_the_setup_token_of_the_first_still_w
         second.welcome
     );
     let body = json!({"username": "root", "password": PASSWORD, "roles": ["admin"]});
-    let request = reqwest::Client::new()
-        .post(format!("{}/admin/users", second.url()))
-        .header("authorization", bearer(&token));
+    let request =
+        reqwest::Client::new().post(format!("{}/admin/users", second.url())).header("authorization", bearer(&token));
     Answer::of(request.json(&body)).await.expect(201);
 }
 
@@ -107,8 +102,7 @@ async fn the_settings_name_the_first_admin() {
         let server = start();
         assert!(!server.welcome.contains("First admin"), "{}", server.welcome);
         let request = reqwest::Client::new().get(format!("{}/admin/users", server.url()));
-        let users =
-            Answer::of(request.header("authorization", basic("root", PASSWORD))).await.expect(200).json();
+        let users = Answer::of(request.header("authorization", basic("root", PASSWORD))).await.expect(200).json();
         assert_eq!(users["items"].as_array().unwrap().len(), 1);
         server.stop();
     }
@@ -138,34 +132,25 @@ async fn a_name_that_is_taken_by_someone_who_is_no_admin_stops_the_start() {
 #[tokio::test]
 async fn the_env_file_of_the_folder_is_read_and_the_environment_goes_before_it() {
     let folder = TempDir::new().unwrap();
-    fs::write(
-        folder.path().join(".env"),
-        "DATABASE_URL=sqlite://other.db\nCOUNTERSIGN_ISSUER=https://from.file\n",
-    )
-    .unwrap();
-    let server =
-        Binary::new(folder.path()).env("COUNTERSIGN_ISSUER", "https://from.environment").serve(free_port());
+    fs::write(folder.path().join(".env"), "DATABASE_URL=sqlite://other.db\nCOUNTERSIGN_ISSUER=https://from.file\n")
+        .unwrap();
+    let server = Binary::new(folder.path()).env("COUNTERSIGN_ISSUER", "https://from.environment").serve(free_port());
     assert!(folder.path().join("other.db").exists() && folder.path().join("other.key").exists());
     let created = reqwest::Client::new()
         .post(format!("{}/admin/users", server.url()))
         .header("authorization", bearer(server.setup_token()));
     Answer::of(created.json(&json!({"username": "root", "password": PASSWORD}))).await.expect(201);
-    let login = reqwest::Client::new()
-        .post(format!("{}/login", server.url()))
-        .header("authorization", basic("root", PASSWORD));
+    let login =
+        reqwest::Client::new().post(format!("{}/login", server.url())).header("authorization", basic("root", PASSWORD));
     let login = Answer::of(login).await.expect(200).json();
-    assert_eq!(
-        crate::support::claims_of(login["token"].as_str().unwrap())["iss"],
-        "https://from.environment"
-    );
+    assert_eq!(crate::support::claims_of(login["token"].as_str().unwrap())["iss"], "https://from.environment");
 }
 
 #[tokio::test]
 async fn a_port_that_is_taken_stops_the_start_before_anything_is_made() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let folder = TempDir::new().unwrap();
-    let done =
-        Binary::new(folder.path()).args(&["--listen", &taken.local_addr().unwrap().to_string()]).output();
+    let done = Binary::new(folder.path()).args(&["--listen", &taken.local_addr().unwrap().to_string()]).output();
     let text = String::from_utf8(done.stderr).unwrap();
     assert!(text.starts_with("countersign: COUNTERSIGN_LISTEN: cannot listen on"), "{text}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -219,19 +204,13 @@ async fn ten_servers_that_start_at_once_on_an_empty_database_agree() {
     for server in &servers {
         for token in ["token", "opaque_token"] {
             let request = reqwest::Client::new().get(format!("{}/me", server.url()));
-            Answer::of(request.header("authorization", bearer(login[token].as_str().unwrap())))
-                .await
-                .expect(200);
+            Answer::of(request.header("authorization", bearer(login[token].as_str().unwrap()))).await.expect(200);
         }
     }
     let migrations = "SELECT CAST(count(*) AS TEXT) FROM _sqlx_migrations";
     assert_eq!(
         database.text(migrations).await,
-        fs::read_dir("migrations")
-            .unwrap()
-            .filter(|e| e.as_ref().unwrap().path().is_file())
-            .count()
-            .to_string()
+        fs::read_dir("migrations").unwrap().filter(|e| e.as_ref().unwrap().path().is_file()).count().to_string()
     );
 }
 
@@ -239,18 +218,12 @@ async fn ten_servers_that_start_at_once_on_an_empty_database_agree() {
 async fn a_schema_that_is_newer_or_changed_is_refused_by_name() {
     for (change, said) in [
         ("UPDATE _sqlx_migrations SET version = 9999", "migration 9999 of this database is not known"),
-        (
-            "UPDATE _sqlx_migrations SET checksum = CAST('x' AS BLOB)",
-            "migration 1 of this database is not the one",
-        ),
+        ("UPDATE _sqlx_migrations SET checksum = CAST('x' AS BLOB)", "migration 1 of this database is not the one"),
     ] {
         let database = Database::new().await;
         drop(App::on(database.clone(), &[]).await);
-        let change = if on_postgres().is_some() {
-            change.replace("CAST('x' AS BLOB)", "'x'::bytea")
-        } else {
-            change.into()
-        };
+        let change =
+            if on_postgres().is_some() { change.replace("CAST('x' AS BLOB)", "'x'::bytea") } else { change.into() };
         database.sql(&change).await;
         let done = Binary::new(database.folder.path())
             .env("DATABASE_URL", &database.url)

@@ -21,29 +21,19 @@ async fn walk(format: &str) -> (String, Vec<String>) {
     Answer::of(post("/admin/users", &create).header("authorization", bearer("canary-of-the-setup-token")))
         .await
         .expect(201);
-    let login = Answer::of(post("/login", &json!({"username": "root", "password": PASSWORD})))
-        .await
-        .expect(200)
-        .json();
+    let login = Answer::of(post("/login", &json!({"username": "root", "password": PASSWORD}))).await.expect(200).json();
     let (jwt, opaque) = (login["token"].as_str().unwrap(), login["opaque_token"].as_str().unwrap());
-    Answer::of(post(
-        "/login",
-        &json!({"username": "canary-password-in-the-name", "password": "canary-wrong"}),
-    ))
-    .await
-    .expect(401);
+    Answer::of(post("/login", &json!({"username": "canary-password-in-the-name", "password": "canary-wrong"})))
+        .await
+        .expect(401);
     Answer::of(post("/login", &json!({"username": "root", "passwort": "canary-field"}))).await.expect(422);
     Answer::of(client.get(format!("{url}/me?token=canary-query"))).await.expect(401);
     for credential in [bearer(jwt), bearer(opaque), basic("root", PASSWORD)] {
         Answer::of(client.get(format!("{url}/me")).header("authorization", credential)).await.expect(200);
     }
-    Answer::of(client.get(format!("{url}/me")).header("authorization", bearer("canary.of.jwt")))
-        .await
-        .expect(401);
+    Answer::of(client.get(format!("{url}/me")).header("authorization", bearer("canary.of.jwt"))).await.expect(401);
     Answer::of(client.get(format!("{url}/canary-path"))).await.expect(404);
-    Answer::of(client.post(format!("{url}/logout")).header("authorization", bearer(opaque)))
-        .await
-        .expect(204);
+    Answer::of(client.post(format!("{url}/logout")).header("authorization", bearer(opaque))).await.expect(204);
     let basic = basic("root", PASSWORD)["Basic ".len()..].to_owned();
     let secrets = vec![PASSWORD.to_owned(), jwt.to_owned(), opaque.to_owned(), basic, "canary".to_owned()];
     let ended = server.stop();

@@ -29,13 +29,8 @@ async fn the_key_set_holds_public_members_only() {
 
 #[tokio::test]
 async fn with_hs256_the_key_set_is_empty() {
-    let app = App::start_with(&[
-        "--jwt-algorithm",
-        "HS256",
-        "--jwt-secret",
-        "a secret that is longer than 32 bytes",
-    ])
-    .await;
+    let app =
+        App::start_with(&["--jwt-algorithm", "HS256", "--jwt-secret", "a secret that is longer than 32 bytes"]).await;
     let only = app.anon().get("/.well-known/jwks.json").await.json();
     assert_eq!(only, json!({"keys": []}));
 }
@@ -47,13 +42,11 @@ async fn the_key_set_may_be_kept_and_asked_for_again_by_its_tag() {
     assert_eq!(first.header("cache-control"), "public, max-age=300");
     let etag = first.header("etag");
     for known in [etag.to_owned(), format!("W/{etag}"), format!("\"other\", {etag}"), "*".into()] {
-        let request =
-            app.anon().request(Method::GET, "/.well-known/jwks.json").header("if-none-match", known);
+        let request = app.anon().request(Method::GET, "/.well-known/jwks.json").header("if-none-match", known);
         let again = Answer::of(request).await.expect(304);
         assert_eq!((again.text.as_str(), again.header("etag")), ("", etag));
     }
-    let other =
-        app.anon().request(Method::GET, "/.well-known/jwks.json").header("if-none-match", "\"other\"");
+    let other = app.anon().request(Method::GET, "/.well-known/jwks.json").header("if-none-match", "\"other\"");
     Answer::of(other).await.expect(200);
 }
 

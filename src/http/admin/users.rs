@@ -115,11 +115,7 @@ pub async fn create_user(
     get, path = "/admin/users", tag = "admin", params(PageQuery), security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 200, body = UserPage), Guarded, InvalidQuery),
 )]
-pub async fn list_users(
-    app: App,
-    _: Caller<Admin>,
-    Query(page): Query<PageQuery>,
-) -> Result<Json<UserPage>, Problem> {
+pub async fn list_users(app: App, _: Caller<Admin>, Query(page): Query<PageQuery>) -> Result<Json<UserPage>, Problem> {
     let (users, next) = app.auth().users(page.after(), page.limit()?).await?;
     Ok(Json(UserPage { items: users.into_iter().map(UserView::from).collect(), next }))
 }

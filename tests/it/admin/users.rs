@@ -33,8 +33,7 @@ async fn a_username_is_one_whatever_its_case_or_composition() {
     let app = App::start().await;
     app.create("zoë", &["user"]).await;
     for again in ["ZOË", "zoe\u{308}", "Zoë"] {
-        let answer =
-            app.admin().post("/admin/users", &json!({"username": again, "password": PASSWORD})).await;
+        let answer = app.admin().post("/admin/users", &json!({"username": again, "password": PASSWORD})).await;
         assert_eq!(answer.expect(409).problem(), "username-taken");
         app.anon().post("/login", &json!({"username": again, "password": PASSWORD})).await.expect(200);
         app.with(basic(again, PASSWORD)).get("/me").await.expect(200);
@@ -84,16 +83,10 @@ async fn only_the_scope_admin_lets_one_in() {
     for (method, path) in
         [(Method::POST, "/admin/users"), (Method::GET, "/admin/users"), (Method::GET, "/admin/users/none")]
     {
-        assert_eq!(
-            app.anon().send(method.clone(), path).await.expect(401).problem(),
-            "authentication-required"
-        );
+        assert_eq!(app.anon().send(method.clone(), path).await.expect(401).problem(), "authentication-required");
         let answer = user.send(method, path).await.expect(403);
         assert_eq!(answer.problem(), "insufficient-scope");
-        assert_eq!(
-            answer.challenges(),
-            [r#"Bearer realm="countersign", error="insufficient_scope", scope="admin""#]
-        );
+        assert_eq!(answer.challenges(), [r#"Bearer realm="countersign", error="insufficient_scope", scope="admin""#]);
     }
 }
 
@@ -107,9 +100,7 @@ async fn a_page_ends_where_the_next_begins() {
     let (mut seen, mut path) = (Vec::new(), "/admin/users?limit=2".to_owned());
     loop {
         let page = app.admin().get(&path).await.expect(200).json();
-        seen.extend(
-            page["items"].as_array().unwrap().iter().map(|u| u["username"].as_str().unwrap().to_owned()),
-        );
+        seen.extend(page["items"].as_array().unwrap().iter().map(|u| u["username"].as_str().unwrap().to_owned()));
         match page["next"].as_str() {
             Some(next) => path = format!("/admin/users?limit=2&after={next}"),
             None => break,
@@ -149,10 +140,7 @@ async fn the_setup_token_makes_the_first_admin_and_is_then_used_up() {
     assert_eq!(setup.get("/me").await.expect(401).problem(), "invalid-token");
     setup.post("/admin/users", &new("sergio", &["user"])).await.expect(201);
     setup.post("/admin/users", &new("root", &["user", "admin"])).await.expect(201);
-    assert_eq!(
-        setup.post("/admin/users", &new("eve", &["admin"])).await.expect(401).problem(),
-        "invalid-token"
-    );
+    assert_eq!(setup.post("/admin/users", &new("eve", &["admin"])).await.expect(401).problem(), "invalid-token");
     app.admin().get("/admin/users").await.expect(200);
 }
 

@@ -51,9 +51,6 @@ impl Answer {
     /// `field:code` of each validation error.
     pub fn field_errors(&self) -> Vec<String> {
         let errors = self.json()["errors"].as_array().cloned().unwrap_or_default();
-        errors
-            .iter()
-            .map(|e| format!("{}:{}", e["field"].as_str().unwrap(), e["code"].as_str().unwrap()))
-            .collect()
+        errors.iter().map(|e| format!("{}:{}", e["field"].as_str().unwrap(), e["code"].as_str().unwrap())).collect()
     }
 }

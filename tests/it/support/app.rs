@@ -70,15 +70,7 @@ impl App {
             auth.stop().await;
         });
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self {
-            url: format!("http://{address}"),
-            address,
-            database,
-            service,
-            clock,
-            client,
-            _shutdown: shutdown,
-        }
+        Self { url: format!("http://{address}"), address, database, service, clock, client, _shutdown: shutdown }
     }
 
     pub fn turn_clock(&self, by: Duration) {
@@ -136,9 +128,7 @@ impl App {
     }
 
     pub async fn disable(&self, username: &str) {
-        self.database
-            .sql(&format!("UPDATE users SET status = 'disabled' WHERE username = '{username}'"))
-            .await;
+        self.database.sql(&format!("UPDATE users SET status = 'disabled' WHERE username = '{username}'")).await;
     }
 }
 

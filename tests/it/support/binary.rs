@@ -14,11 +14,7 @@ pub struct Binary(pub Command);
 impl Binary {
     pub fn new(folder: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
-        command
-            .env_clear()
-            .env("PATH", std::env::var("PATH").unwrap())
-            .current_dir(folder)
-            .stdin(Stdio::null());
+        command.env_clear().env("PATH", std::env::var("PATH").unwrap()).current_dir(folder).stdin(Stdio::null());
         Self(command)
     }
 

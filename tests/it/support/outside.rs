@@ -5,8 +5,8 @@ use std::{env, io::Write, path::PathBuf, process::Command};
 
 /// The program, if it is there.
 pub fn outside(program: &str) -> Option<PathBuf> {
-    let found = env::var_os("PATH")
-        .and_then(|path| env::split_paths(&path).map(|p| p.join(program)).find(|p| p.is_file()));
+    let found =
+        env::var_os("PATH").and_then(|path| env::split_paths(&path).map(|p| p.join(program)).find(|p| p.is_file()));
     found.or_else(|| missing(program))
 }
 
@@ -14,10 +14,7 @@ pub fn outside(program: &str) -> Option<PathBuf> {
 pub fn python() -> Option<PathBuf> {
     let python = env::var_os("COUNTERSIGN_TEST_PYTHON").map(PathBuf::from);
     let has_pyjwt = |python: &PathBuf| {
-        Command::new(python)
-            .args(["-c", "import jwt, cryptography"])
-            .output()
-            .is_ok_and(|done| done.status.success())
+        Command::new(python).args(["-c", "import jwt, cryptography"]).output().is_ok_and(|done| done.status.success())
     };
     python.filter(has_pyjwt).or_else(|| missing("python with PyJWT"))
 }
