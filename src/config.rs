@@ -5,7 +5,7 @@
 use std::{error::Error as _, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{
-    Args, Parser, Subcommand, ValueEnum,
+    Args, CommandFactory, Parser, Subcommand, ValueEnum,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use secrecy::SecretString;
@@ -213,6 +213,12 @@ pub fn read() -> Result<Cli, StartError> {
         }
         Ok(()) => {}
     }
+    for name in Cli::command().get_arguments().filter_map(clap::Arg::get_env) {
+        #[expect(clippy::disallowed_methods, reason = "clap does not say which variable is not UTF-8")]
+        if std::env::var_os(name).is_some_and(|value| value.to_str().is_none()) {
+            return Err(StartError::setting(&name.to_string_lossy(), "is not UTF-8; write it in UTF-8"));
+        }
+    }
     Cli::try_parse().map_err(|error| one_sentence(&error))
 }
 
@@ -220,10 +226,9 @@ pub fn read() -> Result<Cli, StartError> {
 /// are clap's to explain.
 fn one_sentence(error: &clap::Error) -> StartError {
     let flag = match (error.kind(), error.get(ContextKind::InvalidArg)) {
-        (
-            ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::InvalidUtf8,
-            Some(ContextValue::String(flag)),
-        ) => flag.split(' ').next().unwrap_or_default(),
+        (ErrorKind::ValueValidation | ErrorKind::InvalidValue, Some(ContextValue::String(flag))) => {
+            flag.split(' ').next().unwrap_or_default()
+        }
         _ => error.exit(),
     };
     let variable = match flag {

@@ -4,6 +4,8 @@
 //! refused before anything is asked or hashed. Threats: two parties reading one header differently, tokens of one kind
 //! tried as another, and work done for nonsense.
 
+use std::fmt;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
@@ -14,8 +16,7 @@ use crate::{
     model::{Method, OpaqueToken, Principal, Status, TokenHash},
 };
 
-/// A credential as it was presented, not yet checked.
-#[derive(Debug)]
+/// A credential as it was presented, not yet checked. It prints as its kind alone.
 pub enum Credential<'a> {
     /// Username and password (RFC 7617).
     Basic {
@@ -28,6 +29,16 @@ pub enum Credential<'a> {
     Opaque(OpaqueToken),
     /// Three parts of base64url with dots between.
     Jwt(&'a str),
+}
+
+impl fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Basic { .. } => "Basic(..)",
+            Self::Opaque(_) => "Opaque(..)",
+            Self::Jwt(_) => "Jwt(..)",
+        })
+    }
 }
 
 impl<'a> Credential<'a> {
@@ -69,9 +80,9 @@ impl<'a> Credential<'a> {
 }
 
 /// The value of a bearer token, whatever its shape.
-pub(super) fn bearer_value(header: &[u8]) -> Option<&[u8]> {
-    let (scheme, value) = header.split_at_checked("bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then_some(value)
+pub(super) fn bearer_value(header: &[u8]) -> Option<&str> {
+    let (scheme, value) = std::str::from_utf8(header).ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(value.trim_start_matches(' '))
 }
 
 impl Auth {

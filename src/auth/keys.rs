@@ -105,6 +105,10 @@ impl Keys {
                 .find(|algorithm| algorithm.as_str() == key.algorithm)
                 .ok_or_else(unreadable)?;
             let jwk: Jwk = serde_json::from_str(&key.public_jwk).map_err(|_| unreadable())?;
+            // The private half is bound to the name by its seal; this binds the public half to it.
+            if jwk.thumbprint(ThumbprintHash::SHA256).ok().as_ref() != Some(&key.kid) {
+                return Err(unreadable());
+            }
             let public = DecodingKey::from_jwk(&jwk).map_err(|_| unreadable())?;
             if algorithm == settings.algorithm {
                 signing = Some(SigningKey { kid: key.kid.clone(), algorithm, key: encoding_key(algorithm, &private) });

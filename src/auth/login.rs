@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use super::{Auth, jwt, random};
 use crate::{
     error::Error,
-    model::{Client, OpaqueToken, Session, SessionId, User},
+    model::{Client, OpaqueToken, PasswordHash, Session, SessionId, User, UserId},
 };
 
 /// What a login gives: both tokens belong to one session.
@@ -31,7 +31,23 @@ impl Auth {
     /// Checks the password and begins a session. [`Error::InvalidCredentials`] for an unknown name, a wrong password and a
     /// disabled user alike.
     pub async fn login(&self, username: &str, password: &SecretString, client: Client) -> Result<Login, Error> {
-        let (user_id, checked) = self.check_password(username, password).await?;
+        // A second try meets the hash that another login put there while the first was on its way.
+        for _ in 0..2 {
+            let (user_id, checked) = self.check_password(username, password).await?;
+            if let Some(login) = self.begin_session(user_id, checked, client.clone()).await? {
+                return Ok(login);
+            }
+        }
+        Err(Error::InvalidCredentials)
+    }
+
+    /// A session and its tokens, if the user is still who was checked.
+    async fn begin_session(
+        &self,
+        user_id: UserId,
+        checked: PasswordHash,
+        client: Client,
+    ) -> Result<Option<Login>, Error> {
         let now = self.clock.now();
         let opaque = OpaqueToken::new(random());
         let session = Session {
@@ -43,18 +59,19 @@ impl Auth {
             client,
         };
         let (id, auth) = (session.id, self.clone());
-        let user = self
-            .finish(async move {
-                let mut tx = auth.store.write().await?;
-                tx.note_login(user_id, &checked, now).await?;
-                tx.insert_session(&session).await?;
-                let user = tx.user(user_id).await?.ok_or(Error::InvalidCredentials)?;
-                tx.commit().await?;
-                Ok(user)
-            })
-            .await?;
+        let user = self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            if !tx.note_login(user_id, &checked, now).await? {
+                return Ok(None);
+            }
+            tx.insert_session(&session).await?;
+            let user = tx.user(user_id).await?;
+            tx.commit().await?;
+            Ok(user)
+        });
+        let Some(user) = user.await? else { return Ok(None) };
         let jwt_expires_in = self.settings.jwt_ttl.min(self.settings.token_ttl);
         let jwt = jwt::issue(&self.keys, &self.settings, &user, id, now, now.after(jwt_expires_in))?;
-        Ok(Login { jwt, jwt_expires_in, opaque, opaque_expires_in: self.settings.token_ttl, user })
+        Ok(Some(Login { jwt, jwt_expires_in, opaque, opaque_expires_in: self.settings.token_ttl, user }))
     }
 }

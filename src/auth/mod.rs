@@ -124,11 +124,6 @@ impl Auth {
         self.store.read().await?.ping().await
     }
 
-    /// What the service was told at its start.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
     /// Runs a write to its end in a task of its own: when the client goes away, its handler is dropped, and a
     /// transaction must not be cut in the middle by that.
     async fn finish<T, F>(&self, write: F) -> Result<T, Error>

@@ -40,7 +40,7 @@ impl Cost {
                 "must be from 8 to 1048576; 19456 is a good figure",
             ));
         }
-        if iterations == 0 || u64::from(memory_kib) * u64::from(iterations) > MAX_STORED_COST {
+        if iterations == 0 || work(memory_kib, iterations) > MAX_STORED_COST {
             return Err(StartError::setting(
                 "COUNTERSIGN_ARGON2_ITERATIONS",
                 "must be at least 1, and times ARGON2_MEMORY_KIB at most 1048576; 2 is a good figure",
@@ -59,14 +59,15 @@ enum Verdict {
 }
 
 impl Auth {
-    /// Who has this username and this password, with the hash that the database now has. The one way to check a password:
+    /// Who has this username and this password, with the hash that was checked or has taken its place. The one way to check a password:
     /// login, Basic and whatever comes to need it go through here. [`Error::InvalidCredentials`] says nothing of why.
     pub(super) async fn check_password(
         &self,
         username: &str,
         password: &SecretString,
     ) -> Result<(UserId, PasswordHash), Error> {
-        if password.expose_secret().len() > MAX_PASSWORD_BYTES {
+        let typed = normal(password);
+        if typed.len() > MAX_PASSWORD_BYTES {
             return Err(Error::InvalidCredentials);
         }
         let username = fold_username(username);
@@ -78,7 +79,7 @@ impl Auth {
             Some((id, hash)) => (Some(id), hash),
             None => (None, dummy_hash(self.settings.cost)),
         };
-        let (cost, typed, stored) = (self.settings.cost, normal(password), hash.clone());
+        let (cost, stored) = (self.settings.cost, hash.clone());
         let verdict = self.hash_pool.run(move |memory| verify(memory, cost, &stored, &typed)).await?;
         match (id, verdict) {
             (Some(id), Verdict::Right) => Ok((id, hash)),
@@ -121,6 +122,9 @@ impl Auth {
             fault("too-long", format!("must be at most {MAX_PASSWORD_BYTES} bytes"))
         } else if password.chars().count() < least {
             fault("too-short", format!("must have at least {least} characters"))
+        } else if password.contains(char::is_control) {
+            // HTTP Basic could not carry it (RFC 7617, section 2).
+            fault("malformed", "must have no control character".to_owned())
         } else {
             None
         }
@@ -159,28 +163,34 @@ fn hash(memory: &mut Memory, cost: Cost, password: &[u8]) -> Result<PasswordHash
     Ok(PasswordHash(phc.to_string()))
 }
 
-/// Checks a password against a stored hash. A hash that cannot be read, or costs more than any we would make, is matched
-/// by no password.
+/// Checks a password against a stored hash. One that cannot be read, or costs more than any we would make, is matched by
+/// no password, and a dummy is run in its place, so that its owner is not told from nobody by the time.
 fn verify(memory: &mut Memory, cost: Cost, stored: &PasswordHash, password: &str) -> Verdict {
-    let Ok(phc) = Phc::new(&stored.0) else { return Verdict::Wrong };
-    let (Some(salt), Some(expected), Ok(params)) = (&phc.salt, &phc.hash, Params::try_from(&phc)) else {
-        return Verdict::Wrong;
-    };
-    let dear = u64::from(params.m_cost()) * u64::from(params.t_cost()) > MAX_STORED_COST;
-    if phc.algorithm != argon2::ARGON2ID_IDENT || phc.version != Some(Version::V0x13.into()) || dear {
-        return Verdict::Wrong;
+    let parts = runnable(stored);
+    let readable = parts.is_some();
+    let Some((params, salt, expected)) = parts.or_else(|| runnable(&dummy_hash(cost))) else { return Verdict::Wrong };
+    let weak = work(params.m_cost(), params.t_cost()) < work(cost.memory_kib, cost.iterations);
+    let output = argon2id(memory, params, password.as_bytes(), salt.as_ref());
+    let right = output.is_some_and(|output| constant_time::verify_slices_are_equal(&output, expected.as_ref()).is_ok());
+    match (right && readable, weak) {
+        (false, _) => Verdict::Wrong,
+        (true, true) => Verdict::Weak,
+        (true, false) => Verdict::Right,
     }
-    let weak = params.m_cost() < cost.memory_kib || params.t_cost() < cost.iterations;
-    match argon2id(memory, params, password.as_bytes(), salt.as_ref()) {
-        Some(output) if constant_time::verify_slices_are_equal(&output, expected.as_ref()).is_ok() => {
-            if weak {
-                Verdict::Weak
-            } else {
-                Verdict::Right
-            }
-        }
-        _ => Verdict::Wrong,
-    }
+}
+
+/// The parts of a stored hash that is argon2id as we make it, and costs no more than we would ever pay.
+fn runnable(stored: &PasswordHash) -> Option<(Params, Salt, Output)> {
+    let phc = Phc::new(&stored.0).ok()?;
+    let params = Params::try_from(&phc).ok()?;
+    let ours = phc.algorithm == argon2::ARGON2ID_IDENT && phc.version == Some(Version::V0x13.into());
+    let payable = work(params.m_cost(), params.t_cost()) <= MAX_STORED_COST;
+    if ours && payable { Some((params, phc.salt?, phc.hash?)) } else { None }
+}
+
+/// What a hash costs: the kibibytes it writes.
+fn work(memory_kib: u32, iterations: u32) -> u64 {
+    u64::from(memory_kib) * u64::from(iterations)
 }
 
 /// 32 bytes of argon2id, version 0x13, in memory that grows to what is needed and stays.
@@ -227,10 +237,14 @@ mod tests {
         let stored = hash(&mut memory, CHEAP, b"my-password").unwrap();
         assert!(is(&verify(&mut memory, DEARER, &stored, "my-password"), "weak"));
         assert!(is(&verify(&mut memory, DEARER, &stored, "other"), "wrong"));
+        let dear = hash(&mut memory, DEARER, b"my-password").unwrap();
+        assert!(is(&verify(&mut memory, CHEAP, &dear, "my-password"), "right"));
+        let as_dear = Cost { memory_kib: 8, iterations: 2 };
+        assert!(is(&verify(&mut memory, as_dear, &dear, "my-password"), "right"), "it is the product that counts");
     }
 
     #[test]
-    fn a_hash_of_absurd_cost_or_none_is_not_run() {
+    fn a_hash_of_absurd_cost_or_none_is_not_run_but_a_dummy_is() {
         let mut memory = Memory::new();
         for stored in [
             "$argon2id$v=19$m=4000000,t=9,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
@@ -241,7 +255,7 @@ mod tests {
         ] {
             assert!(is(&verify(&mut memory, CHEAP, &PasswordHash(stored.into()), "my-password"), "wrong"));
         }
-        assert!(memory.is_empty(), "no memory was taken for them");
+        assert_eq!(memory.len(), 8, "the memory of the dummy was taken and no more");
     }
 
     #[test]

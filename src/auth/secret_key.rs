@@ -54,6 +54,7 @@ impl SecretKey {
             }
             create(path).map_err(cannot)?;
         }
+        close_to_others(path).map_err(cannot)?;
         let text = Zeroizing::new(fs::read_to_string(path).map_err(cannot)?);
         Self::parse(&text).map_err(|_| cannot(io::Error::other("it does not hold 32 bytes in base64")))
     }
@@ -79,11 +80,23 @@ impl SecretKey {
     }
 }
 
+/// Takes from everyone but the owner what a copy or a backup may have let them do.
+fn close_to_others(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes a new key beside its place and links it in whole, so that of two servers starting at once neither reads half a
 /// key and both use the one that came first.
 fn create(path: &Path) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
+    beside.push(format!(".{:032x}", u128::from_le_bytes(random())));
     let beside = Path::new(&beside);
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -97,7 +110,14 @@ fn create(path: &Path) -> io::Result<()> {
         linked => linked,
     });
     fs::remove_file(beside)?;
-    linked
+    linked?;
+    // The name too has to outlive a power failure: keys that are sealed with a lost one are lost with it.
+    #[cfg(unix)]
+    {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ impl Auth {
     /// The setup token in this `Authorization` header, if it is one that may still be used.
     pub async fn setup_token(&self, header: &[u8]) -> Result<Option<TokenHash>, Error> {
         let Some(token) = bearer_value(header) else { return Ok(None) };
-        let hash = TokenHash::of(token);
+        let hash = TokenHash::of(token.as_bytes());
         Ok(self.store.read().await?.is_setup_token(hash).await?.then_some(hash))
     }
 }

@@ -43,8 +43,13 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     } else {
         address.to_string()
     };
-    let (auth, first_admin) = open(config, Clock::System).await?;
     let shutdown = shutdown_signal()?;
+    tokio::pin!(shutdown);
+    let (auth, first_admin) = tokio::select! {
+        opened = open(config, Clock::System) => opened?,
+        () = http::serve_starting(&listener) => return Ok(()),
+        () = &mut shutdown => return Ok(()),
+    };
     let _closed = std::io::stderr().write_all(welcome(&auth, &first_admin, &reachable).as_bytes());
 
     let sweeper = tokio::spawn(sweep(auth.clone()));
@@ -80,7 +85,7 @@ async fn sweep(auth: Auth) {
     }
 }
 
-/// Done when the process is asked to end. Asked for early, so that a signal during the start is not lost.
+/// Done when the process is asked to end.
 fn shutdown_signal() -> Result<impl Future<Output = ()>, StartError> {
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())

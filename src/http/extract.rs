@@ -66,8 +66,14 @@ impl<D: Demand> FromRequestParts<App> for Caller<D> {
         let header = authorization(&parts.headers)?.ok_or(Error::Unauthenticated)?;
         let principal = app.auth().authenticate(header).await?;
         Seen::from_request_parts(parts, app).await?.note(&principal);
+        Ok(Self::admit(principal)?)
+    }
+}
+
+impl<D: Demand> Caller<D> {
+    fn admit(principal: Principal) -> Result<Self, Error> {
         match D::SCOPE {
-            Some(scope) if !principal.scopes.contains(scope) => Err(Error::Forbidden(scope).into()),
+            Some(scope) if !principal.scopes.contains(scope) => Err(Error::Forbidden(scope)),
             _ => Ok(Self(principal, PhantomData)),
         }
     }
@@ -82,18 +88,27 @@ pub fn authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, Error> {
     }
 }
 
-/// Who may create users: an admin, or while there is none, the holder of the setup token.
+/// Who may create users: an admin, or while there is none, the holder of the setup token, which is asked for only when
+/// the bearer opens nothing else.
 impl FromRequestParts<App> for Creator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        if let Some(header) = authorization(&parts.headers)?
-            && let Some(token) = app.auth().setup_token(header).await?
-        {
-            Seen::from_request_parts(parts, app).await?.note_setup();
-            return Ok(Self::Setup(token));
+        let seen = Seen::from_request_parts(parts, app).await?;
+        let header = authorization(&parts.headers)?.ok_or(Error::Unauthenticated)?;
+        match app.auth().authenticate(header).await {
+            Err(Error::InvalidToken) => {
+                let token = app.auth().setup_token(header).await?.ok_or(Error::InvalidToken)?;
+                seen.note_setup();
+                Ok(Self::Setup(token))
+            }
+            principal => {
+                let principal = principal?;
+                seen.note(&principal);
+                Caller::<Admin>::admit(principal)?;
+                Ok(Self::Admin)
+            }
         }
-        Caller::<Admin>::from_request_parts(parts, app).await.map(|_| Self::Admin)
     }
 }
 

@@ -28,8 +28,9 @@ use std::{
 
 use axum::{Router, extract::DefaultBodyLimit, extract::FromRequestParts, http::request::Parts, middleware};
 pub use openapi::document;
+use problem::Problem;
 pub use problem::{KINDS, Kind};
-pub use serve::serve;
+pub use serve::{serve, serve_starting};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::auth::Auth;
@@ -93,6 +94,14 @@ fn routes() -> OpenApiRouter<App> {
         .route("/docs", axum::routing::get(docs::redirect_to_docs))
         .route("/docs/", axum::routing::get(docs::get_docs_index))
         .route("/docs/{*file}", axum::routing::get(docs::get_docs_file))
+}
+
+/// What there is to say before the service has started.
+fn starting() -> Router {
+    Router::new()
+        .route("/health", axum::routing::get(health::get_health))
+        .fallback(async || Problem::new(&problem::STARTING))
+        .layer(middleware::from_fn(observe::observe))
 }
 
 /// The whole application with every layer on, ready to be served.

@@ -10,7 +10,7 @@ use std::{
 use axum::{
     extract::{MatchedPath, Request},
     http::{
-        HeaderMap, HeaderName, HeaderValue,
+        HeaderMap, HeaderName, HeaderValue, Method,
         header::{CACHE_CONTROL, CONTENT_LENGTH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
     },
     middleware::Next,
@@ -48,15 +48,49 @@ impl Seen {
     }
 }
 
+/// The line of one request. It is written when this is dropped, so that a request whose client went away has one too.
+struct Line {
+    started: Instant,
+    request_id: String,
+    method: Method,
+    route: Option<MatchedPath>,
+    seen: Seen,
+    /// The status, and what happened inside; none while the answer is not there.
+    outcome: Option<(u16, Option<Arc<str>>)>,
+}
+
+/// What the log says of a request whose client went away before the answer, as nginx does.
+const CLIENT_WENT_AWAY: u16 = 499;
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let Self { request_id, method, .. } = self;
+        let route = self.route.as_ref().map_or("-", MatchedPath::as_str);
+        let (status, cause) = self.outcome.take().unwrap_or((CLIENT_WENT_AWAY, None));
+        let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let user = self.seen.0.get().and_then(|(user, _)| user.map(tracing::field::display));
+        let by = self.seen.0.get().map(|(_, method)| *method);
+        if status >= 500 {
+            let cause = cause.as_deref();
+            tracing::error!(%method, route, status, duration_us, request_id, user, by, cause, "request");
+        } else {
+            tracing::info!(%method, route, status, duration_us, request_id, user, by, "request");
+        }
+    }
+}
+
 /// Runs one request.
 pub async fn observe(mut request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let request_id = uuid::Builder::from_random_bytes(crate::auth::random()).into_uuid().simple().to_string();
-    let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut line = Line {
+        started: Instant::now(),
+        request_id: uuid::Builder::from_random_bytes(crate::auth::random()).into_uuid().simple().to_string(),
+        method: request.method().clone(),
+        route: request.extensions().get().cloned(),
+        seen: Seen::default(),
+        outcome: None,
+    };
     let asked_by_page_script = is_page_script(request.headers());
-    let seen = Seen::default();
-    request.extensions_mut().insert(seen.clone());
+    request.extensions_mut().insert(line.seen.clone());
 
     let mut response = if head_bytes(&request) > MAX_HEAD_BYTES {
         Problem::new(&problem::HEADERS_TOO_LARGE).into_response()
@@ -73,22 +107,11 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         cause = problem.cause.clone();
         response.headers_mut().remove(CONTENT_LENGTH);
-        let body = problem.write(&request_id, asked_by_page_script, response.headers_mut());
+        let body = problem.write(&line.request_id, asked_by_page_script, response.headers_mut());
         *response.body_mut() = body;
     }
-    finish_headers(response.headers_mut(), &request_id);
-
-    let route = route.as_ref().map_or("-", MatchedPath::as_str);
-    let status = response.status().as_u16();
-    let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let user = seen.0.get().and_then(|(user, _)| user.map(tracing::field::display));
-    let by = seen.0.get().map(|(_, method)| *method);
-    if status >= 500 {
-        let cause = cause.as_deref();
-        tracing::error!(%method, route, status, duration_us, request_id, user, by, cause, "request");
-    } else {
-        tracing::info!(%method, route, status, duration_us, request_id, user, by, "request");
-    }
+    finish_headers(response.headers_mut(), &line.request_id);
+    line.outcome = Some((response.status().as_u16(), cause));
     response
 }
 

@@ -95,7 +95,7 @@ problems! {
     /// A route to one thing of many.
     NotFound { 404 "`not-found`" }
     /// A route that can be out of reach.
-    Unavailable { 503 "`unavailable` or `draining`, with `Retry-After`" }
+    Unavailable { 503 "`unavailable`, `starting` or `draining`, with `Retry-After`" }
 }
 
 fn problem(about: &str) -> RefOr<Response> {

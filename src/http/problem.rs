@@ -82,6 +82,8 @@ kinds! {
         "More passwords are waiting to be checked than the service takes on. Try again after the seconds that Retry-After gives.";
     TIMEOUT = 503 "timeout" "Took too long"
         "The request was given up because it took too long. Try again after the seconds that Retry-After gives.";
+    STARTING = 503 "starting" "Starting"
+        "The service is about to be there: it opens its database. Try again after the seconds that Retry-After gives.";
     DRAINING = 503 "draining" "Shutting down"
         "The service is about to stop and takes no new work.";
 }

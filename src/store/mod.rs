@@ -27,9 +27,9 @@ use crate::error::Error;
 #[cfg(not(any(feature = "sqlite", feature = "postgres")))]
 compile_error!("Countersign needs a store: turn on the feature `sqlite`, `postgres` or both");
 
-/// How long a request waits for a connection, or for another process to let go of the write lock, before it is told to
-/// come back.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// How long a request waits for a connection, and then for another process to let go of the write lock: at most twice
+/// this before it is told to come back.
+const PATIENCE: Duration = Duration::from_millis(900);
 
 /// The database, whichever it is.
 #[derive(Clone, Debug)]
@@ -206,9 +206,9 @@ pub use open::Location;
 use {execute, fetch_all, fetch_optional, fetch_scalar, on_each_store};
 
 impl Conn {
-    /// Whether the database answers.
+    /// Whether the database answers, from its tables and not from memory.
     pub async fn ping(&mut self) -> Result<(), Error> {
-        fetch_scalar!(self, r#"SELECT TRUE AS "alive!: bool""#)?;
+        fetch_scalar!(self, r#"SELECT EXISTS (SELECT 1 FROM setup) AS "awaits_admin!: bool""#)?;
         Ok(())
     }
 }

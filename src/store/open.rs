@@ -2,17 +2,19 @@
 
 #[cfg(feature = "sqlite")]
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     path::Path,
-    time::Duration,
 };
-use std::{path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use sqlx::migrate::{MigrateError, Migrator};
-#[cfg(feature = "postgres")]
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 #[cfg(feature = "sqlite")]
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+#[cfg(feature = "postgres")]
+use sqlx::{
+    Connection, PgConnection,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 
 use super::{PATIENCE, Pools, Store};
 use crate::error::StartError;
@@ -30,12 +32,16 @@ const OLDEST_SQLITE: &str = "3.51.3";
 #[cfg(feature = "sqlite")]
 const SQLITE_READERS: u32 = 4;
 
+/// How long PostgreSQL may take to answer at the start.
+#[cfg(feature = "postgres")]
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Connections to PostgreSQL, which has 100 to give by default.
 #[cfg(feature = "postgres")]
 const POSTGRES_CONNECTIONS: u32 = 16;
 
-/// Where the data is, from `DATABASE_URL`. It prints without a password.
-#[derive(Clone, Debug)]
+/// Where the data is, from `DATABASE_URL`. It shows itself without the password.
+#[derive(Clone)]
 pub enum Location {
     /// A file.
     #[cfg(feature = "sqlite")]
@@ -131,9 +137,9 @@ async fn open_sqlite(path: &Path) -> Result<Store, StartError> {
         )
     };
     // SQLite gives the log and the index beside it the mode of the file itself.
-    drop(private_file(path).map_err(|error| cannot(&error))?);
+    make_private(path).map_err(|error| cannot(&error))?;
     // sqlx's own migration lock does nothing on SQLite, and ten servers may start on one empty file.
-    let lock = lock_beside(path).map_err(|error| cannot(&error))?;
+    let lock = lock_beside(path).await.map_err(|error| cannot(&error))?;
     let options = SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
@@ -176,22 +182,24 @@ async fn open_sqlite(path: &Path) -> Result<Store, StartError> {
 
 #[cfg(feature = "postgres")]
 async fn open_postgres(options: &PgConnectOptions) -> Result<Store, StartError> {
+    let cannot = |reason: &str| {
+        StartError::setting(
+            "DATABASE_URL",
+            format_args!(
+                "PostgreSQL at {} does not let us in ({reason}); start it, or correct the address, user and password",
+                options.get_host(),
+            ),
+        )
+    };
+    // A connection of its own: the first may take longer than a request would wait for one.
+    let first = tokio::time::timeout(START_PATIENCE, PgConnection::connect_with(options)).await;
+    let mut first = first.map_err(|_| cannot("no answer in time"))?.map_err(|error| cannot(&plain(&error)))?;
+    POSTGRES_MIGRATIONS.run(&mut first).await.map_err(|error| schema(&error))?;
+    drop(first.close().await);
     let pool = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS)
         .acquire_timeout(PATIENCE)
-        .connect_with(options.clone())
-        .await
-        .map_err(|error| {
-            StartError::setting(
-                "DATABASE_URL",
-                format_args!(
-                    "PostgreSQL at {} does not let us in ({}); start it, or correct the address, user and password",
-                    options.get_host(),
-                    plain(&error)
-                ),
-            )
-        })?;
-    POSTGRES_MIGRATIONS.run(&pool).await.map_err(|error| schema(&error))?;
+        .connect_lazy_with(options.clone());
     Ok(Store(Pools::Postgres(pool)))
 }
 
@@ -227,31 +235,47 @@ fn numbers(version: &str) -> Vec<u32> {
     version.split('.').map(|part| part.parse().unwrap_or(0)).collect()
 }
 
-/// Opens a file that only its owner may read and write, and makes it when it is not there.
+/// Makes sure that the file is there and that only its owner may read and write it. A file that is there is not opened:
+/// closing it again would take from SQLite the locks this process may have on it.
 #[cfg(feature = "sqlite")]
-fn private_file(path: &Path) -> std::io::Result<File> {
+fn make_private(path: &Path) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        made => return made.map(drop),
+    }
     #[cfg(unix)]
     {
-        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-        let file = options.mode(0o600).open(path)?;
+        use std::{fs, os::unix::fs::PermissionsExt};
         // `sqlx migrate run` makes it with the mode of the shell.
-        if file.metadata()?.permissions().mode() & 0o077 != 0 {
-            file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         }
-        Ok(file)
     }
-    #[cfg(not(unix))]
-    options.open(path)
+    Ok(())
 }
 
 /// Holds every other Countersign off this database until dropped.
 #[cfg(feature = "sqlite")]
-fn lock_beside(path: &Path) -> std::io::Result<File> {
+async fn lock_beside(path: &Path) -> std::io::Result<File> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let file = private_file(Path::new(&name))?;
-    file.lock()?;
-    Ok(file)
+    make_private(Path::new(&name))?;
+    let file = OpenOptions::new().write(true).open(&name)?;
+    let mut waiting = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if !waiting => {
+                waiting = true;
+                tracing::info!("another Countersign is opening this database; waiting until it has");
+            }
+            Err(TryLockError::WouldBlock) => {}
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

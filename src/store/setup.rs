@@ -1,5 +1,6 @@
 //! `setup`: the setup token's hash, while no admin exists; one row or none. Creating an admin removes it in the same
-//! transaction, so of two who come with the token at once only one makes an admin.
+//! transaction, so of two who come with the token at once only one makes an admin. A row that a server starting at that
+//! very moment lays down after it is dead: it counts only while there is no admin.
 
 use super::{Conn, Tx, execute, fetch_optional};
 use crate::{
@@ -15,7 +16,7 @@ impl Conn {
     /// Whether this is the setup token, and may still be used.
     pub async fn is_setup_token(&mut self, hash: TokenHash) -> Result<bool, Error> {
         let row = fetch_optional!(self, SetupRow, r#"SELECT token_hash AS "token_hash!" FROM setup WHERE id = 1"#)?;
-        Ok(row.is_some_and(|row| hash.matches(&row.token_hash)))
+        Ok(row.is_some_and(|row| hash.matches(&row.token_hash)) && !self.has_admin().await?)
     }
 }
 
@@ -39,7 +40,7 @@ impl Tx {
             now as _,
             hash.as_bytes(),
         )?;
-        if used == 1 { Ok(()) } else { Err(Error::InvalidToken) }
+        if used == 1 && !self.has_admin().await? { Ok(()) } else { Err(Error::InvalidToken) }
     }
 
     /// Takes the setup token away.

@@ -146,9 +146,9 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes a login of a user who is still active and whose password is still the one that was checked; otherwise
-    /// [`Error::InvalidCredentials`], since a change made while the hash ran counts.
-    pub async fn note_login(&mut self, id: UserId, checked: &PasswordHash, now: Timestamp) -> Result<(), Error> {
+    /// Notes a login, if the user is still active and the hash still the one that was checked: a change made while the
+    /// hash ran counts. Tells whether they are.
+    pub async fn note_login(&mut self, id: UserId, checked: &PasswordHash, now: Timestamp) -> Result<bool, Error> {
         let noted = execute!(
             &mut **self,
             "UPDATE users SET last_login_at = $1 WHERE id = $2 AND password_hash = $3 AND status = 'active'",
@@ -156,6 +156,6 @@ impl Tx {
             id as _,
             checked as _,
         )?;
-        if noted == 1 { Ok(()) } else { Err(Error::InvalidCredentials) }
+        Ok(noted == 1)
     }
 }

@@ -120,6 +120,14 @@ fn migrations_of_both_stores_have_the_same_names() {
     assert_eq!(names("migrations"), names("migrations/postgres"));
 }
 
+/// What the API document does not show, the tables of the tests do not see.
+#[test]
+fn a_route_outside_the_api_document_needs_no_credential_or_is_another_spelling() {
+    let routes = fs::read_to_string("src/http/mod.rs").unwrap();
+    let paths: Vec<_> = routes.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert_eq!(paths, ["/users/", "/docs", "/docs/", "/docs/{*file}", "/health"]);
+}
+
 #[test]
 fn main_is_short_and_the_map_names_every_module() {
     assert!(fs::read_to_string("src/main.rs").unwrap().lines().count() < 50);

@@ -6,7 +6,7 @@ use std::{path::Path, process::Command};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Answer, Binary, Database, PASSWORD, bearer, free_port, outside};
+use crate::support::{Answer, Binary, Database, PASSWORD, bearer, outside};
 
 /// Runs a line as a shell would, with the port of the test in the place of 5000, and gives what it prints.
 fn shell(folder: &Path, port: u16, line: &str) -> String {
@@ -23,7 +23,7 @@ async fn the_commands_of_the_article_work_word_for_word() {
     }
     let database = Database::new().await;
     let folder = database.folder.path();
-    let server = Binary::new(folder).env("DATABASE_URL", &database.url).serve(free_port());
+    let server = Binary::new(folder).env("DATABASE_URL", &database.url).serve();
     let create = reqwest::Client::new().post(format!("{}/admin/users", server.url()));
     let create = create.header("authorization", bearer(server.setup_token()));
     Answer::of(create.json(&json!({"username": "sergio", "password": PASSWORD}))).await.expect(201);
@@ -58,7 +58,7 @@ async fn the_commands_of_the_readme_work_as_they_are_written() {
     assert_eq!(blocks[0], "cargo run --release", "the first command runs it");
     assert_eq!(blocks[1], "scripts/test", "the second tests it");
     let folder = TempDir::new().unwrap();
-    let server = Binary::new(folder.path()).serve(free_port());
+    let server = Binary::new(folder.path()).serve();
     let walk: Vec<_> = blocks[2..].iter().filter(|block| block.contains("localhost:5000")).copied().collect();
     assert!(walk.len() >= 3, "{walk:?}");
     let script = walk.join("\necho\n").replace("setup_…", server.setup_token());

@@ -3,21 +3,25 @@
 
 use serde_json::json;
 
-use crate::support::{App, PASSWORD, basic};
+use crate::support::{Answer, App, PASSWORD, basic};
 
 #[tokio::test]
 async fn a_full_queue_is_answered_with_503_and_when_to_come_back_and_tokens_go_on() {
     // One thread and one place, each hash some tens of milliseconds.
     let app = App::start_with(&["--hash-workers", "1", "--hash-queue", "1", "--argon2-memory-kib", "19456"]).await;
+    app.create("gone", &["user"]).await;
+    app.disable("gone").await;
     let (opaque, jwt) = app.tokens("root").await;
     let anon = app.anon();
     let with_basic = app.with(basic("root", PASSWORD));
-    let logins = (0..20).map(|i| {
+    let logins = (0..24).map(|i| {
         let (anon, with_basic) = (&anon, &with_basic);
         async move {
-            match i % 3 {
-                0 => anon.post("/login", &json!({"username": "root", "password": PASSWORD})).await,
-                1 => anon.post("/login", &json!({"username": "nobody", "password": PASSWORD})).await,
+            let login = async |name| anon.post("/login", &json!({"username": name, "password": PASSWORD})).await;
+            match i % 4 {
+                0 => login("root").await,
+                1 => login("nobody").await,
+                2 => login("gone").await,
                 _ => with_basic.get("/me").await,
             }
         }
@@ -28,11 +32,16 @@ async fn a_full_queue_is_answered_with_503_and_when_to_come_back_and_tokens_go_o
         }
     };
     let (answers, ()) = tokio::join!(futures_util::future::join_all(logins), checks);
-    let busy: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
-    assert!(!busy.is_empty() && busy.len() < 20, "{} of 20 were turned away", busy.len());
-    for answer in busy {
+    let is_busy = |answer: &&Answer| answer.status == 503;
+    for answer in answers.iter().filter(is_busy) {
         assert_eq!((answer.problem().as_str(), answer.header("retry-after")), ("busy", "1"));
     }
     assert!(answers.iter().all(|answer| [200, 401, 503].contains(&answer.status.as_u16())));
+    for kind in 0..4 {
+        // Someone unknown or disabled who cost no hash would never find the queue full.
+        let busy = answers.iter().skip(kind).step_by(4).filter(is_busy).count();
+        assert!(busy > 0, "none of kind {kind} was turned away");
+    }
+    assert!(answers.iter().filter(is_busy).count() < 24);
     app.login("root").await;
 }

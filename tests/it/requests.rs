@@ -9,7 +9,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Answer, App, PASSWORD, bearer};
+use crate::support::{Answer, App, Binary, Database, PASSWORD, bearer};
 
 /// Sends bytes as they are and reads until the other end closes.
 async fn raw(app: &App, bytes: &[u8]) -> String {
@@ -130,6 +130,23 @@ async fn a_body_that_does_not_end_is_given_fifteen_seconds() {
     assert!((Duration::from_secs(14)..Duration::from_secs(17)).contains(&waited), "{waited:?}");
 }
 
+/// Otherwise 900 of them would hold every place for ever.
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answer_is_given_fifteen_seconds() {
+    let app = App::start().await;
+    let file = app.anon().get("/docs/swagger-ui-bundle.js").await.expect(200).text.len();
+    let mut stream = TcpStream::connect(&app.address).await.unwrap();
+    let requests = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n".repeat(30);
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    tokio::time::resume();
+    let mut read = Vec::new();
+    let _reset = stream.read_to_end(&mut read).await;
+    assert!(read.len() < 30 * file, "all {} bytes were kept for it", read.len());
+}
+
 #[tokio::test]
 async fn what_is_not_http_gets_a_400_and_the_service_goes_on() {
     let app = App::start().await;
@@ -148,28 +165,44 @@ async fn what_is_not_http_gets_a_400_and_the_service_goes_on() {
     app.anon().get("/health").await.expect(200);
 }
 
+/// The client goes away while its write waits for another process to let go of the database.
 #[tokio::test]
-async fn a_write_finishes_though_its_client_has_gone_away() {
-    let app = App::start().await;
-    for i in 0..20 {
-        let body = json!({"username": format!("user-{i}"), "password": PASSWORD}).to_string();
-        let mut stream = TcpStream::connect(&app.address).await.unwrap();
-        let head = format!(
-            "POST /admin/users HTTP/1.1\r\nhost: x\r\nauthorization: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            crate::support::basic("root", PASSWORD),
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        tokio::time::sleep(Duration::from_micros(i * 150)).await;
-        drop(stream);
+async fn a_write_finishes_though_its_client_has_gone_away_and_the_log_tells_of_it() {
+    let database = Database::new().await;
+    let server = Binary::new(database.folder.path())
+        .env("DATABASE_URL", &database.url)
+        .env("COUNTERSIGN_ADMIN_USERNAME", "root")
+        .env("COUNTERSIGN_ADMIN_PASSWORD", PASSWORD)
+        .serve();
+    let held = database.hold_writes().await;
+    let body = json!({"username": "late", "password": PASSWORD}).to_string();
+    let head = format!(
+        "POST /admin/users HTTP/1.1\r\nhost: x\r\nauthorization: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        crate::support::basic("root", PASSWORD),
+        body.len()
+    );
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // The hashes take a millisecond; after this the write waits, for at most 900.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(stream);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    held.release().await;
+
+    let client = reqwest::Client::new();
+    let mut tries = 0;
+    loop {
+        let login =
+            client.post(format!("{}/login", server.url())).json(&json!({"username": "late", "password": PASSWORD}));
+        match Answer::of(login).await.status.as_u16() {
+            200 => break,
+            status => assert!(tries < 50, "{status}: the user was never made"),
+        }
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // Each either happened whole or not at all, and the writer is not stuck in a transaction somebody left.
-    app.create("after", &["user"]).await;
-    let users = app.admin().get("/admin/users?limit=1000").await.expect(200).json();
-    for user in users["items"].as_array().unwrap() {
-        let name = user["username"].as_str().unwrap();
-        app.anon().post("/login", &json!({"username": name, "password": PASSWORD})).await.expect(200);
-    }
+    let log = server.stop().stdout;
+    assert!(log.contains("method=POST route=\"/admin/users\" status=499"), "{log}");
 }
 
 #[tokio::test]
@@ -192,7 +225,7 @@ async fn every_answer_has_an_id_and_is_not_to_be_kept_or_guessed_at() {
 async fn connections_beyond_the_cap_wait_for_a_place() {
     let Some(python) = crate::support::outside("python3") else { return };
     let folder = tempfile::TempDir::new().unwrap();
-    let server = crate::support::Binary::new(folder.path()).serve(crate::support::free_port());
+    let server = Binary::new(folder.path()).serve();
     let script = r#"
 import socket, sys, time
 connect = lambda: socket.create_connection(("127.0.0.1", int(sys.argv[1])))

@@ -153,6 +153,27 @@ fn a_line_of_the_env_file_that_cannot_be_read_stops_the_start() {
     assert!(text.starts_with("countersign: .env: ") && !text.contains("canary"), "{text}");
 }
 
+#[test]
+fn a_setting_that_is_not_utf_8_is_refused_by_name() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = TempDir::new().unwrap();
+    let mut binary = Binary::new(folder.path());
+    binary.0.env("COUNTERSIGN_ISSUER", std::ffi::OsStr::from_bytes(b"https://\xff"));
+    let text = String::from_utf8(binary.output().stderr).unwrap();
+    assert_eq!(text, "countersign: COUNTERSIGN_ISSUER: is not UTF-8; write it in UTF-8\n");
+}
+
+#[tokio::test]
+async fn a_value_in_single_quotes_is_taken_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    let env = "COUNTERSIGN_ADMIN_USERNAME=root\nCOUNTERSIGN_ADMIN_PASSWORD='my $HOME #1 \"word\"'\n";
+    fs::write(folder.path().join(".env"), env).unwrap();
+    let server = Binary::new(folder.path()).serve();
+    let request = reqwest::Client::new().get(format!("{}/me", server.url()));
+    let request = request.header("authorization", crate::support::basic("root", "my $HOME #1 \"word\""));
+    crate::support::Answer::of(request).await.expect(200);
+}
+
 #[tokio::test]
 async fn another_secret_key_than_the_one_it_was_made_with_is_refused() {
     let database = Database::new().await;
@@ -163,9 +184,9 @@ async fn another_secret_key_than_the_one_it_was_made_with_is_refused() {
         binary.env("COUNTERSIGN_SECRET_KEY", key)
     };
     let key = |byte: u8| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [byte; 32]);
-    start(&key(1)).serve(crate::support::free_port()).stop();
+    start(&key(1)).serve().stop();
     let done = start(&key(2)).output();
     let text = String::from_utf8(done.stderr).unwrap();
     assert!(text.starts_with("countersign: COUNTERSIGN_SECRET_KEY: this key does not open"), "{text}");
-    start(&key(1)).serve(crate::support::free_port()).stop();
+    start(&key(1)).serve().stop();
 }

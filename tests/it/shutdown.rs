@@ -8,12 +8,19 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::support::{Answer, Binary, free_port};
+use crate::support::{Answer, Binary};
+
+/// Until the server has read the head and asks for the body.
+fn wait_for_continue(stream: &mut TcpStream) {
+    let mut answer = [0; 25];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+}
 
 #[tokio::test]
 async fn on_sigterm_a_request_under_way_finishes_while_ready_says_503() {
     let folder = TempDir::new().unwrap();
-    let mut server = Binary::new(folder.path()).serve(free_port());
+    let mut server = Binary::new(folder.path()).serve();
     let mut idle = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
     idle.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     assert_ne!(idle.read(&mut [0; 4096]).unwrap(), 0);
@@ -22,12 +29,12 @@ async fn on_sigterm_a_request_under_way_finishes_while_ready_says_503() {
     let body = r#"{"username": "nobody", "password": "my-password"}"#;
     let mut slow = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
     let head = format!(
-        "POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     slow.write_all(head.as_bytes()).unwrap();
+    wait_for_continue(&mut slow);
     slow.write_all(&body.as_bytes()[..10]).unwrap();
-    std::thread::sleep(Duration::from_millis(100));
     server.terminate();
 
     idle.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -46,12 +53,12 @@ async fn on_sigterm_a_request_under_way_finishes_while_ready_says_503() {
 #[test]
 fn a_request_that_does_not_end_does_not_hold_the_process_for_longer_than_ten_seconds() {
     let folder = TempDir::new().unwrap();
-    let mut server = Binary::new(folder.path()).serve(free_port());
+    let mut server = Binary::new(folder.path()).serve();
     let mut stuck = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
     stuck
-        .write_all(b"POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{")
+        .write_all(b"POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: 99\r\n\r\n")
         .unwrap();
-    std::thread::sleep(Duration::from_millis(100));
+    wait_for_continue(&mut stuck);
     let asked = Instant::now();
     server.terminate();
     assert!(server.child.wait().unwrap().success());

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Answer, App, Binary, Database, PASSWORD, basic, bearer, free_port, on_postgres, outside};
+use crate::support::{Answer, App, Binary, Database, PASSWORD, basic, bearer, on_postgres, outside};
 
 fn modes(folder: &Path) -> Vec<(String, u32)> {
     let mut modes: Vec<_> = fs::read_dir(folder)
@@ -21,7 +21,7 @@ fn modes(folder: &Path) -> Vec<(String, u32)> {
 #[tokio::test]
 async fn the_first_start_makes_what_it_needs_for_its_owner_alone_and_says_how_to_go_on() {
     let folder = TempDir::new().unwrap();
-    let server = Binary::new(folder.path()).serve(free_port());
+    let server = Binary::new(folder.path()).serve();
     for (file, mode) in modes(folder.path()) {
         assert_eq!(mode, 0o600, "{file}");
     }
@@ -48,7 +48,7 @@ async fn the_first_start_makes_what_it_needs_for_its_owner_alone_and_says_how_to
     assert!(first.success && !first.stdout.contains(&token), "the log has no secret: {}", first.stdout);
 
     let key = fs::read(folder.path().join("countersign.key")).unwrap();
-    let second = Binary::new(folder.path()).serve(free_port()).stop();
+    let second = Binary::new(folder.path()).serve().stop();
     assert!(
         second.success && !second.stderr.contains("setup_") && !second.stderr.contains("First admin"),
         "{}",
@@ -60,10 +60,10 @@ async fn the_first_start_makes_what_it_needs_for_its_owner_alone_and_says_how_to
 #[tokio::test]
 async fn a_second_start_shows_no_secret_and_the_setup_token_of_the_first_still_works() {
     let folder = TempDir::new().unwrap();
-    let first = Binary::new(folder.path()).serve(free_port());
+    let first = Binary::new(folder.path()).serve();
     let token = first.setup_token().to_owned();
     first.stop();
-    let second = Binary::new(folder.path()).serve(free_port());
+    let second = Binary::new(folder.path()).serve();
     assert!(
         !second.welcome.contains("setup_") && second.welcome.contains("shown at the first start"),
         "{}",
@@ -96,7 +96,7 @@ async fn the_settings_name_the_first_admin() {
         Binary::new(folder.path())
             .env("COUNTERSIGN_ADMIN_USERNAME", "Root")
             .env("COUNTERSIGN_ADMIN_PASSWORD_FILE", "password")
-            .serve(free_port())
+            .serve()
     };
     for _ in 0..2 {
         let server = start();
@@ -115,7 +115,7 @@ async fn the_settings_name_the_first_admin() {
 #[tokio::test]
 async fn a_name_that_is_taken_by_someone_who_is_no_admin_stops_the_start() {
     let folder = TempDir::new().unwrap();
-    let server = Binary::new(folder.path()).serve(free_port());
+    let server = Binary::new(folder.path()).serve();
     let request = reqwest::Client::new().post(format!("{}/admin/users", server.url()));
     let request = request.header("authorization", bearer(server.setup_token()));
     Answer::of(request.json(&json!({"username": "root", "password": PASSWORD}))).await.expect(201);
@@ -134,7 +134,7 @@ async fn the_env_file_of_the_folder_is_read_and_the_environment_goes_before_it()
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join(".env"), "DATABASE_URL=sqlite://other.db\nCOUNTERSIGN_ISSUER=https://from.file\n")
         .unwrap();
-    let server = Binary::new(folder.path()).env("COUNTERSIGN_ISSUER", "https://from.environment").serve(free_port());
+    let server = Binary::new(folder.path()).env("COUNTERSIGN_ISSUER", "https://from.environment").serve();
     assert!(folder.path().join("other.db").exists() && folder.path().join("other.key").exists());
     let created = reqwest::Client::new()
         .post(format!("{}/admin/users", server.url()))
@@ -159,7 +159,7 @@ async fn a_port_that_is_taken_stops_the_start_before_anything_is_made() {
 #[tokio::test]
 async fn without_its_key_file_a_database_with_keys_is_refused_and_no_other_key_is_made() {
     let folder = TempDir::new().unwrap();
-    Binary::new(folder.path()).serve(free_port()).stop();
+    Binary::new(folder.path()).serve().stop();
     fs::remove_file(folder.path().join("countersign.key")).unwrap();
     let done = Binary::new(folder.path()).args(&["--listen", "127.0.0.1:0"]).output();
     let text = String::from_utf8(done.stderr).unwrap();
@@ -174,7 +174,7 @@ async fn ten_servers_that_start_at_once_on_an_empty_database_agree() {
     let servers: Vec<_> = (0..10)
         .map(|_| {
             let (url, folder) = (database.url.clone(), database.folder.path().to_owned());
-            std::thread::spawn(move || Binary::new(&folder).env("DATABASE_URL", &url).serve(free_port()))
+            std::thread::spawn(move || Binary::new(&folder).env("DATABASE_URL", &url).serve())
         })
         .collect::<Vec<_>>()
         .into_iter()
@@ -275,7 +275,7 @@ async fn what_sqlx_migrate_run_makes_is_what_the_server_starts_on() {
     } else {
         assert!(folder.join("countersign.db").exists());
     }
-    let server = binary.serve(free_port());
+    let server = binary.serve();
     if on_postgres().is_none() {
         let mode = fs::metadata(folder.join("countersign.db")).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "what others could read is closed to them");
@@ -283,4 +283,70 @@ async fn what_sqlx_migrate_run_makes_is_what_the_server_starts_on() {
     let request = reqwest::Client::new().request(Method::GET, format!("{}/ready", server.url()));
     Answer::of(request).await.expect(200);
     assert!(server.stop().success);
+}
+
+#[tokio::test]
+async fn while_it_starts_it_lives_and_is_not_ready() {
+    if on_postgres().is_some() {
+        return; // what holds the start up here is the lock beside a file
+    }
+    let folder = TempDir::new().unwrap();
+    let lock = fs::File::create(folder.path().join("countersign.db.lock")).unwrap();
+    lock.lock().unwrap();
+    let port = crate::support::free_port();
+    let mut child = Binary::new(folder.path()).args(&["--listen", &format!("127.0.0.1:{port}")]).0.spawn().unwrap();
+    let client = reqwest::Client::new();
+    let get = |path: &str| client.get(format!("http://127.0.0.1:{port}{path}"));
+    while get("/health").send().await.is_err() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    Answer::of(get("/health")).await.expect(200);
+    for path in ["/ready", "/me", "/login"] {
+        let answer = Answer::of(get(path)).await.expect(503);
+        assert_eq!((answer.problem().as_str(), answer.header("retry-after")), ("starting", "1"));
+    }
+    assert!(!folder.path().join("countersign.key").exists());
+    lock.unlock().unwrap();
+    while get("/ready").send().await.unwrap().status() != 200 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    Answer::of(get("/me")).await.expect(401);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_key_file_that_others_may_read_is_closed_to_them() {
+    let folder = TempDir::new().unwrap();
+    Binary::new(folder.path()).serve().stop();
+    let key = folder.path().join("countersign.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    Binary::new(folder.path()).serve().stop();
+    assert_eq!(fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// Whoever may write to the database could otherwise have the key set vouch for a key of theirs.
+#[tokio::test]
+async fn a_public_key_that_does_not_belong_to_its_name_is_refused() {
+    let database = Database::new().await;
+    drop(App::on(database.clone(), &[]).await);
+    database.sql(r#"UPDATE signing_keys SET public_jwk = replace(public_jwk, '"x":"', '"x":"A')"#).await;
+    let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32]);
+    let binary =
+        Binary::new(database.folder.path()).env("DATABASE_URL", &database.url).env("COUNTERSIGN_SECRET_KEY", &key);
+    let done = binary.args(&["--listen", "127.0.0.1:0"]).output();
+    let text = String::from_utf8(done.stderr).unwrap();
+    assert!(text.contains("is damaged; restore a backup"), "{text}");
+}
+
+#[tokio::test]
+async fn a_setup_token_that_comes_to_lie_beside_an_admin_is_dead() {
+    let app = App::start().await;
+    let token = "a-setup-token-of-the-tests";
+    let hash = countersign::model::TokenHash::of(token.as_bytes());
+    let hex: String = hash.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let literal = if on_postgres().is_some() { format!("'\\x{hex}'") } else { format!("X'{hex}'") };
+    app.database.sql(&format!("INSERT INTO setup (id, token_hash, created_at) VALUES (1, {literal}, 0)")).await;
+    let body = json!({"username": "eve", "password": PASSWORD, "roles": ["admin"]});
+    assert_eq!(app.with(bearer(token)).post("/admin/users", &body).await.expect(401).problem(), "invalid-token");
 }

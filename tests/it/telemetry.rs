@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Binary, Database, PASSWORD, Server, basic, bearer, free_port};
+use crate::support::{Answer, Binary, Database, PASSWORD, Server, basic, bearer};
 
 /// A server that logs everything there is, after a walk through every kind of request.
 async fn walk(format: &str) -> (String, Vec<String>) {
@@ -13,7 +13,7 @@ async fn walk(format: &str) -> (String, Vec<String>) {
         .env("COUNTERSIGN_LOG_FORMAT", format)
         .env("COUNTERSIGN_SETUP_TOKEN", "canary-of-the-setup-token")
         .env("COUNTERSIGN_JWT_SECRET", "canary-of-the-jwt-secret-that-is-long-enough")
-        .serve(free_port());
+        .serve();
     let client = reqwest::Client::new();
     let url = server.url();
     let post = |path: &str, body: &Value| client.post(format!("{url}{path}")).json(body);

@@ -139,7 +139,7 @@ pub async fn get_user(
     Ok(([(ETAG, etag(&user))], Json(user.into())))
 }
 
-/// Changes whenever the user does.
+/// Changes whenever someone changes the user. A login does not count, for it should stand in nobody's way.
 fn etag(user: &User) -> HeaderValue {
     header_value(&format!("\"{}\"", user.updated_at.0))
 }

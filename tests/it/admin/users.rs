@@ -50,6 +50,7 @@ async fn every_field_that_breaks_its_rule_is_named_and_no_value_is_shown() {
         (json!({"username": "a\u{200b}", "password": PASSWORD}), &["username:malformed"]),
         (json!({"username": "x".repeat(129), "password": PASSWORD}), &["username:too-long"]),
         (json!({"username": "a", "password": "seven77"}), &["password:too-short"]),
+        (json!({"username": "a", "password": "canary\u{7}canary"}), &["password:malformed"]),
         (json!({"username": "a", "password": "canary-".repeat(200)}), &["password:too-long"]),
         (json!({"username": "a", "password": PASSWORD, "email": "canary-no-mail"}), &["email:malformed"]),
         (json!({"username": "a", "password": PASSWORD, "name": " "}), &["name:required"]),

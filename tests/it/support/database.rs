@@ -2,7 +2,7 @@
 
 use std::{env, sync::Arc};
 
-use sqlx::{Connection, Executor, Row};
+use sqlx::{Connection as _, Executor, Row};
 use tempfile::TempDir;
 
 /// The store this run is about.
@@ -21,35 +21,81 @@ impl Database {
     pub async fn new() -> Self {
         let folder = Arc::new(TempDir::new().unwrap());
         let url = match on_postgres() {
+            #[cfg(feature = "postgres")]
             Some(server) => {
                 let name = format!("t_{}", uuid::Builder::from_random_bytes(random()).into_uuid().simple());
                 let mut admin = sqlx::PgConnection::connect(&server).await.unwrap();
                 admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
                 server.replacen("/postgres?", &format!("/{name}?"), 1)
             }
-            None => format!("sqlite://{}", folder.path().join("countersign.db").display()),
+            _ => format!("sqlite://{}", folder.path().join("countersign.db").display()),
         };
         Self { url, folder }
     }
 
     /// Runs SQL that both stores understand, behind the service's back.
     pub async fn sql(&self, text: &str) {
-        let sql = sqlx::AssertSqlSafe(text.to_owned());
-        if on_postgres().is_some() {
-            sqlx::PgConnection::connect(&self.url).await.unwrap().execute(sql).await.unwrap();
-        } else {
-            sqlx::SqliteConnection::connect(&self.url).await.unwrap().execute(sql).await.unwrap();
-        }
+        self.connect().await.execute(text).await;
     }
 
     /// One text value.
     pub async fn text(&self, text: &str) -> String {
         let sql = sqlx::AssertSqlSafe(text.to_owned());
-        if on_postgres().is_some() {
-            sqlx::PgConnection::connect(&self.url).await.unwrap().fetch_one(sql).await.unwrap().get(0)
-        } else {
-            sqlx::SqliteConnection::connect(&self.url).await.unwrap().fetch_one(sql).await.unwrap().get(0)
+        match self.connect().await {
+            #[cfg(feature = "sqlite")]
+            Connection::Sqlite(mut connection) => connection.fetch_one(sql).await.unwrap().get(0),
+            #[cfg(feature = "postgres")]
+            Connection::Postgres(mut connection) => connection.fetch_one(sql).await.unwrap().get(0),
         }
+    }
+
+    /// Keeps everyone else from writing, as another process could.
+    pub async fn hold_writes(&self) -> Held {
+        let mut connection = self.connect().await;
+        match on_postgres() {
+            Some(_) => connection.execute("BEGIN; LOCK TABLE users, sessions IN EXCLUSIVE MODE").await,
+            None => connection.execute("BEGIN IMMEDIATE").await,
+        }
+        Held(connection)
+    }
+
+    async fn connect(&self) -> Connection {
+        #[cfg(feature = "postgres")]
+        if on_postgres().is_some() {
+            return Connection::Postgres(sqlx::PgConnection::connect(&self.url).await.unwrap());
+        }
+        #[cfg(feature = "sqlite")]
+        return Connection::Sqlite(sqlx::SqliteConnection::connect(&self.url).await.unwrap());
+        #[cfg(not(feature = "sqlite"))]
+        panic!("this build has PostgreSQL alone: set COUNTERSIGN_TEST_POSTGRES");
+    }
+}
+
+enum Connection {
+    #[cfg(feature = "sqlite")]
+    Sqlite(sqlx::SqliteConnection),
+    #[cfg(feature = "postgres")]
+    Postgres(sqlx::PgConnection),
+}
+
+impl Connection {
+    async fn execute(&mut self, text: &str) {
+        let sql = sqlx::AssertSqlSafe(text.to_owned());
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => drop(connection.execute(sqlx::raw_sql(sql)).await.unwrap()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => drop(connection.execute(sqlx::raw_sql(sql)).await.unwrap()),
+        }
+    }
+}
+
+/// The lock of [`Database::hold_writes`].
+pub struct Held(Connection);
+
+impl Held {
+    pub async fn release(mut self) {
+        self.0.execute("COMMIT").await;
     }
 }
 
