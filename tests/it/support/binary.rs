@@ -5,6 +5,7 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 /// The binary in this folder, with nothing of our own environment but `PATH`.
@@ -27,9 +28,18 @@ impl Binary {
         self
     }
 
-    /// Runs it to its end.
+    /// Runs it to its end, which should come soon.
     pub fn output(mut self) -> Output {
-        self.0.output().unwrap()
+        let mut child = self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                panic!("it did not end: {:?}", child.wait_with_output().unwrap());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.wait_with_output().unwrap()
     }
 
     /// Runs it until it says where it listens, on a port of the system's choice, with cheap hashes unless they were set.
