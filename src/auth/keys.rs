@@ -117,13 +117,7 @@ impl Keys {
             jwks.push(jwk);
         }
         if settings.algorithm == Algorithm::Hs256 {
-            let shared = settings.jwt_secret.as_ref().map_or("", ExposeSecret::expose_secret).as_bytes();
-            if shared.len() < MIN_SECRET_BYTES {
-                return Err(StartError::setting(
-                    "COUNTERSIGN_JWT_SECRET",
-                    "HS256 needs a secret of at least 32 bytes; make one with: openssl rand -base64 32",
-                ));
-            }
+            let shared = shared_secret(settings);
             let algorithm = Algorithm::Hs256;
             let key = DecodingKey::from_secret(shared);
             verifying.insert(HS256_KID.to_owned(), VerifyingKey { algorithm, key });
@@ -143,6 +137,21 @@ impl Keys {
     pub fn jwks(&self) -> &Jwks {
         &self.jwks
     }
+}
+
+/// Whether HS256, if that is set, has a secret worth the name.
+pub fn check_shared_secret(settings: &Settings) -> Result<(), StartError> {
+    if settings.algorithm != Algorithm::Hs256 || shared_secret(settings).len() >= MIN_SECRET_BYTES {
+        return Ok(());
+    }
+    Err(StartError::setting(
+        "COUNTERSIGN_JWT_SECRET",
+        "HS256 needs a secret of at least 32 bytes; make one with: openssl rand -base64 32",
+    ))
+}
+
+fn shared_secret(settings: &Settings) -> &[u8] {
+    settings.jwt_secret.as_ref().map_or("", ExposeSecret::expose_secret).as_bytes()
 }
 
 impl Jwks {

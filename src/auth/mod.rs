@@ -97,11 +97,15 @@ impl Auth {
     /// Starts the service: opens the database, which is made when it is not there, opens the signing keys or makes the
     /// one that is missing, and starts the hash threads.
     pub async fn start(clock: Clock, settings: Settings) -> Result<Self, StartError> {
+        // What can be wrong with the settings alone comes before anything is made.
         let location: Location = settings.database_url.expose_secret().parse()?;
+        let given = settings.secret_key.as_ref().map(|key| SecretKey::parse(key.expose_secret())).transpose()?;
+        keys::check_shared_secret(&settings)?;
+
         let store = Store::open(&location).await?;
         let sealed = store.read().await?.signing_keys().await?;
-        let (secret, key_file) = match &settings.secret_key {
-            Some(given) => (SecretKey::parse(given.expose_secret())?, None),
+        let (secret, key_file) = match given {
+            Some(secret) => (secret, None),
             None => {
                 let file = location.key_file();
                 (SecretKey::from_file(&file, sealed.is_empty())?, Some(file))

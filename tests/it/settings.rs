@@ -25,6 +25,9 @@ fn refusal_of(variables: &[(&str, &str)]) -> String {
     assert_eq!(done.status.code(), Some(1), "{variables:?}: {text}");
     assert_eq!(text.lines().count(), 1, "one sentence: {text}");
     assert!(!text.contains("canary"), "{text}");
+    if ["SECRET", "JWT_", "DATABASE_URL", "ARGON2"].iter().any(|name| variables.iter().any(|(n, _)| n.contains(name))) {
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{variables:?}: nothing is made on a bad setting");
+    }
     text
 }
 
