@@ -23,7 +23,9 @@ impl Database {
         let url = match on_postgres() {
             #[cfg(feature = "postgres")]
             Some(server) => {
-                let name = format!("t_{}", uuid::Builder::from_random_bytes(random()).into_uuid().simple());
+                let mut random = [0; 16];
+                aws_lc_rs::rand::fill(&mut random).unwrap();
+                let name = format!("t_{:032x}", u128::from_le_bytes(random));
                 let mut admin = sqlx::PgConnection::connect(&server).await.unwrap();
                 admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
                 server.replacen("/postgres?", &format!("/{name}?"), 1)
@@ -97,10 +99,4 @@ impl Held {
     pub async fn release(mut self) {
         self.0.execute("COMMIT").await;
     }
-}
-
-fn random() -> [u8; 16] {
-    let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes).unwrap();
-    bytes
 }
