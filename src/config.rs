@@ -8,7 +8,7 @@ use clap::{
     Args, CommandFactory, Parser, Subcommand, ValueEnum,
     error::{ContextKind, ContextValue, ErrorKind},
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     auth::{Cost, Settings},
@@ -26,6 +26,21 @@ pub struct Cli {
     /// The settings.
     #[command(flatten)]
     pub config: Config,
+}
+
+impl Cli {
+    /// A setting that may be missing may also be empty: that is how compose files and `.env` leave one out.
+    fn without_empty(mut self) -> Self {
+        let config = &mut self.config;
+        for secret in
+            [&mut config.secret_key, &mut config.jwt_secret, &mut config.setup_token, &mut config.admin_password]
+        {
+            secret.take_if(|secret| secret.expose_secret().is_empty());
+        }
+        config.admin_username.take_if(|name| name.is_empty());
+        config.admin_password_file.take_if(|file| file.as_os_str().is_empty());
+        self
+    }
 }
 
 /// What to do.
@@ -128,7 +143,7 @@ pub struct Config {
 
     /// A file whose first line is the password of that admin
     #[arg(long, env = "COUNTERSIGN_ADMIN_PASSWORD_FILE", value_name = "FILE")]
-    #[arg(global = true)]
+    #[arg(global = true, value_parser = path)]
     pub admin_password_file: Option<PathBuf>,
 
     /// The form of the log
@@ -219,7 +234,7 @@ pub fn read() -> Result<Cli, StartError> {
             return Err(StartError::setting(&name.to_string_lossy(), "is not UTF-8; write it in UTF-8"));
         }
     }
-    Cli::try_parse().map_err(|error| one_sentence(&error))
+    Cli::try_parse().map(Cli::without_empty).map_err(|error| one_sentence(&error))
 }
 
 /// clap's error as one sentence that names the setting and never shows its value. Help, and a flag that does not exist,
@@ -237,9 +252,11 @@ fn one_sentence(error: &clap::Error) -> StartError {
         flag => format!("COUNTERSIGN_{}", flag.trim_start_matches('-').replace('-', "_").to_uppercase()),
     };
     let mend = match (error.get(ContextKind::ValidValue), error.source()) {
-        (Some(ContextValue::Strings(values)), _) => format!("must be one of {}", values.join(", ")),
+        (Some(ContextValue::Strings(values)), _) if !values.is_empty() => {
+            format!("must be one of {}", values.join(", "))
+        }
         (_, Some(source)) => source.to_string(),
-        _ => "cannot be read".to_owned(),
+        _ => "needs a value".to_owned(),
     };
     StartError::setting(&variable, mend)
 }
@@ -260,6 +277,10 @@ fn first_line(file: &PathBuf) -> Result<SecretString, StartError> {
 }
 
 fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
+    Ok(text.into())
+}
+
+fn path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
     Ok(text.into())
 }
 
@@ -302,6 +323,9 @@ fn password_min_length(text: &str) -> Result<usize, &'static str> {
 }
 
 fn hash_workers(text: &str) -> Result<usize, &'static str> {
+    if text.is_empty() {
+        return Ok(cores());
+    }
     between(text, 1, 1024, "must be a whole number from 1 to 1024; one a core is best")
 }
 

@@ -19,6 +19,10 @@ const MIN_TOKEN_BYTES: usize = 16;
 pub enum FirstAdmin {
     /// There is one.
     Exists,
+    /// It was made just now, as the settings said.
+    Created(String),
+    /// There was one before; what the settings said of another was left alone.
+    ExistedBefore,
     /// With this token, made now; it is shown this once.
     NewToken(SecretString),
     /// With the token the operator set.

@@ -1,6 +1,6 @@
 //! The server, from its settings to its end.
 
-use std::{io::Write, time::Duration};
+use std::{io::Write, net::SocketAddr, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{net::TcpListener, time};
@@ -34,15 +34,13 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         StartError::setting(
             "COUNTERSIGN_LISTEN",
-            format_args!("cannot listen on {} ({error}); stop what does, or choose another", config.listen),
+            format_args!(
+                "cannot listen on {} ({error}); choose an address of this machine and a port that is free",
+                config.listen
+            ),
         )
     })?;
     let address = listener.local_addr().map_err(|error| StartError(error.to_string()))?;
-    let reachable = if address.ip().is_unspecified() || address.ip().is_loopback() {
-        format!("localhost:{}", address.port())
-    } else {
-        address.to_string()
-    };
     let shutdown = shutdown_signal()?;
     tokio::pin!(shutdown);
     let (auth, first_admin) = tokio::select! {
@@ -50,7 +48,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
         () = http::serve_starting(&listener) => return Ok(()),
         () = &mut shutdown => return Ok(()),
     };
-    let _closed = std::io::stderr().write_all(welcome(&auth, &first_admin, &reachable).as_bytes());
+    let _closed = std::io::stderr().write_all(welcome(&auth, &first_admin, &config.issuer, address).as_bytes());
 
     let sweeper = tokio::spawn(sweep(auth.clone()));
     http::serve(listener, App::new(auth.clone()), shutdown).await;
@@ -66,11 +64,15 @@ async fn serve(config: &Config) -> Result<(), StartError> {
 pub async fn open(config: &Config, clock: Clock) -> Result<(Auth, FirstAdmin), StartError> {
     let admin = config.admin()?;
     let auth = Auth::start(clock, config.settings()?).await?;
-    if let Some((username, password)) = admin {
-        auth.create_first_admin(username, &password).await?;
-    }
+    let created = match admin {
+        Some((username, password)) if auth.create_first_admin(username, &password).await? => {
+            Some(FirstAdmin::Created(username.to_owned()))
+        }
+        Some(_) => Some(FirstAdmin::ExistedBefore),
+        None => None,
+    };
     let first_admin = auth.prepare_first_admin(config.setup_token.as_ref()).await?;
-    Ok((auth, first_admin))
+    Ok((auth, created.unwrap_or(first_admin)))
 }
 
 async fn sweep(auth: Auth) {
@@ -104,7 +106,11 @@ fn shutdown_signal() -> Result<impl Future<Output = ()>, StartError> {
 }
 
 /// What someone who just started it wants to know. The setup token is shown here, once, and nowhere else.
-fn welcome(auth: &Auth, first_admin: &FirstAdmin, address: &str) -> String {
+fn welcome(auth: &Auth, first_admin: &FirstAdmin, issuer: &str, listening: SocketAddr) -> String {
+    let address = match listening.ip() {
+        ip if ip.is_unspecified() || ip.is_loopback() => format!("localhost:{}", listening.port()),
+        _ => listening.to_string(),
+    };
     let places = auth.places();
     let key = places.key_file.as_ref().map_or("given".into(), |path| path.display().to_string());
     let curl = |token: &SecretString| {
@@ -118,6 +124,10 @@ fn welcome(auth: &Auth, first_admin: &FirstAdmin, address: &str) -> String {
     };
     let first = match first_admin {
         FirstAdmin::Exists => String::new(),
+        FirstAdmin::Created(username) => format!("  First admin:  {username} was made, as the settings say\n"),
+        FirstAdmin::ExistedBefore => {
+            "  First admin:  there was one before, so COUNTERSIGN_ADMIN_USERNAME changed nothing\n".into()
+        }
         FirstAdmin::NewToken(token) => curl(token),
         FirstAdmin::GivenToken => {
             "  First admin:  there is none yet; POST /admin/users takes COUNTERSIGN_SETUP_TOKEN as a bearer token\n"
@@ -130,8 +140,8 @@ fn welcome(auth: &Auth, first_admin: &FirstAdmin, address: &str) -> String {
         }
     };
     format!(
-        "Countersign {} listens on http://{address}\n  Database:     {}\n  Secret key:   {key}\n  API document: \
-         http://{address}/docs and http://{address}/openapi.json\n{first}",
+        "Countersign {} listens on {listening}\n  Database:     {}\n  Secret key:   {key}\n  JWT issuer:   {issuer}\n  \
+         API document: http://{address}/docs and http://{address}/openapi.json\n{first}",
         env!("CARGO_PKG_VERSION"),
         places.database,
     )

@@ -136,6 +136,11 @@ impl FromRequest<App> for LoginRequest {
             Some(basic) if body.is_empty() => Ok(basic),
             Some(_) => Err(Error::AmbiguousCredential.into()),
             None if is_json => from_json(&body),
+            // curl says so of whatever it is given.
+            None if is_form && body.trim_ascii_start().starts_with(b"{") => {
+                let detail = "The body looks like JSON, but the Content-Type says it is a form. Send application/json.";
+                Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE).with_detail(detail))
+            }
             None if is_form => from_form(&body),
             None => Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE).with_detail(
                 "Send application/json, application/x-www-form-urlencoded, or HTTP Basic without a body.",

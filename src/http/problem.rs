@@ -51,11 +51,11 @@ kinds! {
     AUTHENTICATION_REQUIRED = 401 "authentication-required" "Authentication required"
         "This route wants to know who is calling. Send an Authorization header: Basic with username and password, or Bearer with a token from POST /login.";
     INVALID_TOKEN = 401 "invalid-token" "Token not valid"
-        "The bearer token is malformed, unknown, expired or revoked. Log in again for a new one.";
+        "The bearer token is malformed, unknown, expired or revoked. Log in again for a new one. A setup token is good for POST /admin/users alone, and only until there is an admin.";
     INVALID_CREDENTIALS = 401 "invalid-credentials" "Wrong username or password"
-        "No active user has this username and this password. Check both; an administrator can set a new password.";
+        "No active user has this username and this password. Check both.";
     INSUFFICIENT_SCOPE = 403 "insufficient-scope" "Not allowed"
-        "The caller is known but lacks the scope this takes, which WWW-Authenticate names. An administrator can give the role that has it.";
+        "The caller is known but lacks the scope this takes, which WWW-Authenticate names. It comes with a role: user or admin.";
     NOT_FOUND = 404 "not-found" "Not found"
         "There is nothing here, or it is not yours. Check the path and the id.";
     METHOD_NOT_ALLOWED = 405 "method-not-allowed" "Method not allowed"
@@ -71,7 +71,7 @@ kinds! {
     UNSUPPORTED_MEDIA_TYPE = 415 "unsupported-media-type" "Unsupported media type"
         "The Content-Type is missing or not one this route reads. Send application/json.";
     VALIDATION = 422 "validation" "Fields not valid"
-        "Some fields do not keep their rules. `errors` names each with a code and a sentence.";
+        "Some fields do not keep their rules. The member errors names each with a code and a sentence.";
     HEADERS_TOO_LARGE = 431 "headers-too-large" "Headers too large"
         "The request's headers are over 16 KiB. Send fewer or shorter ones.";
     INTERNAL = 500 "internal" "Internal error"

@@ -69,7 +69,8 @@ impl FromStr for Location {
                         "an in-memory database cannot hold users; name a file, such as sqlite://countersign.db",
                     ));
                 }
-                Ok(Self::Sqlite(path.to_path_buf()))
+                // A whole path, for whoever reads at the start where their data is.
+                Ok(Self::Sqlite(std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())))
             }
             #[cfg(feature = "postgres")]
             "postgres" | "postgresql" => {
@@ -133,7 +134,10 @@ async fn open_sqlite(path: &Path) -> Result<Store, StartError> {
     let cannot = |error: &dyn std::fmt::Display| {
         StartError::setting(
             "DATABASE_URL",
-            format_args!("cannot open {} ({error}); name a file this user may write", path.display()),
+            format_args!(
+                "cannot open {} ({error}); name a SQLite file, or a new one, that this user may write",
+                path.display()
+            ),
         )
     };
     // SQLite gives the log and the index beside it the mode of the file itself.

@@ -90,6 +90,9 @@ async fn what_is_no_login_is_refused_in_its_own_words() {
         raw("application/x-www-form-urlencoded", "username=a&password=b&x=1").await.expect(422).field_errors(),
         ["x:unknown"]
     );
+    let looks_like_json =
+        raw("application/x-www-form-urlencoded", r#"{"username": "a", "password": "b"}"#).await.expect(415);
+    assert!(looks_like_json.text.contains("Send application/json"), "{looks_like_json:?}");
     let both =
         app.with(basic("root", PASSWORD)).post("/login", &json!({"username": "root", "password": PASSWORD})).await;
     assert_eq!(both.expect(400).problem(), "ambiguous-credential");

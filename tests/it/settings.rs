@@ -39,10 +39,14 @@ fn a_bad_setting_stops_the_start_with_a_sentence_that_names_it_and_the_mend() {
         ("DATABASE_URL", "mysql://canary@localhost/db", "sqlite://FILE or postgres://"),
         ("DATABASE_URL", "sqlite::memory:", "name a file"),
         ("DATABASE_URL", "sqlite://", "name a file"),
-        ("DATABASE_URL", "sqlite:///nowhere/at/all/countersign.db", "name a file this user may write"),
+        (
+            "DATABASE_URL",
+            "sqlite:///nowhere/at/all/countersign.db",
+            "name a SQLite file, or a new one, that this user may write",
+        ),
         ("DATABASE_URL", "postgres://canary:canary@127.0.0.1:1/canary", "start it, or correct the address"),
         ("COUNTERSIGN_LISTEN", "canary", "127.0.0.1:5000"),
-        ("COUNTERSIGN_LISTEN", "192.0.2.1:5000", "choose another"),
+        ("COUNTERSIGN_LISTEN", "192.0.2.1:5000", "choose an address of this machine"),
         ("COUNTERSIGN_ISSUER", "canary", "https://auth.example.com"),
         ("COUNTERSIGN_ISSUER", "https://canary canary", "https://auth.example.com"),
         ("COUNTERSIGN_AUDIENCE", "", "must name"),
@@ -175,6 +179,34 @@ async fn a_value_in_single_quotes_is_taken_as_it_is() {
     let request = reqwest::Client::new().get(format!("{}/me", server.url()));
     let request = request.header("authorization", crate::support::basic("root", "my $HOME #1 \"word\""));
     crate::support::Answer::of(request).await.expect(200);
+}
+
+#[test]
+fn a_flag_without_its_value_is_refused_by_name() {
+    let folder = TempDir::new().unwrap();
+    for (flag, variable) in [("--listen", "COUNTERSIGN_LISTEN"), ("--database-url", "DATABASE_URL")] {
+        let text = String::from_utf8(Binary::new(folder.path()).args(&[flag]).output().stderr).unwrap();
+        assert_eq!(text, format!("countersign: {variable}: needs a value\n"));
+    }
+}
+
+#[test]
+fn a_setting_that_may_be_missing_may_be_empty() {
+    let folder = TempDir::new().unwrap();
+    let mut binary = Binary::new(folder.path());
+    for name in [
+        "SECRET_KEY",
+        "JWT_SECRET",
+        "HASH_WORKERS",
+        "SETUP_TOKEN",
+        "ADMIN_USERNAME",
+        "ADMIN_PASSWORD",
+        "ADMIN_PASSWORD_FILE",
+    ] {
+        binary = binary.env(&format!("COUNTERSIGN_{name}"), "");
+    }
+    let server = binary.serve();
+    assert!(!server.setup_token().is_empty());
 }
 
 #[tokio::test]

@@ -57,8 +57,7 @@ impl Binary {
         while !welcome.contains("API document") || !stderr.buffer().is_empty() {
             assert_ne!(stderr.read_line(&mut welcome).unwrap(), 0, "it ended: {welcome}");
         }
-        let port =
-            welcome.split("http://localhost:").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+        let port = welcome.split("listens on 127.0.0.1:").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
         let rest = std::thread::spawn(move || {
             let mut rest = String::new();
             stderr.read_to_string(&mut rest).unwrap();
