@@ -116,6 +116,8 @@ pub fn verify(keys: &Keys, settings: &Settings, token: &str, now: Timestamp) -> 
     let (header, claims) = message.split_once('.')?;
 
     let header = URL_SAFE_NO_PAD.decode(header).ok()?;
+    // An object: serde would take an array for the struct too.
+    serde_json::from_slice::<DistinctMembers>(&header).ok()?;
     let header: HeaderIn<'_> = serde_json::from_slice(&header).ok()?;
     let key = keys.verifying(header.kid)?;
     if header.typ != TYPE || header.alg != key.algorithm.as_str() {

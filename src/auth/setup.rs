@@ -38,6 +38,10 @@ impl Auth {
         if let Some(token) = given {
             check_given(token.expose_secret())?;
         }
+        // Nothing is written where there is nothing to write: a server with a full disk still starts, and checks.
+        if self.store.read().await?.has_admin().await? {
+            return Ok(FirstAdmin::Exists);
+        }
         let mut tx = self.store.write().await?;
         if tx.has_admin().await? {
             tx.delete_setup_token().await?;

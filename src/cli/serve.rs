@@ -21,7 +21,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or Ctrl-C.
 pub fn run(config: &Config) -> Result<(), StartError> {
-    telemetry::start(config.log_format, &config.log)?;
+    let _log = telemetry::start(config.log_format, &config.log)?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -1,9 +1,12 @@
 //! The API document, the page that shows it, and the pages that explain problems. Everything is in the binary.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+};
 
 use axum::{
-    extract::Path,
+    body::Bytes,
     http::{
         HeaderValue,
         header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE},
@@ -13,6 +16,7 @@ use axum::{
 use utoipa_swagger_ui::Config;
 
 use super::{
+    extract::PathId,
     openapi::{self, NotFound},
     problem::{KINDS, NOT_FOUND, Problem},
 };
@@ -44,7 +48,7 @@ pub async fn get_openapi() -> Response {
         NotFound,
     ),
 )]
-pub async fn get_problem(Path(code): Path<String>) -> Result<Response, Problem> {
+pub async fn get_problem(PathId(code): PathId<String>) -> Result<Response, Problem> {
     let kind = KINDS.iter().find(|kind| kind.code == code).ok_or_else(|| Problem::new(&NOT_FOUND))?;
     let (title, status, code, about) = (kind.title, kind.status, kind.code, kind.about);
     let page = format!(
@@ -69,7 +73,7 @@ pub async fn get_docs_index() -> Result<Response, Problem> {
 }
 
 /// A file of Swagger UI.
-pub async fn get_docs_file(Path(file): Path<String>) -> Result<Response, Problem> {
+pub async fn get_docs_file(PathId(file): PathId<String>) -> Result<Response, Problem> {
     docs_file(&file)
 }
 
@@ -81,5 +85,10 @@ fn docs_file(file: &str) -> Result<Response, Problem> {
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (CONTENT_SECURITY_POLICY, HeaderValue::from_static(DOCS_POLICY)),
     ];
-    Ok((headers, found.bytes.into_owned()).into_response())
+    let bytes = match found.bytes {
+        // In the binary, where an answer can point at it: a copy for each of many slow readers is a great deal of memory.
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.into(),
+    };
+    Ok((headers, bytes).into_response())
 }

@@ -155,9 +155,10 @@ pub struct NewUser {
     pub roles: Vec<String>,
 }
 
-/// The one spelling of a username: NFC and lower case, so that `Zoë` and `zoë` are one person however they are typed.
+/// The one spelling of a username: NFC and one case, so that `Zoë` and `zoë` are one person however they are typed. By way
+/// of the upper case, since only that brings `ς` to `σ` and `ß` to `ss`.
 pub fn fold_username(username: &str) -> String {
-    username.nfc().flat_map(char::to_lowercase).nfc().collect()
+    username.nfc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()
 }
 
 /// Whether anyone could have this username, folded: what breaks the rule is nobody's, and no database need be asked, which
@@ -207,9 +208,15 @@ fn roles_rule(roles: &[String]) -> Result<(), ValidationError> {
     }
 }
 
-/// Format characters that show nothing or turn the text around (zero width, bidirectional, byte order mark).
+/// What shows nothing or turns the text around: Unicode's `Default_Ignorable_Code_Point`, the line and paragraph
+/// separators, the blank of Braille, and the code points that are no characters.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+        || (u32::from(c) & 0xfffe) == 0xfffe
 }
 
 fn rule(code: &'static str, message: &'static str) -> ValidationError {

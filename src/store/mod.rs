@@ -246,3 +246,31 @@ fn is_passing(code: &str) -> bool {
     }
     matches!(code.parse::<u32>().map(|code| code & 0xff), Ok(BUSY | LOCKED | READ_ONLY | IO | FULL | CANNOT_OPEN))
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use sqlx::Executor;
+
+    use super::*;
+    use crate::model::Timestamp;
+
+    #[tokio::test]
+    async fn writes_go_on_after_sqlite_has_rolled_back_by_itself() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
+        let store = Store::open(&url.parse().unwrap()).await.unwrap();
+        for _ in 0..3 {
+            // What a full disk does behind sqlx's back.
+            let mut tx = store.write().await.unwrap();
+            match &mut *tx {
+                Conn::Sqlite(connection) => drop(connection.execute("ROLLBACK").await.unwrap()),
+                #[cfg(feature = "postgres")]
+                Conn::Postgres(_) => unreachable!("the store is a file"),
+            }
+            assert!(tx.commit().await.is_err());
+        }
+        let mut tx = store.write().await.unwrap();
+        tx.delete_sessions_expired_before(Timestamp(0), 1).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+}

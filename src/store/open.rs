@@ -7,12 +7,15 @@ use std::{
 };
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
-use sqlx::migrate::{MigrateError, Migrator};
 #[cfg(feature = "sqlite")]
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{
+    Connection,
+    migrate::{MigrateError, Migrator},
+};
 #[cfg(feature = "postgres")]
 use sqlx::{
-    Connection, PgConnection,
+    PgConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -157,6 +160,9 @@ async fn open_sqlite(path: &Path) -> Result<Store, StartError> {
         .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
+        // After a full disk or a failed write SQLite has rolled back by itself, and sqlx's own rollback fails and leaves it
+        // counting a transaction that is none: such a connection would refuse every write from then on.
+        .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
         .connect_with(options.clone())
         .await
         .map_err(|error| cannot(&plain(&error)))?;

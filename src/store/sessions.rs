@@ -105,8 +105,14 @@ impl Tx {
         Ok(())
     }
 
-    /// Forgets sessions that ran out before `moment`.
-    pub async fn delete_sessions_expired_before(&mut self, moment: Timestamp) -> Result<u64, Error> {
-        Ok(execute!(&mut **self, "DELETE FROM sessions WHERE expires_at < $1", moment as _)?)
+    /// Forgets up to `most` sessions that ran out before `moment`. Tells how many.
+    pub async fn delete_sessions_expired_before(&mut self, moment: Timestamp, most: u32) -> Result<u64, Error> {
+        let most = i64::from(most);
+        Ok(execute!(
+            &mut **self,
+            "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < $1 LIMIT $2)",
+            moment as _,
+            most,
+        )?)
     }
 }

@@ -17,6 +17,8 @@ async fn what_is_not_there_and_what_cannot_be_done_there_are_problems_too() {
         "/../etc/passwd",
         "/docs/nothing.js",
         "/problems/nothing",
+        "/problems/%FF",
+        "/docs/%FF",
     ] {
         assert_eq!(app.anon().get(path).await.expect(404).problem(), "not-found", "{path}");
     }

@@ -74,6 +74,7 @@ async fn a_header_with_anything_amiss_is_refused() {
         r#"{"typ":"at+jwt","alg":"HS256","kid":"hs256","jwk":{"kty":"oct","k":"AAAA"}}"#,
         r#"{"typ":"at+jwt","alg":"HS256","kid":"hs256","x5c":["AAAA"]}"#,
         r#"{"typ":"at+jwt","alg":"HS256","alg":"HS256","kid":"hs256"}"#,
+        r#"["at+jwt","HS256","hs256"]"#,
         "[]",
         "null",
         "",

@@ -32,6 +32,8 @@ async fn an_admin_creates_a_user_who_can_then_log_in() {
 async fn a_username_is_one_whatever_its_case_or_composition() {
     let app = App::start().await;
     app.create("zoë", &["user"]).await;
+    app.create("ΟΔΥΣΣΕΥΣ", &["user"]).await;
+    app.with(basic("οδυσσευς", PASSWORD)).get("/me").await.expect(200);
     for again in ["ZOË", "zoe\u{308}", "Zoë"] {
         let answer = app.admin().post("/admin/users", &json!({"username": again, "password": PASSWORD})).await;
         assert_eq!(answer.expect(409).problem(), "username-taken");
@@ -48,6 +50,9 @@ async fn every_field_that_breaks_its_rule_is_named_and_no_value_is_shown() {
         (json!({"username": "a:b", "password": PASSWORD}), &["username:malformed"]),
         (json!({"username": "a b", "password": PASSWORD}), &["username:malformed"]),
         (json!({"username": "a\u{200b}", "password": PASSWORD}), &["username:malformed"]),
+        (json!({"username": "a\u{61c}", "password": PASSWORD}), &["username:malformed"]),
+        (json!({"username": "a\u{3164}", "password": PASSWORD}), &["username:malformed"]),
+        (json!({"username": "a", "password": PASSWORD, "name": "\u{2800}"}), &["name:malformed"]),
         (json!({"username": "x".repeat(129), "password": PASSWORD}), &["username:too-long"]),
         (json!({"username": "a", "password": "seven77"}), &["password:too-short"]),
         (json!({"username": "a", "password": "canary\u{7}canary"}), &["password:malformed"]),
