@@ -43,6 +43,9 @@ impl Cli {
     }
 }
 
+/// A duration, or `off`. The alias keeps clap from taking it for a setting that may be missing.
+pub type OrOff = Option<Duration>;
+
 /// What to do.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum Command {
@@ -100,6 +103,26 @@ pub struct Config {
     #[arg(long, env = "COUNTERSIGN_TOKEN_TTL", default_value = "30d", value_name = "DURATION")]
     #[arg(global = true, value_parser = lifetime)]
     pub token_ttl: Duration,
+
+    /// How long a session may lie idle, or off
+    #[arg(long, env = "COUNTERSIGN_IDLE_TTL", default_value = "off", value_name = "DURATION")]
+    #[arg(global = true, value_parser = idle_ttl)]
+    pub idle_ttl: OrOff,
+
+    /// The most sessions a user has at a time; the oldest gives way
+    #[arg(long, env = "COUNTERSIGN_SESSIONS_PER_USER", default_value = "100", value_name = "NUMBER")]
+    #[arg(global = true, value_parser = sessions_per_user)]
+    pub sessions_per_user: u32,
+
+    /// How often a new key signs JWTs, or off
+    #[arg(long, env = "COUNTERSIGN_KEY_ROTATION", default_value = "30d", value_name = "DURATION")]
+    #[arg(global = true, value_parser = key_rotation)]
+    pub key_rotation: OrOff,
+
+    /// How long services that verify offline may keep a status list: so late they may hear of a logout
+    #[arg(long, env = "COUNTERSIGN_STATUS_TTL", default_value = "1m", value_name = "DURATION")]
+    #[arg(global = true, value_parser = status_ttl)]
+    pub status_ttl: Duration,
 
     /// The fewest characters of a new password
     #[arg(long, env = "COUNTERSIGN_PASSWORD_MIN_LENGTH", default_value = "8", value_name = "NUMBER")]
@@ -178,6 +201,10 @@ impl Config {
             jwt_secret: self.jwt_secret.clone(),
             jwt_ttl: self.jwt_ttl,
             token_ttl: self.token_ttl,
+            idle_ttl: self.idle_ttl,
+            sessions_per_user: self.sessions_per_user,
+            key_rotation: self.key_rotation,
+            status_ttl: self.status_ttl,
             password_min_length: self.password_min_length,
             cost: Cost::new(self.argon2_memory_kib, self.argon2_iterations)?,
             hash_workers: self.hash_workers.unwrap_or_else(cores),
@@ -302,12 +329,40 @@ fn audience(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
+/// A hundred years, the longest anything lives.
+const LONGEST: u64 = 36_500 * 86_400;
+
 /// From a second to a hundred years, whole seconds, as JWTs count.
 fn lifetime(text: &str) -> Result<Duration, &'static str> {
-    const MENDED: &str = "must be from 1s to 36500d, written like 30m, 12h or 30d";
-    let lifetime = humantime::parse_duration(text).map_err(|_| MENDED)?;
-    let in_range = (1..=36_500 * 86_400).contains(&lifetime.as_secs());
-    if in_range && lifetime.subsec_nanos() == 0 { Ok(lifetime) } else { Err(MENDED) }
+    seconds(text, 1, LONGEST, "must be from 1s to 36500d, written like 30m, 12h or 30d")
+}
+
+fn seconds(text: &str, least: u64, most: u64, mend: &'static str) -> Result<Duration, &'static str> {
+    let duration = humantime::parse_duration(text).map_err(|_| mend)?;
+    let fits = (least..=most).contains(&duration.as_secs()) && duration.subsec_nanos() == 0;
+    if fits { Ok(duration) } else { Err(mend) }
+}
+
+fn or_off(text: &str, least: u64, mend: &'static str) -> Result<OrOff, &'static str> {
+    if text == "off" { Ok(None) } else { seconds(text, least, LONGEST, mend).map(Some) }
+}
+
+/// Last uses are known to within a minute, and written a little later.
+fn idle_ttl(text: &str) -> Result<OrOff, &'static str> {
+    or_off(text, 300, "must be off, or from 5m to 36500d, written like 30m, 12h or 7d")
+}
+
+/// A key is public for eleven minutes before it signs.
+fn key_rotation(text: &str) -> Result<OrOff, &'static str> {
+    or_off(text, 3600, "must be off, or from 1h to 36500d, written like 12h or 30d")
+}
+
+fn status_ttl(text: &str) -> Result<Duration, &'static str> {
+    seconds(text, 1, 86_400, "must be from 1s to 1d, written like 30s, 1m or 1h")
+}
+
+fn sessions_per_user(text: &str) -> Result<u32, &'static str> {
+    text.parse().ok().filter(|number| (1..=10_000).contains(number)).ok_or("must be a whole number from 1 to 10000")
 }
 
 fn number(text: &str) -> Result<u32, &'static str> {

@@ -31,6 +31,21 @@ pub enum Error {
     /// The credential has no session that could end.
     #[error("the credential has no session")]
     NoSession,
+    /// Known, but without a role that was demanded.
+    #[error("the caller lacks a role")]
+    MissingRole,
+    /// A refresh takes the opaque token of a login.
+    #[error("not an opaque token")]
+    OpaqueRequired,
+    /// The user has as many personal tokens as one may have.
+    #[error("too many personal tokens")]
+    TooManyTokens,
+    /// What should be revoked is no token.
+    #[error("this kind of token cannot be revoked")]
+    UnsupportedTokenType,
+    /// With HS256 the key is a setting.
+    #[error("the key is a setting and cannot be turned over")]
+    NoRotation,
     /// Fields that do not keep their rules.
     #[error("{} field(s) do not keep their rules", .0.len())]
     Invalid(Vec<FieldError>),

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::{Auth, jwt};
 use crate::{
     error::Error,
-    model::{Method, OpaqueToken, Principal, Status, TokenHash},
+    model::{LiveSession, Method, OpaqueToken, Origin, PersonalSecret, Principal, Status, Timestamp, TokenHash},
 };
 
 /// A credential as it was presented, not yet checked. It prints as its kind alone.
@@ -29,6 +29,8 @@ pub enum Credential<'a> {
     Opaque(OpaqueToken),
     /// Three parts of base64url with dots between.
     Jwt(&'a str),
+    /// `cst_`, secret and checksum, which is right.
+    Personal(PersonalSecret),
 }
 
 impl fmt::Debug for Credential<'_> {
@@ -37,6 +39,7 @@ impl fmt::Debug for Credential<'_> {
             Self::Basic { .. } => "Basic(..)",
             Self::Opaque(_) => "Opaque(..)",
             Self::Jwt(_) => "Jwt(..)",
+            Self::Personal(_) => "Personal(..)",
         })
     }
 }
@@ -73,9 +76,17 @@ impl<'a> Credential<'a> {
             |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if value.split('.').count() == 3 {
             value.split('.').all(is_base64url).then_some(Self::Jwt(value))
+        } else if value.starts_with(PersonalSecret::PREFIX) {
+            PersonalSecret::parse(value).map(Self::Personal)
         } else {
             OpaqueToken::parse(value).map(Self::Opaque)
         }
+    }
+
+    /// Reads what a service was given in place of a header: the value of a bearer token, or of HTTP Basic. No text is
+    /// both, since base64 has none of `.`, `-` and `_`.
+    pub fn parse_value(value: &'a str) -> Option<Self> {
+        Self::parse_bearer(value).or_else(|| Self::parse_basic(value))
     }
 }
 
@@ -87,43 +98,97 @@ pub(super) fn bearer_value(header: &[u8]) -> Option<&str> {
 
 impl Auth {
     /// Who presents this `Authorization` header.
-    pub async fn authenticate(&self, header: &[u8]) -> Result<Principal, Error> {
-        match Credential::parse(header)? {
-            Credential::Jwt(token) => self.authenticate_jwt(token).await,
-            Credential::Opaque(token) => self.authenticate_opaque(token.hash()).await,
-            Credential::Basic { username, password } => self.authenticate_basic(&username, &password).await,
+    pub async fn authenticate(&self, header: &[u8], origin: Origin) -> Result<Principal, Error> {
+        self.check(Credential::parse(header)?, origin).await
+    }
+
+    /// Who presents this credential.
+    pub(super) async fn check(&self, credential: Credential<'_>, origin: Origin) -> Result<Principal, Error> {
+        match credential {
+            Credential::Jwt(token) => self.check_jwt(token).await,
+            Credential::Opaque(token) => self.check_opaque(token.hash(), origin).await,
+            Credential::Personal(token) => self.check_personal(token.hash()).await,
+            Credential::Basic { username, password } => self.check_basic(&username, &password).await,
         }
     }
 
     /// The signature says who issued it and to whom; the session, whether it still counts, and the user's row, what they
     /// may do: someone demoted a moment ago is so now.
-    async fn authenticate_jwt(&self, token: &str) -> Result<Principal, Error> {
+    async fn check_jwt(&self, token: &str) -> Result<Principal, Error> {
         let now = self.clock.now();
-        let verified = jwt::verify(&self.keys, &self.settings, token, now).ok_or(Error::InvalidToken)?;
+        let verified = jwt::verify(&self.keys(), &self.settings, token, now).ok_or(Error::InvalidToken)?;
         let live = self.store.read().await?.session_by_id(verified.session, now).await?;
-        let (session, _, user) = live.ok_or(Error::InvalidToken)?;
-        if user.id != verified.user {
+        let live = live.filter(|live| live.user.id == verified.user).ok_or(Error::InvalidToken)?;
+        let principal = self.principal_of(live, Method::Jwt, now)?;
+        Ok(Principal { issued_at: Some(verified.issued_at), expires_at: Some(verified.expires_at), ..principal })
+    }
+
+    async fn check_opaque(&self, hash: TokenHash, origin: Origin) -> Result<Principal, Error> {
+        let now = self.clock.now();
+        let mut conn = self.store.read().await?;
+        let Some(live) = conn.session_by_token(hash, now).await? else {
+            let rotated = conn.session_by_rotated_token(hash).await?;
+            drop(conn);
+            if let Some(session) = rotated {
+                self.end_reused_session(session, origin).await?;
+            }
+            return Err(Error::InvalidToken);
+        };
+        drop(conn);
+        Ok(Principal { opaque: Some(hash), ..self.principal_of(live, Method::Opaque, now)? })
+    }
+
+    /// The user of a session, unless it has lain idle for too long.
+    fn principal_of(&self, live: LiveSession, method: Method, now: Timestamp) -> Result<Principal, Error> {
+        let seen_at = self.last_seen.session(live.id).max(Some(live.last_seen_at)).unwrap_or(live.last_seen_at);
+        if self.is_idle_since(seen_at, now) {
             return Err(Error::InvalidToken);
         }
-        let scopes = user.roles.scopes();
-        let expires_at = Some(verified.expires_at);
-        Ok(Principal { user, session: Some(session), scopes, method: Method::Jwt, expires_at })
+        self.last_seen.note_session(live.id, seen_at, now);
+        Ok(Principal {
+            scopes: live.user.roles.scopes(),
+            user: live.user,
+            session: Some(live.id),
+            token: None,
+            opaque: None,
+            method,
+            issued_at: Some(live.created_at),
+            expires_at: Some(live.expires_at),
+        })
     }
 
-    async fn authenticate_opaque(&self, hash: TokenHash) -> Result<Principal, Error> {
-        let live = self.store.read().await?.session_by_token(hash, self.clock.now()).await?;
-        let (session, expires_at, user) = live.ok_or(Error::InvalidToken)?;
-        let scopes = user.roles.scopes();
-        let expires_at = Some(expires_at);
-        Ok(Principal { user, session: Some(session), scopes, method: Method::Opaque, expires_at })
+    /// What the token may do is what it was given, as far as its owner may still do it.
+    async fn check_personal(&self, hash: TokenHash) -> Result<Principal, Error> {
+        let now = self.clock.now();
+        let found = self.store.read().await?.personal_token(hash, now).await?;
+        let (token, user) = found.ok_or(Error::InvalidToken)?;
+        self.last_seen.note_token(token.id, token.last_used_at, now);
+        Ok(Principal {
+            scopes: token.scopes.and(user.roles.scopes()),
+            user,
+            session: None,
+            token: Some(token.id),
+            opaque: None,
+            method: Method::Personal,
+            issued_at: Some(token.created_at),
+            expires_at: token.expires_at,
+        })
     }
 
-    async fn authenticate_basic(&self, username: &str, password: &SecretString) -> Result<Principal, Error> {
+    async fn check_basic(&self, username: &str, password: &SecretString) -> Result<Principal, Error> {
         let (id, _) = self.check_password(username, password).await?;
         // Read after the hash: a user disabled while it ran is refused.
         let user = self.store.read().await?.user(id).await?;
         let user = user.filter(|user| user.status == Status::Active).ok_or(Error::InvalidCredentials)?;
-        let scopes = user.roles.scopes();
-        Ok(Principal { user, session: None, scopes, method: Method::Basic, expires_at: None })
+        Ok(Principal {
+            scopes: user.roles.scopes(),
+            user,
+            session: None,
+            token: None,
+            opaque: None,
+            method: Method::Basic,
+            issued_at: None,
+            expires_at: None,
+        })
     }
 }

@@ -4,20 +4,19 @@
 //! and nothing else; every claim we write is required and has its type. Threats: `alg: none`, algorithm confusion, headers
 //! that name a key or a place to fetch one, extensions we would have to understand, and claims read in two ways.
 
-use std::{borrow::Cow, collections::HashSet, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Header, crypto};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{IgnoredAny, MapAccess, Visitor},
 };
 use uuid::Uuid;
 
-use super::{Settings, keys::Keys, random};
+use super::{Auth, Settings, keys::Keys, random};
 use crate::{
     error::Error,
-    model::{Roles, SessionId, Timestamp, User, UserId},
+    model::{Roles, SessionId, StatusPlace, Timestamp, User, UserId},
 };
 
 /// The `typ` of an access token (RFC 9068, section 2.1).
@@ -42,6 +41,20 @@ struct NewClaims<'a> {
     preferred_username: &'a str,
     roles: &'a Roles,
     scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<StatusClaim>,
+}
+
+/// Where others learn whether the token was revoked (draft-ietf-oauth-status-list, section 6.2).
+#[derive(Serialize)]
+struct StatusClaim {
+    status_list: StatusReference,
+}
+
+#[derive(Serialize)]
+struct StatusReference {
+    idx: u32,
+    uri: String,
 }
 
 #[derive(Deserialize)]
@@ -74,37 +87,64 @@ pub struct Verified {
     pub user: UserId,
     /// The session it was issued in.
     pub session: SessionId,
+    /// When it was issued.
+    pub issued_at: Timestamp,
     /// When it runs out.
     pub expires_at: Timestamp,
 }
 
-/// A JWT for this user, of this session, that runs out at `expires_at`.
-pub fn issue(
-    keys: &Keys,
-    settings: &Settings,
-    user: &User,
-    session: SessionId,
-    now: Timestamp,
-    expires_at: Timestamp,
-) -> Result<String, Error> {
-    let mut header = Header::new(keys.signing.algorithm.into());
-    header.typ = Some(TYPE.to_owned());
-    header.kid = Some(keys.signing.kid.clone());
-    let claims = NewClaims {
-        iss: &settings.issuer,
-        sub: user.id,
-        aud: &settings.audience,
-        exp: expires_at.as_unix_seconds(),
-        nbf: now.as_unix_seconds(),
-        iat: now.as_unix_seconds(),
-        jti: uuid::Builder::from_random_bytes(random()).into_uuid(),
-        sid: session,
-        name: user.display_name(),
-        preferred_username: &user.username,
-        roles: &user.roles,
-        scope: user.roles.scopes().to_string(),
-    };
-    jsonwebtoken::encode(&header, &claims, &keys.signing.key).map_err(|error| Error::Internal(error.into()))
+/// A JWT that was just issued.
+pub struct Jwt {
+    /// The token.
+    pub token: String,
+    /// How long it lives.
+    pub expires_in: Duration,
+}
+
+impl Auth {
+    /// A JWT for this user, of this session, which ends by itself at `session_ends`. The token outlives neither the
+    /// session, nor the time it may lie idle, nor the key that signs it.
+    pub(super) fn issue_jwt(
+        &self,
+        user: &User,
+        session: SessionId,
+        status: Option<StatusPlace>,
+        session_ends: Timestamp,
+        now: Timestamp,
+    ) -> Result<Jwt, Error> {
+        let (keys, settings) = (self.keys(), &self.settings);
+        let key = keys.signing(now).ok_or(Error::Internal("no key signs".into()))?;
+        let ends = [
+            Some(now.after(settings.jwt_ttl)),
+            Some(session_ends),
+            settings.idle_ttl.map(|idle| now.after(idle)),
+            key.verifies_until,
+        ];
+        let exp = ends.into_iter().flatten().min().unwrap_or(now).as_unix_seconds();
+        let iat = now.as_unix_seconds();
+        let token = key.sign(
+            TYPE,
+            &NewClaims {
+                iss: &settings.issuer,
+                sub: user.id,
+                aud: &settings.audience,
+                exp,
+                nbf: iat,
+                iat,
+                jti: uuid::Builder::from_random_bytes(random()).into_uuid(),
+                sid: session,
+                name: user.display_name(),
+                preferred_username: &user.username,
+                roles: &user.roles,
+                scope: user.roles.scopes().to_string(),
+                status: status.map(|place| StatusClaim {
+                    status_list: StatusReference { idx: place.idx, uri: self.status_list_uri(place.list) },
+                }),
+            },
+        )?;
+        let expires_in = Duration::from_secs(u64::try_from(exp - iat).unwrap_or(0));
+        Ok(Jwt { token, expires_in })
+    }
 }
 
 /// Checks a token by its signature and claims; none when anything at all is amiss.
@@ -119,11 +159,11 @@ pub fn verify(keys: &Keys, settings: &Settings, token: &str, now: Timestamp) -> 
     // An object: serde would take an array for the struct too.
     serde_json::from_slice::<DistinctMembers>(&header).ok()?;
     let header: HeaderIn<'_> = serde_json::from_slice(&header).ok()?;
-    let key = keys.verifying(header.kid)?;
+    let key = keys.verifying(header.kid, now)?;
     if header.typ != TYPE || header.alg != key.algorithm.as_str() {
         return None;
     }
-    if !crypto::verify(signature, message.as_bytes(), &key.key, key.algorithm.into()).ok()? {
+    if !key.verify(message, signature) {
         return None;
     }
 
@@ -137,7 +177,8 @@ pub fn verify(keys: &Keys, settings: &Settings, token: &str, now: Timestamp) -> 
         && now < expires_at
         && claims.nbf <= latest_start
         && claims.iat <= latest_start;
-    good.then_some(Verified { user: UserId(claims.sub), session: SessionId(claims.sid), expires_at })
+    let issued_at = Timestamp::from_unix_seconds(claims.iat);
+    good.then_some(Verified { user: UserId(claims.sub), session: SessionId(claims.sid), issued_at, expires_at })
 }
 
 /// An object in which no member comes twice (RFC 8259 leaves open which would count).

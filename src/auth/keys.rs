@@ -3,29 +3,20 @@
 //! Rule: a key has one algorithm and is used with that alone; private halves are sealed at rest and leave this file only
 //! as signatures. Threats: a token signed with the public key as an HMAC secret, and a stolen database.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
-use aws_lc_rs::{
-    encoding::AsDer,
-    error::Unspecified,
-    rand::SystemRandom,
-    rsa::{self, KeySize},
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair},
-};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
-    DecodingKey, EncodingKey,
-    jwk::{Jwk, PublicKeyUse, ThumbprintHash},
+    DecodingKey, EncodingKey, Header,
+    jwk::{Jwk, ThumbprintHash},
 };
-use pkcs8::PrivateKeyInfoRef;
 use secrecy::ExposeSecret;
-use zeroize::Zeroizing;
+use serde::Serialize;
 
 use super::{SecretKey, Settings};
 use crate::{
     error::{Error, StartError},
-    model::{Algorithm, Clock, SealedKey, Timestamp, TokenHash},
-    store::Store,
+    model::{Algorithm, SealedKey, Timestamp, TokenHash},
 };
 
 /// The `kid` of HS256 tokens: there is one secret, and its name should tell nothing of it.
@@ -33,12 +24,29 @@ const HS256_KID: &str = "hs256";
 /// The shortest HS256 secret: as long as its hash (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
 
-/// All keys in use.
+/// All keys in use, as the database had them a moment ago.
 pub struct Keys {
-    /// What signs new tokens.
-    pub signing: SigningKey,
-    verifying: HashMap<String, VerifyingKey>,
-    jwks: Jwks,
+    algorithm: Algorithm,
+    keys: Vec<Key>,
+    jwks: Arc<Jwks>,
+}
+
+/// A key and its turn.
+pub struct Key {
+    /// Its name in token headers.
+    pub kid: String,
+    /// The one algorithm it is used with.
+    pub algorithm: Algorithm,
+    /// Its number among the keys of the algorithm.
+    pub generation: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it begins to sign.
+    pub signs_from: Timestamp,
+    /// When it is of no more use, once that is known.
+    pub verifies_until: Option<Timestamp>,
+    private: EncodingKey,
+    public: DecodingKey,
 }
 
 /// The key set that others verify with (RFC 7517), ready to send.
@@ -49,94 +57,120 @@ pub struct Jwks {
     pub etag: String,
 }
 
-/// The key that signs.
-pub struct SigningKey {
-    /// Its name in token headers.
-    pub kid: String,
-    /// The one algorithm it signs with.
-    pub algorithm: Algorithm,
-    /// The private half.
-    pub key: EncodingKey,
-}
+impl Key {
+    /// Signs these claims. `typ` says what kind of token it is.
+    pub fn sign(&self, typ: &str, claims: &impl Serialize) -> Result<String, Error> {
+        let mut header = Header::new(self.algorithm.into());
+        header.typ = Some(typ.to_owned());
+        header.kid = Some(self.kid.clone());
+        jsonwebtoken::encode(&header, claims, &self.private).map_err(|error| Error::Internal(error.into()))
+    }
 
-/// A key that checks.
-pub struct VerifyingKey {
-    /// The one algorithm it checks.
-    pub algorithm: Algorithm,
-    /// The public half, or the shared secret.
-    pub key: DecodingKey,
+    /// Whether this key made this signature.
+    pub fn verify(&self, message: &str, signature: &str) -> bool {
+        jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.public, self.algorithm.into())
+            .unwrap_or(false)
+    }
+
+    /// Whether tokens of it may still be about.
+    fn verifies(&self, now: Timestamp) -> bool {
+        self.verifies_until.is_none_or(|until| now < until)
+    }
 }
 
 impl Keys {
-    /// Opens what the database has; makes a key for the algorithm that is set when there is none.
-    pub async fn load(
-        mut sealed: Vec<SealedKey>,
-        store: &Store,
-        clock: &Clock,
-        secret: &SecretKey,
-        settings: &Settings,
-    ) -> Result<Self, StartError> {
-        let wanted = settings.algorithm;
-        if wanted != Algorithm::Hs256 && !sealed.iter().any(|key| key.algorithm == wanted.as_str()) {
-            let new = generate(wanted, secret, clock.now())?;
-            let mut tx = store.write().await?;
-            tx.insert_signing_key(&new).await?;
-            // Another server may have been first; its key is the one.
-            sealed = tx.signing_keys().await?;
-            tx.commit().await?;
-        }
-        Self::open(&sealed, secret, settings)
-    }
-
-    fn open(sealed: &[SealedKey], secret: &SecretKey, settings: &Settings) -> Result<Self, StartError> {
-        let (mut signing, mut verifying, mut jwks) = (None, HashMap::new(), Vec::new());
+    /// Opens what the database has.
+    pub fn open(sealed: &[SealedKey], secret: &SecretKey, settings: &Settings) -> Result<Self, StartError> {
+        let (mut keys, mut public) = (Vec::new(), Vec::new());
         for key in sealed {
-            let unreadable = || {
-                StartError(format!("the signing key {} in the database is damaged; restore a backup of it", key.kid))
-            };
-            let private = secret.open(&key.kid, &key.private_key).ok_or_else(|| {
-                StartError::setting(
-                    "COUNTERSIGN_SECRET_KEY",
-                    "this key does not open the signing keys in the database; give the one they were sealed with",
-                )
-            })?;
-            let algorithm = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256]
-                .into_iter()
-                .find(|algorithm| algorithm.as_str() == key.algorithm)
-                .ok_or_else(unreadable)?;
-            let jwk: Jwk = serde_json::from_str(&key.public_jwk).map_err(|_| unreadable())?;
-            // The private half is bound to the name by its seal; this binds the public half to it.
-            if jwk.thumbprint(ThumbprintHash::SHA256).ok().as_ref() != Some(&key.kid) {
-                return Err(unreadable());
-            }
-            let public = DecodingKey::from_jwk(&jwk).map_err(|_| unreadable())?;
-            if algorithm == settings.algorithm {
-                signing = Some(SigningKey { kid: key.kid.clone(), algorithm, key: encoding_key(algorithm, &private) });
-            }
-            verifying.insert(key.kid.clone(), VerifyingKey { algorithm, key: public });
-            jwks.push(jwk);
+            let (key, jwk) = open(key, secret)?;
+            keys.push(key);
+            public.push(jwk);
         }
-        if settings.algorithm == Algorithm::Hs256 {
+        let algorithm = settings.algorithm;
+        if algorithm == Algorithm::Hs256 {
             let shared = shared_secret(settings);
-            let algorithm = Algorithm::Hs256;
-            let key = DecodingKey::from_secret(shared);
-            verifying.insert(HS256_KID.to_owned(), VerifyingKey { algorithm, key });
-            let key = EncodingKey::from_secret(shared);
-            signing = Some(SigningKey { kid: HS256_KID.to_owned(), algorithm, key });
+            keys.push(Key {
+                kid: HS256_KID.to_owned(),
+                algorithm,
+                generation: 1,
+                created_at: Timestamp(0),
+                signs_from: Timestamp(0),
+                verifies_until: None,
+                private: EncodingKey::from_secret(shared),
+                public: DecodingKey::from_secret(shared),
+            });
         }
-        let signing = signing.ok_or_else(|| StartError("the database keeps no signing key; start again".into()))?;
-        Ok(Self { signing, verifying, jwks: Jwks::new(jwks)? })
+        Ok(Self { algorithm, keys, jwks: Arc::new(Jwks::new(public)?) })
     }
 
-    /// The key of this name. It is looked up in memory alone, whatever the name.
-    pub fn verifying(&self, kid: &str) -> Option<&VerifyingKey> {
-        self.verifying.get(kid)
+    /// The key that signs now: of the algorithm that is set, the newest whose turn has come.
+    pub fn signing(&self, now: Timestamp) -> Option<&Key> {
+        self.of_algorithm().filter(|key| key.signs_from <= now && key.verifies(now)).max_by_key(|key| key.generation)
+    }
+
+    /// The newest key of the algorithm that is set, whether its turn has come or not.
+    pub fn newest(&self) -> Option<&Key> {
+        self.of_algorithm().max_by_key(|key| key.generation)
+    }
+
+    fn of_algorithm(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter().filter(|key| key.algorithm == self.algorithm)
+    }
+
+    /// The key of this name, while it verifies. It is looked up in memory alone, whatever the name.
+    pub fn verifying(&self, kid: &str, now: Timestamp) -> Option<&Key> {
+        self.keys.iter().find(|key| key.kid == kid && key.verifies(now))
     }
 
     /// What others verify with. It is empty with HS256, whose secret is for nobody else.
-    pub fn jwks(&self) -> &Jwks {
-        &self.jwks
+    pub fn jwks(&self) -> Arc<Jwks> {
+        Arc::clone(&self.jwks)
     }
+
+    /// Whether these are the keys that the database has now.
+    pub fn are(&self, sealed: &[SealedKey]) -> bool {
+        let mine = self.keys.iter().filter(|key| key.algorithm != Algorithm::Hs256);
+        mine.map(|key| (&key.kid, key.verifies_until))
+            .eq(sealed.iter().map(|sealed| (&sealed.kid, sealed.verifies_until)))
+    }
+
+    /// Every key, the oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter()
+    }
+}
+
+/// Opens one key, and gives its public half as others see it.
+fn open(sealed: &SealedKey, secret: &SecretKey) -> Result<(Key, Jwk), StartError> {
+    let unreadable =
+        || StartError(format!("the signing key {} in the database is damaged; restore a backup of it", sealed.kid));
+    let private = secret.open(&sealed.kid, &sealed.private_key).ok_or_else(|| {
+        StartError::setting(
+            "COUNTERSIGN_SECRET_KEY",
+            "this key does not open the signing keys in the database; give the one they were sealed with",
+        )
+    })?;
+    let algorithm = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256]
+        .into_iter()
+        .find(|algorithm| algorithm.as_str() == sealed.algorithm)
+        .ok_or_else(unreadable)?;
+    let jwk: Jwk = serde_json::from_str(&sealed.public_jwk).map_err(|_| unreadable())?;
+    // The private half is bound to the name by its seal; this binds the public half to it.
+    if jwk.thumbprint(ThumbprintHash::SHA256).ok().as_ref() != Some(&sealed.kid) {
+        return Err(unreadable());
+    }
+    let key = Key {
+        kid: sealed.kid.clone(),
+        algorithm,
+        generation: sealed.generation,
+        created_at: sealed.created_at,
+        signs_from: sealed.signs_from,
+        verifies_until: sealed.verifies_until,
+        private: encoding_key(algorithm, &private),
+        public: DecodingKey::from_jwk(&jwk).map_err(|_| unreadable())?,
+    };
+    Ok((key, jwk))
 }
 
 /// Whether HS256, if that is set, has a secret worth the name.
@@ -158,48 +192,23 @@ impl Jwks {
     fn new(keys: Vec<Jwk>) -> Result<Self, StartError> {
         let json = serde_json::to_string(&jsonwebtoken::jwk::JwkSet { keys })
             .map_err(|error| StartError(format!("the key set cannot be written ({error})")))?;
-        let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(TokenHash::of(json.as_bytes()).as_bytes()));
+        let etag = etag(json.as_bytes());
         Ok(Self { json, etag })
     }
 }
 
-fn encoding_key(algorithm: Algorithm, der: &[u8]) -> EncodingKey {
+/// An entity tag of this content (RFC 9110, section 8.8.3).
+pub(super) fn etag(content: &[u8]) -> String {
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(TokenHash::of(content).as_bytes()))
+}
+
+/// A private half in the form that signs.
+pub(super) fn encoding_key(algorithm: Algorithm, der: &[u8]) -> EncodingKey {
     match algorithm {
         Algorithm::EdDsa => EncodingKey::from_ed_der(der),
         Algorithm::Rs256 => EncodingKey::from_rsa_der(der),
         Algorithm::Es256 | Algorithm::Hs256 => EncodingKey::from_ec_der(der),
     }
-}
-
-/// A new key pair, its private half sealed under its thumbprint (RFC 7638).
-fn generate(algorithm: Algorithm, secret: &SecretKey, now: Timestamp) -> Result<SealedKey, Error> {
-    let private = new_private_key(algorithm)?;
-    let fault = |error: jsonwebtoken::errors::Error| Error::Internal(error.into());
-    let mut jwk = Jwk::from_encoding_key(&encoding_key(algorithm, &private), algorithm.into()).map_err(fault)?;
-    let kid = jwk.thumbprint(ThumbprintHash::SHA256).map_err(fault)?;
-    jwk.common.key_id = Some(kid.clone());
-    jwk.common.public_key_use = Some(PublicKeyUse::Signature);
-    let public_jwk = serde_json::to_string(&jwk).map_err(|error| Error::Internal(error.into()))?;
-    let private_key = secret.seal(&kid, &private)?;
-    Ok(SealedKey { kid, algorithm: algorithm.as_str().to_owned(), public_jwk, private_key, created_at: now })
-}
-
-/// A new private key in the form jsonwebtoken takes: PKCS#8, or for RSA the PKCS#1 inside of it.
-fn new_private_key(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let fault = |fault: Unspecified| Error::Internal(fault.into());
-    let rng = SystemRandom::new();
-    let der = match algorithm {
-        Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8v1(&rng).map_err(fault)?.as_ref().to_vec(),
-        Algorithm::Rs256 => {
-            let pkcs8 = rsa::KeyPair::generate(KeySize::Rsa2048).and_then(|pair| pair.as_der()).map_err(fault)?;
-            let info = PrivateKeyInfoRef::try_from(pkcs8.as_ref());
-            info.map_err(|error| Error::Internal(error.to_string().into()))?.private_key.as_bytes().to_vec()
-        }
-        Algorithm::Es256 | Algorithm::Hs256 => {
-            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &rng).map_err(fault)?.as_ref().to_vec()
-        }
-    };
-    Ok(Zeroizing::new(der))
 }
 
 impl From<Algorithm> for jsonwebtoken::Algorithm {

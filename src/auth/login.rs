@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::{Auth, jwt, random};
+use super::{Auth, jwt::Jwt, random, statuses};
 use crate::{
     error::Error,
     model::{Client, OpaqueToken, PasswordHash, Session, SessionId, User, UserId},
@@ -16,9 +16,7 @@ use crate::{
 /// What a login gives: both tokens belong to one session.
 pub struct Login {
     /// The signed token.
-    pub jwt: String,
-    /// How long it lives.
-    pub jwt_expires_in: Duration,
+    pub jwt: Jwt,
     /// The random token, to be shown this once.
     pub opaque: OpaqueToken,
     /// How long it lives.
@@ -53,25 +51,26 @@ impl Auth {
         let session = Session {
             id: SessionId::new(now, random()),
             user_id,
-            token_hash: opaque.hash(),
             created_at: now,
+            last_seen_at: now,
             expires_at: now.after(self.settings.token_ttl),
-            client,
+            address: client.origin.address.to_string(),
+            user_agent: client.user_agent,
         };
-        let (id, auth) = (session.id, self.clone());
-        let user = self.finish(async move {
+        let (id, expires_at, hash, auth) = (session.id, session.expires_at, opaque.hash(), self.clone());
+        let begun = self.finish(async move {
             let mut tx = auth.store.write().await?;
             if !tx.note_login(user_id, &checked, now).await? {
                 return Ok(None);
             }
-            tx.insert_session(&session).await?;
+            let place = statuses::insert_session(&mut tx, &session, hash, now).await?;
+            tx.end_oldest_sessions(user_id, auth.settings.sessions_per_user, now).await?;
             let user = tx.user(user_id).await?;
             tx.commit().await?;
-            Ok(user)
+            Ok(user.map(|user| (user, place)))
         });
-        let Some(user) = user.await? else { return Ok(None) };
-        let jwt_expires_in = self.settings.jwt_ttl.min(self.settings.token_ttl);
-        let jwt = jwt::issue(&self.keys, &self.settings, &user, id, now, now.after(jwt_expires_in))?;
-        Ok(Some(Login { jwt, jwt_expires_in, opaque, opaque_expires_in: self.settings.token_ttl, user }))
+        let Some((user, place)) = begun.await? else { return Ok(None) };
+        let jwt = self.issue_jwt(&user, id, Some(place), expires_at, now)?;
+        Ok(Some(Login { jwt, opaque, opaque_expires_in: self.settings.token_ttl, user }))
     }
 }

@@ -2,29 +2,49 @@
 //!
 //! Each file is one subject and opens with its rule and the threat it answers.
 
+mod audit;
 mod credential;
 mod hashing;
+mod introspection;
 mod jwt;
 mod keys;
+mod last_seen;
 mod login;
 mod passwords;
+mod refresh;
+mod rotation;
 mod secret_key;
 mod sessions;
 mod setup;
+mod statuses;
+mod tokens;
+mod upkeep;
 mod users;
 
-use std::{ops::Deref, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    ops::Deref,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+pub use audit::Actor;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 pub use credential::Credential;
 use hashing::HashPool;
 pub use keys::Jwks;
 use keys::Keys;
+use last_seen::LastSeen;
 pub use login::Login;
 pub use passwords::Cost;
+pub use refresh::Refreshed;
+pub use rotation::{JWKS_MAX_AGE, KeyState, Turn};
 use secrecy::{ExposeSecret, SecretString};
 use secret_key::SecretKey;
 pub use setup::FirstAdmin;
+pub use statuses::SignedStatusList;
+use statuses::SignedStatusLists;
 use tokio_util::task::TaskTracker;
 pub use users::Creator;
 
@@ -45,7 +65,10 @@ pub struct Inner {
     clock: Clock,
     settings: Settings,
     hash_pool: HashPool,
-    keys: Keys,
+    secret: SecretKey,
+    keys: RwLock<Arc<Keys>>,
+    last_seen: LastSeen,
+    status_lists: SignedStatusLists,
     writes: TaskTracker,
 }
 
@@ -76,6 +99,14 @@ pub struct Settings {
     pub jwt_ttl: Duration,
     /// How long a session and its opaque token live.
     pub token_ttl: Duration,
+    /// How long a session may lie idle.
+    pub idle_ttl: Option<Duration>,
+    /// The most sessions a user has; the oldest gives way.
+    pub sessions_per_user: u32,
+    /// How often a new key signs.
+    pub key_rotation: Option<Duration>,
+    /// How long others may keep a status list.
+    pub status_ttl: Duration,
     /// The fewest characters of a password.
     pub password_min_length: usize,
     /// What a new password hash costs.
@@ -103,7 +134,7 @@ impl Auth {
         keys::check_shared_secret(&settings)?;
 
         let store = Store::open(&location).await?;
-        let sealed = store.read().await?.signing_keys().await?;
+        let sealed = store.read().await?.signing_keys(clock.now()).await?;
         let (secret, key_file) = match given {
             Some(secret) => (secret, None),
             None => {
@@ -111,16 +142,47 @@ impl Auth {
                 (SecretKey::from_file(&file, sealed.is_empty())?, Some(file))
             }
         };
-        let keys = Keys::load(sealed, &store, &clock, &secret, &settings).await?;
+        let keys = rotation::load(sealed, &store, &clock, &secret, &settings).await?;
         let hash_pool = HashPool::start(settings.hash_workers, settings.hash_queue)?;
         let places = Places { database: location.to_string(), key_file };
-        let writes = TaskTracker::new();
-        Ok(Self(Arc::new(Inner { places, store, clock, settings, hash_pool, keys, writes })))
+        let last_seen = LastSeen::new(settings.idle_ttl);
+        Ok(Self(Arc::new(Inner {
+            places,
+            store,
+            clock,
+            settings,
+            hash_pool,
+            secret,
+            keys: RwLock::new(Arc::new(keys)),
+            last_seen,
+            status_lists: SignedStatusLists::default(),
+            writes: TaskTracker::new(),
+        })))
     }
 
     /// Where the service keeps what it keeps.
     pub fn places(&self) -> &Places {
         &self.places
+    }
+
+    /// `iss` of the tokens: the address of this service as its clients know it.
+    pub fn issuer(&self) -> &str {
+        &self.settings.issuer
+    }
+
+    /// `aud` of the tokens.
+    pub fn audience(&self) -> &str {
+        &self.settings.audience
+    }
+
+    /// The keys in use.
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The public keys that JWTs are checked with.
+    pub fn jwks(&self) -> Arc<Jwks> {
+        self.keys().jwks()
     }
 
     /// Whether the database answers.
@@ -138,8 +200,12 @@ impl Auth {
         self.writes.spawn(write).await.unwrap_or_else(|stopped| Err(Error::Internal(stopped.into())))
     }
 
-    /// Waits for the writes under way, then closes the store. Nothing can be asked of the service after.
+    /// Writes down what was only noted, waits for the writes under way, then closes the store. Nothing can be asked of the
+    /// service after.
     pub async fn stop(&self) {
+        if let Err(error) = self.write_last_seen().await {
+            tracing::warn!(%error, "last uses were not written");
+        }
         self.writes.close();
         self.writes.wait().await;
         self.store.close().await;

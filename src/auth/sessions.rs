@@ -1,61 +1,76 @@
-//! Sessions: how they end.
+//! Sessions: seen by their owners and by admins, and ended.
 //!
 //! Rule: a session ends for both its tokens at once, and the next request with either is refused. Threat: a token that
 //! outlives the logout of its owner.
 
-use std::time::Duration;
-
-use super::{Auth, Jwks};
+use super::{Actor, Auth, audit};
 use crate::{
     error::Error,
-    model::{Principal, SessionId},
+    model::{Event, Principal, Session, SessionId, UserId},
 };
 
-/// Sessions that are forgotten in one transaction, some milliseconds of the one writer.
-const SWEEP_STEP: u32 = 500;
-/// How long others have the writer between two steps.
-const SWEEP_PAUSE: Duration = Duration::from_millis(20);
-
 impl Auth {
-    /// Ends the session of the credential that was presented. [`Error::NoSession`] with HTTP Basic, which has none.
-    pub async fn logout(&self, principal: &Principal) -> Result<(), Error> {
+    /// Ends the session of the credential that was presented. [`Error::NoSession`] with HTTP Basic and personal tokens,
+    /// which have none.
+    pub async fn logout(&self, principal: &Principal, actor: Actor) -> Result<(), Error> {
         let session = principal.session.ok_or(Error::NoSession)?;
-        self.end_session(session).await
+        // It may have ended between the check and now; it has ended either way.
+        self.end_session(actor, session).await.or_else(|error| match error {
+            Error::NotFound => Ok(()),
+            error => Err(error),
+        })
     }
 
-    async fn end_session(&self, session: SessionId) -> Result<(), Error> {
-        let auth = self.clone();
+    /// The live sessions of a user, the newest first. [`Error::NotFound`] when there is no such user.
+    pub async fn sessions(&self, user: UserId) -> Result<Vec<Session>, Error> {
+        let now = self.clock.now();
+        let mut conn = self.store.read().await?;
+        conn.user(user).await?.ok_or(Error::NotFound)?;
+        let mut sessions = conn.sessions_of(user, now).await?;
+        for session in &mut sessions {
+            session.last_seen_at = self.last_seen.session(session.id).unwrap_or(session.last_seen_at);
+        }
+        sessions.retain(|session| !self.is_idle_since(session.last_seen_at, now));
+        Ok(sessions)
+    }
+
+    /// Ends a session, whosever it is. [`Error::NotFound`] when it does not live.
+    pub async fn end_session(&self, actor: Actor, id: SessionId) -> Result<(), Error> {
+        let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
             let mut tx = auth.store.write().await?;
-            tx.end_session(session, auth.clock.now()).await?;
+            let user = tx.end_session(id, now).await?.ok_or(Error::NotFound)?;
+            audit::record(&mut tx, actor.did(Event::SessionEnded, now).on(user).to(id)).await?;
             tx.commit().await
         })
         .await
     }
 
-    /// Forgets sessions that have run out, so that the table holds those that could still be asked for. Gives how many. It
-    /// goes by small steps, between which others write.
-    pub async fn sweep_sessions(&self) -> Result<u64, Error> {
-        let mut gone = 0;
-        loop {
-            let auth = self.clone();
-            let step = self.finish(async move {
-                let mut tx = auth.store.write().await?;
-                let gone = tx.delete_sessions_expired_before(auth.clock.now(), SWEEP_STEP).await?;
-                tx.commit().await?;
-                Ok(gone)
-            });
-            let step = step.await?;
-            gone += step;
-            if step < u64::from(SWEEP_STEP) {
-                return Ok(gone);
+    /// Ends a session of this user. [`Error::NotFound`] when it does not live or is someone else's.
+    pub async fn end_session_of(&self, actor: Actor, user: UserId, id: SessionId) -> Result<(), Error> {
+        let (auth, now) = (self.clone(), self.clock.now());
+        self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            if !tx.end_session_of(user, id, now).await? {
+                return Err(Error::NotFound);
             }
-            tokio::time::sleep(SWEEP_PAUSE).await;
-        }
+            audit::record(&mut tx, actor.did(Event::SessionEnded, now).on(user).to(id)).await?;
+            tx.commit().await
+        })
+        .await
     }
 
-    /// The public keys that JWTs are checked with.
-    pub fn jwks(&self) -> &Jwks {
-        self.keys.jwks()
+    /// Ends all sessions of a user but this one. [`Error::NotFound`] when there is no such user.
+    pub async fn end_sessions(&self, actor: Actor, user: UserId, but: Option<SessionId>) -> Result<(), Error> {
+        let (auth, now) = (self.clone(), self.clock.now());
+        self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            tx.user(user).await?.ok_or(Error::NotFound)?;
+            for id in tx.end_sessions_of(user, but, now).await? {
+                audit::record(&mut tx, actor.did(Event::SessionEnded, now).on(user).to(id)).await?;
+            }
+            tx.commit().await
+        })
+        .await
     }
 }

@@ -14,8 +14,6 @@ use crate::{
     telemetry,
 };
 
-/// How often sessions that have run out are forgotten.
-const SWEEP: Duration = Duration::from_secs(60 * 60);
 /// How long writes under way may take at the end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -50,9 +48,10 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     };
     let _closed = std::io::stderr().write_all(welcome(&auth, &first_admin, &config.issuer, address).as_bytes());
 
-    let sweeper = tokio::spawn(sweep(auth.clone()));
+    let kept = auth.clone();
+    let upkeep = tokio::spawn(async move { kept.upkeep().await });
     http::serve(listener, App::new(auth.clone()), shutdown).await;
-    sweeper.abort();
+    upkeep.abort();
     if time::timeout(STOP_TIMEOUT, auth.stop()).await.is_err() {
         tracing::warn!("writes were still under way at the end");
     }
@@ -73,18 +72,6 @@ pub async fn open(config: &Config, clock: Clock) -> Result<(Auth, FirstAdmin), S
     };
     let first_admin = auth.prepare_first_admin(config.setup_token.as_ref()).await?;
     Ok((auth, created.unwrap_or(first_admin)))
-}
-
-async fn sweep(auth: Auth) {
-    let mut ticks = time::interval(SWEEP);
-    loop {
-        ticks.tick().await;
-        match auth.sweep_sessions().await {
-            Ok(0) => {}
-            Ok(gone) => tracing::info!(gone, "sessions that had run out were forgotten"),
-            Err(error) => tracing::warn!(%error, "sessions that have run out were not forgotten"),
-        }
-    }
 }
 
 /// Done when the process is asked to end.

@@ -15,13 +15,13 @@ use serde::de::DeserializeOwned;
 
 use super::{
     App,
-    observe::Seen,
+    observe::{RequestId, Seen},
     problem::{self, Problem},
 };
 use crate::{
-    auth::Creator,
+    auth::{Actor, Creator},
     error::{Error, FieldError},
-    model::{Client, Principal, Scope},
+    model::{Client, Origin, Principal, Scope},
 };
 
 /// How long a body may take to arrive.
@@ -30,7 +30,13 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_USER_AGENT: usize = 256;
 
 /// A known caller whose credential has the scope of `D`. Without one the handler does not run.
-pub struct Caller<D>(pub Principal, PhantomData<D>);
+pub struct Caller<D> {
+    /// Who.
+    pub principal: Principal,
+    /// From where.
+    pub origin: Origin,
+    demand: PhantomData<D>,
+}
 
 /// What a route demands of its caller.
 pub trait Demand {
@@ -55,6 +61,10 @@ demands! {
     Profile = Some(Scope::Profile);
     /// The scope `users:read`.
     UsersRead = Some(Scope::UsersRead);
+    /// The scope `tokens`.
+    Tokens = Some(Scope::Tokens);
+    /// The scope `introspect`.
+    Introspect = Some(Scope::Introspect);
     /// The scope `admin`.
     Admin = Some(Scope::Admin);
 }
@@ -63,19 +73,25 @@ impl<D: Demand> FromRequestParts<App> for Caller<D> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let origin = Origin::from_request_parts(parts, app).await?;
         let header = authorization(&parts.headers)?.ok_or(Error::Unauthenticated)?;
-        let principal = app.auth().authenticate(header).await?;
+        let principal = app.auth().authenticate(header, origin).await?;
         Seen::from_request_parts(parts, app).await?.note(&principal);
-        Ok(Self::admit(principal)?)
+        Ok(Self::admit(principal, origin)?)
     }
 }
 
 impl<D: Demand> Caller<D> {
-    fn admit(principal: Principal) -> Result<Self, Error> {
+    fn admit(principal: Principal, origin: Origin) -> Result<Self, Error> {
         match D::SCOPE {
             Some(scope) if !principal.scopes.contains(scope) => Err(Error::Forbidden(scope)),
-            _ => Ok(Self(principal, PhantomData)),
+            _ => Ok(Self { principal, origin, demand: PhantomData }),
         }
+    }
+
+    /// The caller as the audit trail names them.
+    pub fn actor(&self) -> Actor {
+        Actor::caller(&self.principal, self.origin)
     }
 }
 
@@ -95,8 +111,9 @@ impl FromRequestParts<App> for Creator {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let seen = Seen::from_request_parts(parts, app).await?;
+        let origin = Origin::from_request_parts(parts, app).await?;
         let header = authorization(&parts.headers)?.ok_or(Error::Unauthenticated)?;
-        match app.auth().authenticate(header).await {
+        match app.auth().authenticate(header, origin).await {
             Err(Error::InvalidToken) => {
                 let token = app.auth().setup_token(header).await?.ok_or(Error::InvalidToken)?;
                 seen.note_setup();
@@ -105,7 +122,7 @@ impl FromRequestParts<App> for Creator {
             principal => {
                 let principal = principal?;
                 seen.note(&principal);
-                Caller::<Admin>::admit(principal)?;
+                Caller::<Admin>::admit(principal, origin)?;
                 Ok(Self::Admin)
             }
         }
@@ -125,16 +142,24 @@ impl FromRequestParts<App> for Seen {
 #[derive(Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
-impl FromRequestParts<App> for Client {
+impl FromRequestParts<App> for Origin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        let Peer(peer) = parts.extensions.get().copied().ok_or_else(|| Problem::new(&problem::INTERNAL))?;
+        let peer = parts.extensions.get::<Peer>().map(|Peer(peer)| peer.ip().to_canonical());
+        let request_id = parts.extensions.get::<RequestId>().map(|RequestId(id)| *id);
+        let (address, request_id) = peer.zip(request_id).ok_or_else(|| Problem::new(&problem::INTERNAL))?;
+        Ok(Self { address, request_id })
+    }
+}
+
+impl FromRequestParts<App> for Client {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let origin = Origin::from_request_parts(parts, app).await?;
         let user_agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
-        Ok(Self {
-            address: peer.ip().to_canonical(),
-            user_agent: user_agent.map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
-        })
+        Ok(Self { origin, user_agent: user_agent.map(|agent| agent.chars().take(MAX_USER_AGENT).collect()) })
     }
 }
 

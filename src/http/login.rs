@@ -1,4 +1,4 @@
-//! `/login` and `/logout`.
+//! `/login`, `/refresh` and `/logout`.
 
 use axum::{
     Json,
@@ -7,17 +7,17 @@ use axum::{
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     App,
-    extract::{Anyone, Caller, authorization, body, from_form, from_json, has_type},
+    extract::{Anyone, Caller, Query, authorization, body, from_form, from_json, has_type},
     observe::Seen,
-    openapi::{Guarded, InvalidBody, NoSession, WrongPassword},
+    openapi::{Guarded, InvalidBody, InvalidQuery, NoSession, OpaqueRequired, WrongPassword},
     problem::{self, Problem},
 };
 use crate::{
-    auth::{Credential, Login},
+    auth::{Credential, Login, Refreshed},
     error::Error,
     model::{Client, Roles, UserId},
 };
@@ -69,9 +69,9 @@ pub struct LoginUser {
 impl From<Login> for LoginView {
     fn from(login: Login) -> Self {
         Self {
-            token: login.jwt,
+            token: login.jwt.token,
             token_type: "Bearer",
-            expires_in: login.jwt_expires_in.as_secs(),
+            expires_in: login.jwt.expires_in.as_secs(),
             opaque_token: login.opaque.reveal(),
             opaque_expires_in: login.opaque_expires_in.as_secs(),
             user: LoginUser {
@@ -102,6 +102,63 @@ pub async fn login(
     Ok(Json(login.into()))
 }
 
+/// New tokens of the same session.
+#[derive(Serialize, ToSchema)]
+pub struct RefreshView {
+    /// The new JWT.
+    token: String,
+    /// `Bearer`.
+    #[schema(example = "Bearer")]
+    token_type: &'static str,
+    /// Seconds until the JWT runs out.
+    #[schema(example = 1800)]
+    expires_in: u64,
+    /// The new opaque token, with `rotate=true`; the one that was presented is not good any more.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opaque_token: Option<String>,
+    /// Seconds until the session, and its opaque token, runs out.
+    #[schema(example = 2_592_000)]
+    opaque_expires_in: u64,
+}
+
+impl From<Refreshed> for RefreshView {
+    fn from(refreshed: Refreshed) -> Self {
+        Self {
+            token: refreshed.jwt.token,
+            token_type: "Bearer",
+            expires_in: refreshed.jwt.expires_in.as_secs(),
+            opaque_token: refreshed.opaque.map(|token| token.reveal()),
+            opaque_expires_in: refreshed.opaque_expires_in.as_secs(),
+        }
+    }
+}
+
+/// Whether to exchange the opaque token.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshQuery {
+    /// Exchange the opaque token too.
+    #[serde(default)]
+    rotate: bool,
+}
+
+/// A new JWT for the session of the opaque token that is presented, and if wanted a new opaque token. An exchanged token
+/// that is presented again, anywhere, ends its session.
+#[utoipa::path(
+    post, path = "/refresh", tag = "session", params(RefreshQuery), security(("bearer" = [])),
+    responses((status = 200, body = RefreshView), Guarded, OpaqueRequired, InvalidQuery),
+)]
+pub async fn refresh(
+    app: App,
+    caller: Caller<Anyone>,
+    Query(query): Query<RefreshQuery>,
+) -> Result<Json<RefreshView>, Problem> {
+    let refreshed = app.auth().refresh(&caller.principal, query.rotate, caller.origin).await?;
+    Ok(Json(refreshed.into()))
+}
+
 /// Ends the session of the token that is presented, and with it both its tokens.
 #[utoipa::path(
     post, path = "/logout", tag = "session", security(("basic" = []), ("bearer" = [])),
@@ -112,7 +169,7 @@ pub async fn login(
     ),
 )]
 pub async fn logout(app: App, caller: Caller<Anyone>) -> Result<StatusCode, Problem> {
-    app.auth().logout(&caller.0).await?;
+    app.auth().logout(&caller.principal, caller.actor()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -5,17 +5,20 @@
 //! and shapes the answer.
 
 mod admin;
+mod conditional;
 mod docs;
 mod extract;
 mod health;
 mod login;
 mod me;
+mod oauth;
 mod observe;
 mod openapi;
 mod page;
 mod problem;
 mod serve;
 mod users;
+mod verify;
 mod well_known;
 
 use std::{
@@ -82,13 +85,30 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(health::get_health))
         .routes(routes!(health::get_ready))
         .routes(routes!(login::login))
+        .routes(routes!(login::refresh))
         .routes(routes!(login::logout))
+        .routes(routes!(verify::verify))
+        .route("/verify", axum::routing::any(verify::verify))
         .routes(routes!(users::list_directory))
         .route("/users/", axum::routing::get(users::list_directory))
         .routes(routes!(me::get_me))
+        .routes(routes!(me::sessions::list_my_sessions, me::sessions::end_my_other_sessions))
+        .routes(routes!(me::sessions::end_my_session))
+        .routes(routes!(me::tokens::create_my_token, me::tokens::list_my_tokens))
+        .routes(routes!(me::tokens::revoke_my_token))
+        .routes(routes!(oauth::introspect_token))
+        .routes(routes!(oauth::revoke_presented_token))
         .routes(routes!(admin::users::create_user, admin::users::list_users))
         .routes(routes!(admin::users::get_user))
+        .routes(routes!(admin::sessions::list_user_sessions, admin::sessions::end_user_sessions))
+        .routes(routes!(admin::sessions::end_session))
+        .routes(routes!(admin::tokens::list_user_tokens, admin::tokens::revoke_user_tokens))
+        .routes(routes!(admin::tokens::revoke_token))
+        .routes(routes!(admin::keys::list_keys))
+        .routes(routes!(admin::keys::rotate_keys))
         .routes(routes!(well_known::get_jwks))
+        .routes(routes!(well_known::get_metadata))
+        .routes(routes!(well_known::get_status_list))
         .routes(routes!(docs::get_openapi))
         .routes(routes!(docs::get_problem))
         .route("/docs", axum::routing::get(docs::redirect_to_docs))

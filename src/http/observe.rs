@@ -17,6 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
+use uuid::Uuid;
 
 use super::problem::{self, Problem};
 use crate::model::{Principal, User, UserId};
@@ -26,6 +27,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The request's id, for whoever writes of it elsewhere than in the log.
+#[derive(Clone, Copy)]
+pub struct RequestId(pub Uuid);
 
 /// Who turned out to be calling: the extractor leaves it here for the log.
 #[derive(Clone, Default)]
@@ -81,9 +86,10 @@ impl Drop for Line {
 
 /// Runs one request.
 pub async fn observe(mut request: Request, next: Next) -> Response {
+    let request_id = uuid::Builder::from_random_bytes(crate::auth::random()).into_uuid();
     let mut line = Line {
         started: Instant::now(),
-        request_id: uuid::Builder::from_random_bytes(crate::auth::random()).into_uuid().simple().to_string(),
+        request_id: request_id.simple().to_string(),
         method: request.method().clone(),
         route: request.extensions().get().cloned(),
         seen: Seen::default(),
@@ -91,6 +97,7 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     };
     let asked_by_page_script = is_page_script(request.headers());
     request.extensions_mut().insert(line.seen.clone());
+    request.extensions_mut().insert(RequestId(request_id));
 
     let mut response = if head_bytes(&request) > MAX_HEAD_BYTES {
         Problem::new(&problem::HEADERS_TOO_LARGE).into_response()

@@ -25,7 +25,8 @@ impl Modify for Frame {
             .title("Countersign")
             .version(env!("CARGO_PKG_VERSION"))
             .description(Some(
-                "Users, passwords and tokens. A request proves itself by HTTP Basic, by an opaque token or by a JWT; \
+                "Users, passwords and tokens. A request proves itself by HTTP Basic, by an opaque token, by a JWT or by a \
+                 personal access token; \
                  errors are `application/problem+json` (RFC 9457).",
             ))
             .license(Some(LicenseBuilder::new().name("MIT OR Apache-2.0").build()))
@@ -36,7 +37,7 @@ impl Modify for Frame {
         components.add_security_scheme("basic", SecurityScheme::Http(basic));
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("A token from `POST /login`: the JWT or the opaque UUID."))
+            .description(Some("A token: the JWT or the opaque UUID of `POST /login`, or a personal access token."))
             .build();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
     }
@@ -89,7 +90,20 @@ problems! {
     /// A route that checks a username and a password.
     WrongPassword { 401 "`invalid-credentials`" }
     /// A route that ends a session.
-    NoSession { 409 "`no-session`: HTTP Basic has none" }
+    NoSession { 409 "`no-session`: HTTP Basic and personal tokens have none" }
+    /// A route that takes one kind of credential.
+    OpaqueRequired { 403 "`opaque-token-required`" }
+    /// A route that makes personal access tokens.
+    TooManyTokens { 409 "`too-many-tokens`" }
+    /// A route that turns keys over.
+    NoRotation { 409 "`no-rotation`: with HS256 the key is a setting" }
+    /// A route that is given a token in a form.
+    InvalidTokenRequest {
+        400 "`invalid-request`, `unsupported-token-type` or `ambiguous-credential`"
+        408 "`request-timeout`"
+        413 "`body-too-large`"
+        415 "`unsupported-media-type`"
+    }
     /// A route that gives a username.
     UsernameTaken { 409 "`username-taken`" }
     /// A route to one thing of many.

@@ -46,6 +46,10 @@ kinds! {
         "The request cannot be read. Compare it with the API document at /docs.";
     MALFORMED_JSON = 400 "malformed-json" "Malformed JSON"
         "The body is not JSON. Check its quotes, commas and encoding, which is UTF-8.";
+    INVALID_REQUEST = 400 "invalid-request" "Token missing"
+        "The form must have the parameter token, once and not empty.";
+    UNSUPPORTED_TOKEN_TYPE = 400 "unsupported-token-type" "Not a token"
+        "A username and password cannot be revoked. Change the password, or disable the user.";
     AMBIGUOUS_CREDENTIAL = 400 "ambiguous-credential" "More than one credential"
         "The request carries more than one credential. Send one Authorization header, and at login either that or a body.";
     AUTHENTICATION_REQUIRED = 401 "authentication-required" "Authentication required"
@@ -56,6 +60,10 @@ kinds! {
         "No active user has this username and this password. Check both.";
     INSUFFICIENT_SCOPE = 403 "insufficient-scope" "Not allowed"
         "The caller is known but lacks the scope this takes, which WWW-Authenticate names. It comes with a role: user or admin.";
+    INSUFFICIENT_ROLE = 403 "insufficient-role" "Not allowed"
+        "The caller is known but lacks a role that the proxy in front demands.";
+    OPAQUE_REQUIRED = 403 "opaque-token-required" "Opaque token required"
+        "Only the opaque token of a login can be refreshed. Send it as the bearer token.";
     NOT_FOUND = 404 "not-found" "Not found"
         "There is nothing here, or it is not yours. Check the path and the id.";
     METHOD_NOT_ALLOWED = 405 "method-not-allowed" "Method not allowed"
@@ -65,7 +73,11 @@ kinds! {
     USERNAME_TAKEN = 409 "username-taken" "Username taken"
         "Someone has this username already; upper and lower case count as the same. Choose another.";
     NO_SESSION = 409 "no-session" "No session"
-        "HTTP Basic has no session that could end. Present the token whose session should end.";
+        "HTTP Basic and personal access tokens have no session that could end. Present the token whose session should end.";
+    TOO_MANY_TOKENS = 409 "too-many-tokens" "Too many tokens"
+        "A user has at most 100 personal access tokens. Take back one that is not needed any more.";
+    NO_ROTATION = 409 "no-rotation" "No keys to rotate"
+        "With HS256 the key is the setting COUNTERSIGN_JWT_SECRET. Change it and start again; every JWT ends with it.";
     BODY_TOO_LARGE = 413 "body-too-large" "Body too large"
         "The body is over 64 KiB. Send less at a time.";
     UNSUPPORTED_MEDIA_TYPE = 415 "unsupported-media-type" "Unsupported media type"
@@ -87,6 +99,9 @@ kinds! {
     DRAINING = 503 "draining" "Shutting down"
         "The service is about to stop and takes no new work.";
 }
+
+/// The kinds whose code, with underscores, is an error of OAuth.
+const OAUTH_ERRORS: [&str; 4] = ["invalid-request", "invalid-token", "insufficient-scope", "unsupported-token-type"];
 
 impl Kind {
     /// The status as a type.
@@ -132,6 +147,10 @@ pub(super) struct ProblemBody<'a> {
     status: u16,
     /// What happened and what to do.
     detail: &'a str,
+    /// The same in the words of OAuth (RFC 6749, section 5.2), where OAuth is spoken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "invalid_request")]
+    error: Option<String>,
     /// The id of this request, also in the log.
     request_id: &'a str,
     /// The fields that do not keep their rules.
@@ -189,6 +208,7 @@ impl Problem {
             title: self.kind.title,
             status: self.kind.status,
             detail: self.detail.as_deref().unwrap_or(self.kind.about),
+            error: OAUTH_ERRORS.contains(&self.kind.code).then(|| self.kind.code.replace('-', "_")),
             request_id,
             errors: self
                 .errors
@@ -235,6 +255,11 @@ impl From<Error> for Problem {
             Error::NotFound => Self::new(&NOT_FOUND),
             Error::UsernameTaken => Self::new(&USERNAME_TAKEN),
             Error::NoSession => Self::new(&NO_SESSION),
+            Error::MissingRole => Self::new(&INSUFFICIENT_ROLE),
+            Error::OpaqueRequired => Self::new(&OPAQUE_REQUIRED),
+            Error::TooManyTokens => Self::new(&TOO_MANY_TOKENS),
+            Error::UnsupportedTokenType => Self::new(&UNSUPPORTED_TOKEN_TYPE),
+            Error::NoRotation => Self::new(&NO_ROTATION),
             Error::Invalid(fields) => Self::validation(fields.clone()),
             Error::Busy { retry_after } => Self { retry_after: Some(retry_after.as_secs().max(1)), ..Self::new(&BUSY) },
             Error::Unavailable(_) => Self::new(&UNAVAILABLE).caused_by(&error),

@@ -1,14 +1,18 @@
-//! `/.well-known`: what others need to check our tokens by themselves.
+//! What others need to check our tokens by themselves: the keys, the metadata, and what was revoked.
 
 use axum::{
-    http::{
-        HeaderMap, HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
-    },
+    Json,
+    http::HeaderMap,
     response::{IntoResponse, Response},
 };
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::App;
+use super::{App, conditional::Tagged, extract::PathId, openapi::NotFound, problem::Problem};
+use crate::{
+    auth::JWKS_MAX_AGE,
+    model::{Scope, StatusListId},
+};
 
 /// The public keys that JWTs are checked with (RFC 7517).
 #[utoipa::path(
@@ -20,20 +24,77 @@ use super::App;
 )]
 pub async fn get_jwks(app: App, headers: HeaderMap) -> Response {
     let jwks = app.auth().jwks();
-    let known = headers.get_all(IF_NONE_MATCH).iter().any(|value| names(value, &jwks.etag));
-    let caching = [
-        (ETAG, HeaderValue::from_str(&jwks.etag).unwrap_or(HeaderValue::from_static(""))),
-        (CACHE_CONTROL, HeaderValue::from_static("public, max-age=300")),
-    ];
-    if known {
-        return (StatusCode::NOT_MODIFIED, caching).into_response();
-    }
-    let json = HeaderValue::from_static("application/jwk-set+json");
-    (caching, [(CONTENT_TYPE, json)], jwks.json.clone()).into_response()
+    let tagged = Tagged {
+        content_type: "application/jwk-set+json",
+        cache_control: format!("public, max-age={}", JWKS_MAX_AGE.as_secs()),
+        etag: jwks.etag.clone(),
+        body: jwks.json.clone().into(),
+    };
+    tagged.answer(&headers)
 }
 
-/// Whether an `If-None-Match` value names this entity tag (RFC 9110, section 13.1.2).
-fn names(value: &HeaderValue, etag: &str) -> bool {
-    let Ok(value) = value.to_str() else { return false };
-    value.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+/// Which JWTs are revoked (draft-ietf-oauth-status-list). Their claim `status` names the list and the place in it. Keep a
+/// list for its `ttl` and no longer: it is not to be kept on the way, so that a revocation is seen within that time.
+#[utoipa::path(
+    get, path = "/statuslists/{id}", tag = "open", params(("id" = uuid::Uuid, Path)),
+    responses(
+        (status = 200, description = "A status list token", content_type = "application/statuslist+jwt", body = String, headers(("ETag"))),
+        (status = 304, description = "It is the one that `If-None-Match` names"),
+        NotFound,
+    ),
+)]
+pub async fn get_status_list(
+    app: App,
+    PathId(id): PathId<StatusListId>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let list = app.auth().status_list(id).await?;
+    let tagged = Tagged {
+        content_type: "application/statuslist+jwt",
+        cache_control: "no-cache".to_owned(),
+        etag: list.etag.clone(),
+        body: list.jwt.clone().into(),
+    };
+    Ok(tagged.answer(&headers))
+}
+
+/// Authorization server metadata (RFC 8414): what there is here of OAuth.
+#[derive(Serialize, ToSchema)]
+pub struct Metadata {
+    #[schema(example = "http://localhost:5000")]
+    issuer: String,
+    jwks_uri: String,
+    introspection_endpoint: String,
+    introspection_endpoint_auth_methods_supported: [&'static str; 2],
+    revocation_endpoint: String,
+    revocation_endpoint_auth_methods_supported: [&'static str; 2],
+    scopes_supported: Vec<&'static str>,
+    /// None: tokens come from `POST /login`, not from an authorization endpoint.
+    response_types_supported: [&'static str; 0],
+    grant_types_supported: [&'static str; 0],
+    service_documentation: String,
+}
+
+/// What there is here of OAuth (RFC 8414).
+#[utoipa::path(
+    get, path = "/.well-known/oauth-authorization-server", tag = "open", responses((status = 200, body = Metadata)),
+)]
+pub async fn get_metadata(app: App) -> Response {
+    let issuer = app.auth().issuer();
+    let at = |path: &str| format!("{}{path}", issuer.trim_end_matches('/'));
+    // HTTP Basic, and the name of bearer tokens among token types (RFC 8414, section 2).
+    let auth_methods = ["client_secret_basic", "Bearer"];
+    let metadata = Metadata {
+        issuer: issuer.to_owned(),
+        jwks_uri: at("/.well-known/jwks.json"),
+        introspection_endpoint: at("/oauth/introspect"),
+        introspection_endpoint_auth_methods_supported: auth_methods,
+        revocation_endpoint: at("/oauth/revoke"),
+        revocation_endpoint_auth_methods_supported: auth_methods,
+        scopes_supported: Scope::ALL.into_iter().map(Scope::as_str).collect(),
+        response_types_supported: [],
+        grant_types_supported: [],
+        service_documentation: at("/docs"),
+    };
+    ([("cache-control", "public, max-age=3600")], Json(metadata)).into_response()
 }

@@ -38,5 +38,9 @@ ids! {
     /// Which user.
     UserId,
     /// Which session: one login, with the opaque token and the JWTs that came of it.
-    SessionId
+    SessionId,
+    /// Which personal access token.
+    TokenId,
+    /// Which status list.
+    StatusListId
 }

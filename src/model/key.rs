@@ -44,10 +44,16 @@ pub struct SealedKey {
     pub kid: String,
     /// What it signs with.
     pub algorithm: String,
+    /// Its number among the keys of the algorithm, from 1.
+    pub generation: i64,
     /// The public half as a JWK (RFC 7517).
     pub public_jwk: String,
     /// Nonce, then the DER of the private half under AES-256-GCM with the `kid` as associated data.
     pub private_key: Vec<u8>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it begins to sign; it is public before.
+    pub signs_from: Timestamp,
+    /// When the last token it signed has run out; none until there is a next key.
+    pub verifies_until: Option<Timestamp>,
 }

@@ -1,5 +1,6 @@
 //! Plain data: what the service talks about, with no I/O and no clock of its own.
 
+mod audit;
 mod id;
 mod key;
 mod principal;
@@ -9,11 +10,12 @@ mod time;
 mod token;
 mod user;
 
-pub use id::{SessionId, UserId};
+pub use audit::{AuditRecord, Event, Outcome};
+pub use id::{SessionId, StatusListId, TokenId, UserId};
 pub use key::{Algorithm, SealedKey};
 pub use principal::{Method, Principal};
 pub use scope::{Scope, Scopes};
-pub use session::{Client, Session};
+pub use session::{Client, LiveSession, Origin, Session, StatusList, StatusPlace};
 pub use time::{Clock, Timestamp};
-pub use token::{OpaqueToken, TokenHash};
+pub use token::{NewToken, OpaqueToken, PersonalSecret, PersonalToken, TokenHash};
 pub use user::{NewUser, PasswordHash, Roles, Status, User, fold_username, may_be_username};

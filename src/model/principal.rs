@@ -1,19 +1,26 @@
 use serde::Serialize;
 
-use super::{Scopes, SessionId, Timestamp, User};
+use super::{Scopes, SessionId, Timestamp, TokenHash, TokenId, User};
 
 /// Who is calling, however they proved it.
 #[derive(Clone, Debug)]
 pub struct Principal {
     /// The user as the database has it now.
     pub user: User,
-    /// The session of the token; none with HTTP Basic.
+    /// The session of the token; none with HTTP Basic and with a personal access token.
     pub session: Option<SessionId>,
+    /// The personal access token, if that is what was presented.
+    pub token: Option<TokenId>,
+    /// The hash of the opaque token, if that is what was presented: a refresh may exchange it.
+    pub opaque: Option<TokenHash>,
     /// What this credential may do here.
     pub scopes: Scopes,
     /// How they proved it.
     pub method: Method,
-    /// When the credential presented runs out; a password does not.
+    /// When the credential presented was issued; a password was not.
+    pub issued_at: Option<Timestamp>,
+    /// When the credential presented runs out; a password does not, nor a
+    /// personal token made without an end.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -27,6 +34,8 @@ pub enum Method {
     Opaque,
     /// The signed token of a login (RFC 9068).
     Jwt,
+    /// A personal access token, looked up.
+    Personal,
 }
 
 impl Method {
@@ -36,6 +45,7 @@ impl Method {
             Self::Basic => "basic",
             Self::Opaque => "opaque",
             Self::Jwt => "jwt",
+            Self::Personal => "personal",
         }
     }
 }

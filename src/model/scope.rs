@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};
 
@@ -34,6 +34,17 @@ impl Scope {
     }
 }
 
+impl FromStr for Scope {
+    type Err = UnknownScope;
+    fn from_str(text: &str) -> Result<Self, UnknownScope> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or(UnknownScope)
+    }
+}
+
+/// A word that is no scope.
+#[derive(Debug)]
+pub struct UnknownScope;
+
 /// A set of scopes. It is shown as OAuth writes it, with spaces, and serialised as a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scopes(u8);
@@ -49,6 +60,17 @@ impl Scopes {
         self.0 & scope as u8 != 0
     }
 
+    /// Those that are also in the other.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Whether the other has all of these.
+    pub fn are_within(self, other: Self) -> bool {
+        self.and(other) == self
+    }
+
     /// Those in the set, in the order of [`Scope::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Scope> {
         Scope::ALL.into_iter().filter(move |scope| self.contains(*scope))
@@ -58,6 +80,13 @@ impl Scopes {
 impl FromIterator<Scope> for Scopes {
     fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
         Self(scopes.into_iter().fold(0, |set, scope| set | scope as u8))
+    }
+}
+
+/// Reads the form the database keeps, which is that of OAuth; a word that is no scope any more counts for nothing.
+impl From<String> for Scopes {
+    fn from(text: String) -> Self {
+        text.split(' ').filter_map(|word| word.parse().ok()).collect()
     }
 }
 

@@ -92,6 +92,11 @@ impl Roles {
         self.0.contains(role)
     }
 
+    /// Each role, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// What the roles allow here: `user` its own things and the directory, `admin` all. Other roles mean nothing to us.
     pub fn scopes(&self) -> Scopes {
         if self.contains(Self::ADMIN) {
@@ -181,7 +186,8 @@ fn username_rule(username: &str) -> Result<(), ValidationError> {
     }
 }
 
-fn name_rule(name: &str) -> Result<(), ValidationError> {
+/// A name that people give to something or someone.
+pub(super) fn name_rule(name: &str) -> Result<(), ValidationError> {
     if name.trim().is_empty() {
         Err(rule("required", "must not be empty"))
     } else if name.len() > MAX_NAME_BYTES {

@@ -5,10 +5,13 @@
 //! `docs/decisions/0001-one-sql-text-two-stores.md`). Reads hang on [`Conn`], writes on [`Tx`], so a write outside a
 //! transaction does not compile.
 
+mod audit;
 mod keys;
 mod open;
 mod sessions;
 mod setup;
+mod statuses;
+mod tokens;
 mod users;
 
 use std::{

@@ -1,15 +1,24 @@
 //! `sessions`: one row a login. It lives from its beginning until `expires_at` or `ended_at`, and is asked for with the
-//! hash of the opaque token or with its id, which JWTs carry. A user who is disabled has no live session.
+//! hash of the opaque token or with its id, which JWTs carry. A user who is disabled has no live session. Whatever ends a
+//! session marks its place in the status list in the same transaction. `rotated_tokens` has the hashes that a session's
+//! opaque token had before.
 
-use super::{Conn, Tx, execute, fetch_optional, users::UserRow};
+use super::{Conn, Tx, execute, fetch_all, fetch_optional, users::UserRow};
 use crate::{
     error::Error,
-    model::{Session, SessionId, Status, Timestamp, TokenHash, User, UserId},
+    model::{LiveSession, Session, SessionId, Status, StatusListId, StatusPlace, Timestamp, TokenHash, UserId},
 };
+
+/// How many exchanged tokens of one session are known as such; an older one is just unknown.
+const ROTATIONS_KEPT: i64 = 1000;
 
 struct LiveRow {
     session_id: SessionId,
+    session_started_at: Timestamp,
+    session_last_seen_at: Option<Timestamp>,
     session_expires_at: Timestamp,
+    status_list: Option<StatusListId>,
+    status_idx: Option<i64>,
     id: UserId,
     username: String,
     name: Option<String>,
@@ -22,10 +31,7 @@ struct LiveRow {
     last_login_at: Option<Timestamp>,
 }
 
-/// A live session: its id, when it ends by itself, and whose it is.
-pub type Live = (SessionId, Timestamp, User);
-
-impl From<LiveRow> for Live {
+impl From<LiveRow> for LiveSession {
     fn from(row: LiveRow) -> Self {
         let user = UserRow {
             id: row.id,
@@ -39,8 +45,46 @@ impl From<LiveRow> for Live {
             updated_at: row.updated_at,
             last_login_at: row.last_login_at,
         };
-        (row.session_id, row.session_expires_at, user.into())
+        Self {
+            id: row.session_id,
+            created_at: row.session_started_at,
+            last_seen_at: row.session_last_seen_at.unwrap_or(row.session_started_at),
+            expires_at: row.session_expires_at,
+            status: place(row.status_list, row.status_idx),
+            user: user.into(),
+        }
     }
+}
+
+/// A place, if the session has one: those from before there were lists have none.
+fn place(list: Option<StatusListId>, idx: Option<i64>) -> Option<StatusPlace> {
+    Some(StatusPlace { list: list?, idx: u32::try_from(idx?).ok()? })
+}
+
+struct SessionRow {
+    id: SessionId,
+    user_id: UserId,
+    created_at: Timestamp,
+    last_seen_at: Timestamp,
+    expires_at: Timestamp,
+    address: String,
+    user_agent: Option<String>,
+}
+
+struct EndedRow {
+    id: SessionId,
+    user_id: UserId,
+    expires_at: Timestamp,
+    status_list: Option<StatusListId>,
+    status_idx: Option<i64>,
+}
+
+struct RotatedRow {
+    session_id: SessionId,
+}
+
+struct RotationsRow {
+    rotations: i64,
 }
 
 /// The live session that meets the condition on `$1`, with its user, in one statement.
@@ -49,7 +93,9 @@ macro_rules! fetch_live {
         fetch_optional!(
             $conn,
             LiveRow,
-            r#"SELECT s.id AS "session_id!: SessionId", s.expires_at AS "session_expires_at!: Timestamp",
+            r#"SELECT s.id AS "session_id!: SessionId", s.created_at AS "session_started_at!: Timestamp",
+            s.last_seen_at AS "session_last_seen_at: Timestamp", s.expires_at AS "session_expires_at!: Timestamp",
+            s.status_list AS "status_list: StatusListId", s.status_idx,
             u.id AS "id!: UserId", u.username AS "username!", u.name, u.email, u.roles AS "roles!",
             u.status AS "status!: Status", u.must_change_password AS "must_change_password!: bool",
             u.created_at AS "created_at!: Timestamp", u.updated_at AS "updated_at!: Timestamp",
@@ -63,43 +109,192 @@ macro_rules! fetch_live {
     };
 }
 
+/// Ends the live sessions that meet the condition on `$2` and `$3`.
+macro_rules! end_sessions {
+    ($tx:expr, $now:expr, $condition:tt, $($arg:expr),*) => {{
+        let now: Timestamp = $now;
+        let ended = fetch_all!(
+            &mut **$tx,
+            EndedRow,
+            r#"UPDATE sessions SET ended_at = $1 WHERE ended_at IS NULL AND expires_at > $1 AND "# + $condition
+                + r#" RETURNING id AS "id!: SessionId", user_id AS "user_id!: UserId", expires_at AS "expires_at!: Timestamp",
+                status_list AS "status_list: StatusListId", status_idx"#,
+            now as _,
+            $($arg),*
+        )?;
+        $tx.revoke_statuses(ended).await
+    }};
+}
+
 impl Conn {
     /// The live session with this opaque token.
-    pub async fn session_by_token(&mut self, hash: TokenHash, now: Timestamp) -> Result<Option<Live>, Error> {
-        Ok(fetch_live!(self, "s.token_hash = $1", hash.as_bytes(), now)?.map(Live::from))
+    pub async fn session_by_token(&mut self, hash: TokenHash, now: Timestamp) -> Result<Option<LiveSession>, Error> {
+        Ok(fetch_live!(self, "s.token_hash = $1", hash.as_bytes(), now)?.map(LiveSession::from))
     }
 
     /// The live session with this id.
-    pub async fn session_by_id(&mut self, id: SessionId, now: Timestamp) -> Result<Option<Live>, Error> {
-        Ok(fetch_live!(self, "s.id = $1", id as _, now)?.map(Live::from))
+    pub async fn session_by_id(&mut self, id: SessionId, now: Timestamp) -> Result<Option<LiveSession>, Error> {
+        Ok(fetch_live!(self, "s.id = $1", id as _, now)?.map(LiveSession::from))
+    }
+
+    /// The session whose opaque token was exchanged for another and had this hash before.
+    pub async fn session_by_rotated_token(&mut self, hash: TokenHash) -> Result<Option<SessionId>, Error> {
+        let row = fetch_optional!(
+            self,
+            RotatedRow,
+            r#"SELECT session_id AS "session_id!: SessionId" FROM rotated_tokens WHERE token_hash = $1"#,
+            hash.as_bytes(),
+        )?;
+        Ok(row.map(|row| row.session_id))
+    }
+
+    /// The sessions of a user that have neither ended nor run out, the newest first.
+    pub async fn sessions_of(&mut self, user: UserId, now: Timestamp) -> Result<Vec<Session>, Error> {
+        let rows = fetch_all!(
+            self,
+            SessionRow,
+            r#"SELECT id AS "id!: SessionId", user_id AS "user_id!: UserId", created_at AS "created_at!: Timestamp",
+            COALESCE(last_seen_at, created_at) AS "last_seen_at!: Timestamp", expires_at AS "expires_at!: Timestamp",
+            address AS "address!", user_agent FROM sessions
+            WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 ORDER BY id DESC"#,
+            user as _,
+            now as _,
+        )?;
+        Ok(rows.into_iter().map(Session::from).collect())
+    }
+}
+
+impl From<SessionRow> for Session {
+    fn from(row: SessionRow) -> Self {
+        Self {
+            id: row.id,
+            user_id: row.user_id,
+            created_at: row.created_at,
+            last_seen_at: row.last_seen_at,
+            expires_at: row.expires_at,
+            address: row.address,
+            user_agent: row.user_agent,
+        }
     }
 }
 
 impl Tx {
-    /// Begins a session.
-    pub async fn insert_session(&mut self, session: &Session) -> Result<(), Error> {
-        let address = session.client.address.to_string();
-        execute!(
+    /// Begins a session, unless another has the place in the status list. Tells whether it did.
+    pub async fn insert_session(
+        &mut self,
+        session: &Session,
+        token: TokenHash,
+        place: StatusPlace,
+    ) -> Result<bool, Error> {
+        let idx = i64::from(place.idx);
+        let inserted = execute!(
             &mut **self,
-            "INSERT INTO sessions (id, user_id, token_hash, created_at, expires_at, address, user_agent)
-            VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO sessions (id, user_id, token_hash, created_at, expires_at, address, user_agent, status_list,
+            status_idx) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (status_list, status_idx) DO NOTHING",
             session.id as _,
             session.user_id as _,
-            session.token_hash.as_bytes(),
+            token.as_bytes(),
             session.created_at as _,
             session.expires_at as _,
-            address,
-            session.client.user_agent,
+            session.address,
+            session.user_agent,
+            place.list as _,
+            idx,
+        )?;
+        Ok(inserted == 1)
+    }
+
+    /// Ends a session, and with it its opaque token and its JWTs. Gives whose it was; none when it does not live.
+    pub async fn end_session(&mut self, id: SessionId, now: Timestamp) -> Result<Option<UserId>, Error> {
+        let ended = end_sessions!(self, now, "id = $2", id as _)?;
+        Ok(ended.first().map(|(_, user)| *user))
+    }
+
+    /// Ends a session of this user. Tells whether there was one.
+    pub async fn end_session_of(&mut self, user: UserId, id: SessionId, now: Timestamp) -> Result<bool, Error> {
+        let ended = end_sessions!(self, now, "id = $2 AND user_id = $3", id as _, user as _)?;
+        Ok(!ended.is_empty())
+    }
+
+    /// Ends all sessions of a user but this one. Gives which.
+    pub async fn end_sessions_of(
+        &mut self,
+        user: UserId,
+        but: Option<SessionId>,
+        now: Timestamp,
+    ) -> Result<Vec<SessionId>, Error> {
+        let but = but.unwrap_or_default();
+        let ended = end_sessions!(self, now, "user_id = $2 AND id <> $3", user as _, but as _)?;
+        Ok(ended.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// Ends all sessions of a user but the newest `keep`.
+    pub async fn end_oldest_sessions(&mut self, user: UserId, keep: u32, now: Timestamp) -> Result<(), Error> {
+        let keep = i64::from(keep);
+        end_sessions!(
+            self,
+            now,
+            "id IN (SELECT id FROM sessions WHERE user_id = $2 AND ended_at IS NULL AND expires_at > $1
+            ORDER BY id DESC LIMIT 1000000 OFFSET $3)",
+            user as _,
+            keep
         )?;
         Ok(())
     }
 
-    /// Ends a session, and with it its opaque token and its JWTs. One that has ended stays as it was.
-    pub async fn end_session(&mut self, id: SessionId, now: Timestamp) -> Result<(), Error> {
+    /// Marks the places of sessions that were just ended, in the lists served next.
+    async fn revoke_statuses(&mut self, ended: Vec<EndedRow>) -> Result<Vec<(SessionId, UserId)>, Error> {
+        for row in &ended {
+            if let Some(place) = place(row.status_list, row.status_idx) {
+                self.revoke_status(place, row.expires_at).await?;
+            }
+        }
+        Ok(ended.into_iter().map(|row| (row.id, row.user_id)).collect())
+    }
+
+    /// Exchanges a live session's opaque token for another, if it is still this one: of any number who try at once, one
+    /// does. Tells whether it did.
+    pub async fn rotate_token(
+        &mut self,
+        id: SessionId,
+        old: TokenHash,
+        new: TokenHash,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let rotated = fetch_optional!(
+            &mut **self,
+            RotationsRow,
+            r#"UPDATE sessions SET token_hash = $1, rotations = rotations + 1
+            WHERE id = $2 AND token_hash = $3 AND ended_at IS NULL AND expires_at > $4 RETURNING rotations AS "rotations!""#,
+            new.as_bytes(),
+            id as _,
+            old.as_bytes(),
+            now as _,
+        )?;
+        let Some(RotationsRow { rotations }) = rotated else { return Ok(false) };
         execute!(
             &mut **self,
-            "UPDATE sessions SET ended_at = $1 WHERE id = $2 AND ended_at IS NULL",
-            now as _,
+            "INSERT INTO rotated_tokens (token_hash, session_id, rotation) VALUES ($1, $2, $3)",
+            old.as_bytes(),
+            id as _,
+            rotations,
+        )?;
+        let forgotten = rotations - ROTATIONS_KEPT;
+        execute!(
+            &mut **self,
+            "DELETE FROM rotated_tokens WHERE session_id = $1 AND rotation = $2",
+            id as _,
+            forgotten,
+        )?;
+        Ok(true)
+    }
+
+    /// Notes when a session was last used.
+    pub async fn note_session_seen(&mut self, id: SessionId, at: Timestamp) -> Result<(), Error> {
+        execute!(
+            &mut **self,
+            "UPDATE sessions SET last_seen_at = $1 WHERE id = $2 AND COALESCE(last_seen_at, created_at) < $1",
+            at as _,
             id as _,
         )?;
         Ok(())

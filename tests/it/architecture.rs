@@ -125,7 +125,7 @@ fn migrations_of_both_stores_have_the_same_names() {
 fn a_route_outside_the_api_document_needs_no_credential_or_is_another_spelling() {
     let routes = fs::read_to_string("src/http/mod.rs").unwrap();
     let paths: Vec<_> = routes.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
-    assert_eq!(paths, ["/users/", "/docs", "/docs/", "/docs/{*file}", "/health"]);
+    assert_eq!(paths, ["/verify", "/users/", "/docs", "/docs/", "/docs/{*file}", "/health"]);
 }
 
 #[test]

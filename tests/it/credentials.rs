@@ -7,16 +7,61 @@ use serde_json::json;
 
 use crate::support::{Answer, App, PASSWORD, b64, basic, bearer, free_port};
 
-/// Each protected route, and what it answers to an admin.
+/// An id that is nobody's.
+const ID: &str = "01a209a4-5175-7d1f-96a9-8817ee5490a8";
+
+/// Each protected route, and what it answers to an admin, whatever the credential; where it differs, `answer_to` says so.
 const PROTECTED: &[(&str, &str, u16)] = &[
+    ("POST", "/refresh", 403),
     ("POST", "/logout", 204),
     ("GET", "/users", 200),
     ("GET", "/users/", 200),
     ("GET", "/me", 200),
+    ("GET", "/me/sessions", 200),
+    ("DELETE", "/me/sessions", 204),
+    ("DELETE", "/me/sessions/{id}", 404),
+    ("POST", "/me/tokens", 415),
+    ("GET", "/me/tokens", 200),
+    ("DELETE", "/me/tokens/{id}", 404),
+    ("POST", "/oauth/introspect", 415),
+    ("POST", "/oauth/revoke", 415),
+    ("GET", "/verify", 200),
+    ("HEAD", "/verify", 200),
+    ("POST", "/verify", 200),
+    ("PUT", "/verify", 200),
+    ("PATCH", "/verify", 200),
+    ("DELETE", "/verify", 200),
+    ("OPTIONS", "/verify", 200),
+    ("PROPFIND", "/verify", 200),
     ("POST", "/admin/users", 415),
     ("GET", "/admin/users", 200),
-    ("GET", "/admin/users/01a209a4-5175-7d1f-96a9-8817ee5490a8", 404),
+    ("GET", "/admin/users/{id}", 404),
+    ("GET", "/admin/users/{id}/sessions", 404),
+    ("DELETE", "/admin/users/{id}/sessions", 404),
+    ("DELETE", "/admin/sessions/{id}", 404),
+    ("GET", "/admin/users/{id}/tokens", 404),
+    ("DELETE", "/admin/users/{id}/tokens", 404),
+    ("DELETE", "/admin/tokens/{id}", 404),
+    ("GET", "/admin/keys", 200),
+    ("POST", "/admin/keys/rotate", 202),
 ];
+
+/// What the route answers to an admin with this kind of credential.
+fn answer_to(method: Kind, (_, path, status): (&str, &str, u16)) -> u16 {
+    match (path, method) {
+        ("/refresh", Kind::Opaque) => 200,
+        ("/logout", Kind::Basic | Kind::Personal) => 409,
+        _ => status,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Basic,
+    Opaque,
+    Jwt,
+    Personal,
+}
 
 const BASIC: &str = r#"Basic realm="countersign", charset="UTF-8""#;
 const BEARER: &str = r#"Bearer realm="countersign""#;
@@ -24,7 +69,17 @@ const INVALID: &str = r#"Bearer realm="countersign", error="invalid_token""#;
 
 /// What the same request answers with this header.
 async fn ask(app: &App, (method, path, _): (&str, &str, u16), authorization: &str) -> Answer {
-    app.with(authorization).send(method.parse().unwrap(), path).await
+    app.with(authorization).send(method.parse().unwrap(), &path.replace("{id}", ID)).await
+}
+
+/// Fails unless it is this problem; the answer to HEAD has no body to say so.
+#[track_caller]
+fn expect_problem(answer: Answer, route: (&str, &str, u16), status: u16, code: &str) -> Answer {
+    let answer = answer.expect(status);
+    if route.0 != "HEAD" {
+        assert_eq!(answer.problem(), code);
+    }
+    answer
 }
 
 #[tokio::test]
@@ -33,9 +88,7 @@ async fn the_table_of_protected_routes_is_whole() {
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let guarded = operation["responses"].as_object().unwrap().contains_key("403");
-            let listed = PROTECTED.iter().any(|(m, p, _)| {
-                m.eq_ignore_ascii_case(method) && *p == path.replace("{id}", "01a209a4-5175-7d1f-96a9-8817ee5490a8")
-            });
+            let listed = PROTECTED.iter().any(|(m, p, _)| m.eq_ignore_ascii_case(method) && p == path);
             assert_eq!(guarded, listed, "{method} {path}: a guarded route stands in this file's table");
         }
     }
@@ -45,22 +98,26 @@ async fn the_table_of_protected_routes_is_whole() {
 async fn a_valid_credential_of_each_kind_opens_each_route() {
     let app = App::start().await;
     for route in PROTECTED {
-        let (opaque, jwt) = app.tokens("root").await;
-        for credential in [&opaque, &basic("root", PASSWORD)] {
-            let status = if *credential != opaque && route.1 == "/logout" { 409 } else { route.2 };
-            ask(&app, *route, credential).await.expect(status);
+        for kind in [Kind::Basic, Kind::Opaque, Kind::Jwt, Kind::Personal] {
+            let (opaque, jwt) = app.tokens("root").await;
+            let credential = match kind {
+                Kind::Basic => basic("root", PASSWORD),
+                Kind::Opaque => opaque,
+                Kind::Jwt => jwt,
+                Kind::Personal => app.personal_token("root", &json!({"name": "a"})).await,
+            };
+            let answer = ask(&app, *route, &credential).await;
+            assert_eq!(answer.status, answer_to(kind, *route), "{route:?} by {kind:?}: {answer:?}");
         }
-        let jwt = if route.1 == "/logout" { app.tokens("root").await.1 } else { jwt };
-        ask(&app, *route, &jwt).await.expect(route.2);
     }
 }
 
 #[tokio::test]
 async fn no_credential_gets_both_challenges_on_each_route() {
     let app = App::start().await;
-    for (method, path, _) in PROTECTED {
-        let answer = app.anon().send(method.parse().unwrap(), path).await.expect(401);
-        assert_eq!(answer.problem(), "authentication-required");
+    for route in PROTECTED {
+        let answer = app.anon().send(route.0.parse().unwrap(), &route.1.replace("{id}", ID)).await;
+        let answer = expect_problem(answer, *route, 401, "authentication-required");
         assert_eq!(answer.challenges(), [BASIC, BEARER]);
     }
 }
@@ -83,7 +140,8 @@ async fn a_malformed_or_unknown_credential_opens_nothing() {
         "00000000-0000-0000-0000-000000000000".into(),
         "20f876eb-15be-4640-a308-82467d1d331a".into(),
         "01a209a4-5175-7d1f-96a9-8817ee5490a8".into(),
-        "cst_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into(),
+        format!("cst_{}", "A".repeat(48)),
+        format!("cst_{}", "A".repeat(50)),
         "..".into(),
         "a.b.c".into(),
         format!("{jwt}."),
@@ -100,12 +158,8 @@ async fn a_malformed_or_unknown_credential_opens_nothing() {
     for token in &wrong_tokens {
         let header = bearer(token);
         for route in PROTECTED {
-            let answer = ask(&app, *route, &header).await.expect(401);
-            assert_eq!(
-                (answer.problem().as_str(), answer.challenges()),
-                ("invalid-token", vec![BASIC, INVALID]),
-                "{token}"
-            );
+            let answer = expect_problem(ask(&app, *route, &header).await, *route, 401, "invalid-token");
+            assert_eq!(answer.challenges(), [BASIC, INVALID], "{token}");
         }
     }
     let wrong_basics = [
@@ -127,12 +181,8 @@ async fn a_malformed_or_unknown_credential_opens_nothing() {
     ];
     for header in &wrong_basics {
         for route in PROTECTED {
-            let answer = ask(&app, *route, header).await.expect(401);
-            assert_eq!(
-                (answer.problem().as_str(), answer.challenges()),
-                ("invalid-credentials", vec![BASIC, BEARER]),
-                "{header}"
-            );
+            let answer = expect_problem(ask(&app, *route, header).await, *route, 401, "invalid-credentials");
+            assert_eq!(answer.challenges(), [BASIC, BEARER], "{header}");
         }
     }
     for header in [
@@ -144,7 +194,7 @@ async fn a_malformed_or_unknown_credential_opens_nothing() {
         &format!("Bearer{opaque}"),
         &format!("X{}", bearer(opaque)),
     ] {
-        let answer = ask(&app, PROTECTED[3], header).await.expect(401);
+        let answer = app.with(header).get("/me").await.expect(401);
         assert_eq!(
             (answer.problem().as_str(), answer.challenges()),
             ("authentication-required", vec![BASIC, BEARER]),
@@ -173,15 +223,15 @@ async fn an_expired_credential_opens_nothing() {
     let (opaque, jwt) = app.tokens("root").await;
     app.turn_clock(Duration::from_secs(30 * 60));
     for route in PROTECTED {
-        assert_eq!(ask(&app, *route, &jwt).await.expect(401).problem(), "invalid-token");
+        expect_problem(ask(&app, *route, &jwt).await, *route, 401, "invalid-token");
     }
     app.turn_clock(Duration::from_secs(30 * 24 * 3600 - 30 * 60));
     for route in PROTECTED {
-        assert_eq!(ask(&app, *route, &opaque).await.expect(401).problem(), "invalid-token");
+        expect_problem(ask(&app, *route, &opaque).await, *route, 401, "invalid-token");
     }
-    assert_eq!(app.service.auth().sweep_sessions().await.unwrap(), 0);
+    assert_eq!(app.service.auth().sweep().await.unwrap(), 0);
     app.turn_clock(Duration::from_secs(1));
-    assert_eq!(app.service.auth().sweep_sessions().await.unwrap(), 1, "what has run out is forgotten");
+    assert_eq!(app.service.auth().sweep().await.unwrap(), 1, "what has run out is forgotten");
     app.turn_clock_back(Duration::from_secs(30 * 24 * 3600));
     assert_eq!(app.with(&opaque).get("/me").await.expect(401).problem(), "invalid-token");
 }
@@ -193,7 +243,7 @@ async fn a_revoked_credential_opens_nothing() {
     app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
     for route in PROTECTED {
         for token in [&opaque, &jwt] {
-            assert_eq!(ask(&app, *route, token).await.expect(401).problem(), "invalid-token");
+            expect_problem(ask(&app, *route, token).await, *route, 401, "invalid-token");
         }
     }
 }
@@ -207,9 +257,9 @@ async fn no_credential_of_a_disabled_user_opens_anything_from_the_next_request_o
     app.disable("other").await;
     for route in PROTECTED {
         for token in [&opaque, &jwt] {
-            assert_eq!(ask(&app, *route, token).await.expect(401).problem(), "invalid-token");
+            expect_problem(ask(&app, *route, token).await, *route, 401, "invalid-token");
         }
-        assert_eq!(ask(&app, *route, &basic("other", PASSWORD)).await.expect(401).problem(), "invalid-credentials");
+        expect_problem(ask(&app, *route, &basic("other", PASSWORD)).await, *route, 401, "invalid-credentials");
     }
 }
 
@@ -229,9 +279,10 @@ async fn a_demoted_user_is_demoted_from_the_next_request_on_whatever_the_jwt_say
 async fn two_authorization_headers_are_one_too_many() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
-    for (method, path, _) in PROTECTED {
-        let request = app.with(&opaque).request(method.parse().unwrap(), path).header("authorization", &opaque);
-        assert_eq!(Answer::of(request).await.expect(400).problem(), "ambiguous-credential");
+    for route in PROTECTED {
+        let request = app.with(&opaque).request(route.0.parse().unwrap(), &route.1.replace("{id}", ID));
+        let answer = Answer::of(request.header("authorization", &opaque)).await;
+        expect_problem(answer, *route, 400, "ambiguous-credential");
     }
     let twice = app.with(basic("root", PASSWORD)).request(Method::POST, "/login").header("authorization", "x");
     assert_eq!(Answer::of(twice).await.expect(400).problem(), "ambiguous-credential");

@@ -1,3 +1,6 @@
 //! `/admin`: what takes the scope `admin`.
 
+pub mod keys;
+pub mod sessions;
+pub mod tokens;
 pub mod users;

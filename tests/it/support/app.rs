@@ -127,6 +127,12 @@ impl App {
         (bearer(login["opaque_token"].as_str().unwrap()), bearer(login["token"].as_str().unwrap()))
     }
 
+    /// A personal access token of this user, as an `Authorization` header.
+    pub async fn personal_token(&self, username: &str, about: &Value) -> String {
+        let owner = self.with(basic(username, PASSWORD));
+        bearer(owner.post("/me/tokens", about).await.expect(201).json()["token"].as_str().unwrap())
+    }
+
     pub async fn disable(&self, username: &str) {
         self.database.sql(&format!("UPDATE users SET status = 'disabled' WHERE username = '{username}'")).await;
     }

@@ -1,5 +1,8 @@
 //! `/me`: what a user sees of themself.
 
+pub mod sessions;
+pub mod tokens;
+
 use axum::Json;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -18,7 +21,7 @@ pub struct MeView {
     /// How the caller proved who they are.
     #[schema(value_type = String, example = "jwt")]
     method: Method,
-    /// The session of the token presented; none with HTTP Basic.
+    /// The session of the token presented; none with HTTP Basic and with a personal token.
     #[schema(value_type = Option<uuid::Uuid>)]
     session_id: Option<SessionId>,
     /// What this credential may do.
@@ -35,7 +38,7 @@ pub struct MeView {
     responses((status = 200, body = MeView), Guarded),
 )]
 pub async fn get_me(caller: Caller<Profile>) -> Json<MeView> {
-    let principal = caller.0;
+    let principal = caller.principal;
     Json(MeView {
         user: principal.user.into(),
         method: principal.method,

@@ -1,0 +1,111 @@
+//! Personal access tokens: what users give to their programs.
+//!
+//! Rule: a token may do what it was given, never more than its maker could then nor its owner can now; it is shown once and
+//! kept as a hash. Threats: a small token that makes itself a big one, and a list of tokens that is as good as the tokens.
+
+use validator::Validate;
+
+use super::{Actor, Auth, audit, random};
+use crate::{
+    error::{Error, FieldError},
+    model::{Event, Method, NewToken, PersonalSecret, PersonalToken, Principal, TokenId, UserId},
+};
+
+/// The most tokens a user has.
+const MAX_TOKENS: usize = 100;
+
+impl Auth {
+    /// Makes a token for the caller. Gives it with its secret, to be shown this once. One made with a personal token has
+    /// no scope that one has not, and does not outlive it.
+    pub async fn create_token(
+        &self,
+        principal: &Principal,
+        actor: Actor,
+        new: NewToken,
+    ) -> Result<(PersonalToken, PersonalSecret), Error> {
+        let mut fields = match new.validate().map_err(Error::from) {
+            Ok(()) => Vec::new(),
+            Err(Error::Invalid(fields)) => fields,
+            Err(other) => return Err(other),
+        };
+        let scopes = new.scopes.unwrap_or(principal.scopes);
+        if !scopes.are_within(principal.scopes) {
+            fields.push(FieldError::new("scopes", "not-allowed", "must be scopes that the caller has"));
+        }
+        if !fields.is_empty() {
+            return Err(Error::Invalid(fields));
+        }
+        let now = self.clock.now();
+        let wanted = new.expires_in.map(|seconds| now.after(std::time::Duration::from_secs(seconds)));
+        let makers = principal.expires_at.filter(|_| principal.method == Method::Personal);
+        let secret = PersonalSecret::new(random());
+        let token = PersonalToken {
+            id: TokenId::new(now, random()),
+            user_id: principal.user.id,
+            name: new.name,
+            scopes,
+            created_at: now,
+            expires_at: [wanted, makers].into_iter().flatten().min(),
+            last_used_at: None,
+        };
+        let (auth, hash) = (self.clone(), secret.hash());
+        let token = self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            if tx.personal_tokens_of(token.user_id, now).await?.len() >= MAX_TOKENS {
+                return Err(Error::TooManyTokens);
+            }
+            tx.insert_personal_token(&token, hash).await?;
+            audit::record(&mut tx, actor.did(Event::TokenCreated, now).on(token.user_id).to(token.id)).await?;
+            tx.commit().await?;
+            Ok(token)
+        });
+        Ok((token.await?, secret))
+    }
+
+    /// The tokens of a user that have not run out, the newest first. [`Error::NotFound`] when there is no such user.
+    pub async fn tokens(&self, user: UserId) -> Result<Vec<PersonalToken>, Error> {
+        let mut conn = self.store.read().await?;
+        conn.user(user).await?.ok_or(Error::NotFound)?;
+        conn.personal_tokens_of(user, self.clock.now()).await
+    }
+
+    /// Takes a token back, whosever it is. [`Error::NotFound`] when there is none.
+    pub async fn revoke_token(&self, actor: Actor, id: TokenId) -> Result<(), Error> {
+        let (auth, now) = (self.clone(), self.clock.now());
+        self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            let user = tx.delete_personal_token(id).await?.ok_or(Error::NotFound)?;
+            audit::record(&mut tx, actor.did(Event::TokenRevoked, now).on(user).to(id)).await?;
+            tx.commit().await
+        })
+        .await
+    }
+
+    /// Takes back a token of this user. [`Error::NotFound`] when there is none or it is someone else's.
+    pub async fn revoke_token_of(&self, actor: Actor, user: UserId, id: TokenId) -> Result<(), Error> {
+        let (auth, now) = (self.clone(), self.clock.now());
+        self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            if !tx.delete_personal_token_of(user, id).await? {
+                return Err(Error::NotFound);
+            }
+            audit::record(&mut tx, actor.did(Event::TokenRevoked, now).on(user).to(id)).await?;
+            tx.commit().await
+        })
+        .await
+    }
+
+    /// Takes back all tokens of a user. [`Error::NotFound`] when there is no such user.
+    pub async fn revoke_tokens(&self, actor: Actor, user: UserId) -> Result<(), Error> {
+        let (auth, now) = (self.clone(), self.clock.now());
+        self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            tx.user(user).await?.ok_or(Error::NotFound)?;
+            for id in tx.delete_personal_tokens_of(user).await? {
+                audit::record(&mut tx, actor.did(Event::TokenRevoked, now).on(user).to(id)).await?;
+            }
+            tx.commit().await
+        })
+        .await
+    }
+}

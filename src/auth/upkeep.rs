@@ -1,0 +1,79 @@
+//! What the service does by itself while it runs: forgets what has run out, writes down what was noted, turns keys over.
+//!
+//! Rule: small steps, between which others have the writer; a step that fails is tried again with the next round. Threat: a
+//! table that grows without end, and a clean-up that stops everyone else.
+
+use std::time::Duration;
+
+use tokio::time;
+
+use super::Auth;
+use crate::{error::Error, store::Tx};
+
+/// How often keys and last uses are looked after.
+const OFTEN: Duration = Duration::from_secs(5);
+/// How often what has run out is forgotten.
+const SWEEP: Duration = Duration::from_secs(60 * 60);
+/// Rows that are forgotten in one transaction, some milliseconds of the one writer.
+const SWEEP_STEP: u32 = 500;
+/// How long others have the writer between two steps.
+const SWEEP_PAUSE: Duration = Duration::from_millis(20);
+
+impl Auth {
+    /// Looks after everything for as long as it is polled.
+    pub async fn upkeep(&self) {
+        let (mut often, mut sweep) = (time::interval(OFTEN), time::interval(SWEEP));
+        loop {
+            tokio::select! {
+                _ = often.tick() => {
+                    log("keys were not looked after", async {
+                        self.refresh_keys().await?;
+                        self.rotate_keys_when_due().await
+                    }.await);
+                    log("last uses were not written", self.write_last_seen().await);
+                }
+                _ = sweep.tick() => match self.sweep().await {
+                    Ok(0) => {}
+                    Ok(gone) => tracing::info!(gone, "sessions and tokens that had run out were forgotten"),
+                    failed => log("what has run out was not forgotten", failed.map(drop)),
+                },
+            }
+        }
+    }
+
+    /// Forgets what has run out, so that the tables hold what could still be asked for. Gives how many sessions and tokens.
+    pub async fn sweep(&self) -> Result<u64, Error> {
+        let now = self.clock.now();
+        let sessions = self.in_steps(async move |tx| tx.delete_sessions_expired_before(now, SWEEP_STEP).await).await?;
+        let tokens =
+            self.in_steps(async move |tx| tx.delete_personal_tokens_expired_before(now, SWEEP_STEP).await).await?;
+        self.in_steps(async move |tx| tx.delete_statuses_expired_before(now, SWEEP_STEP).await).await?;
+        self.in_steps(async move |tx| tx.delete_spent_status_lists().await).await?;
+        Ok(sessions + tokens)
+    }
+
+    /// Repeats a step, each in a transaction of its own, until there is less to do than it may.
+    async fn in_steps<S>(&self, step: S) -> Result<u64, Error>
+    where
+        S: AsyncFn(&mut Tx) -> Result<u64, Error>,
+    {
+        let mut gone = 0;
+        loop {
+            let mut tx = self.store.write().await?;
+            let done = step(&mut tx).await?;
+            tx.commit().await?;
+            gone += done;
+            if done < u64::from(SWEEP_STEP) {
+                return Ok(gone);
+            }
+            time::sleep(SWEEP_PAUSE).await;
+        }
+    }
+}
+
+fn log(what: &str, done: Result<(), Error>) {
+    if let Err(error) = done {
+        let cause = std::error::Error::source(&error).map(tracing::field::display);
+        tracing::warn!(%error, cause, "{what}");
+    }
+}

@@ -1,0 +1,71 @@
+use super::{Timestamp, UserId};
+
+/// What is worth remembering. The words are a promise: programs look for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An opaque token that had been exchanged was presented again; its session was ended.
+    TokenReused,
+    /// A session was ended by a person or a service.
+    SessionEnded,
+    /// A personal access token was made.
+    TokenCreated,
+    /// A personal access token was taken back.
+    TokenRevoked,
+    /// The next signing key was made.
+    KeyRotated,
+}
+
+impl Event {
+    /// The word the database keeps.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TokenReused => "session.token-reused",
+            Self::SessionEnded => "session.ended",
+            Self::TokenCreated => "token.created",
+            Self::TokenRevoked => "token.revoked",
+            Self::KeyRotated => "key.rotated",
+        }
+    }
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As was asked.
+    Done,
+    /// It was refused.
+    Refused,
+}
+
+impl Outcome {
+    /// The word the database keeps.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub struct AuditRecord {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub event: Event,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Who did it, if that is known.
+    pub actor: Option<UserId>,
+    /// To whom.
+    pub subject: Option<UserId>,
+    /// To which of their things: an id.
+    pub target: Option<String>,
+    /// How the actor proved who they are.
+    pub method: Option<&'static str>,
+    /// From which address.
+    pub address: Option<String>,
+    /// In which request.
+    pub request_id: Option<String>,
+}

@@ -1,0 +1,134 @@
+//! `status_lists` and `revoked_statuses`: which sessions were ended, as bits in lists for services that verify offline. A
+//! place belongs to one session (`sessions.status_list`, `status_idx`); a bit stays set until the session would have run
+//! out by itself. A list is open, then closed, then gone once nothing in it could still be asked about.
+
+use super::{Conn, Tx, execute, fetch_all, fetch_optional, fetch_scalar};
+use crate::{
+    error::Error,
+    model::{StatusList, StatusListId, StatusPlace, Timestamp},
+};
+
+struct ListRow {
+    id: StatusListId,
+    size: i64,
+    version: i64,
+}
+
+impl From<ListRow> for StatusList {
+    fn from(row: ListRow) -> Self {
+        Self { id: row.id, size: u32::try_from(row.size).unwrap_or(0), version: row.version }
+    }
+}
+
+struct IdxRow {
+    idx: i64,
+}
+
+impl Conn {
+    /// The list that new sessions get their places in.
+    pub async fn open_status_list(&mut self) -> Result<Option<StatusList>, Error> {
+        let row = fetch_optional!(
+            self,
+            ListRow,
+            r#"SELECT id AS "id!: StatusListId", size AS "size!", version AS "version!" FROM status_lists
+            WHERE closed_at IS NULL"#,
+        )?;
+        Ok(row.map(StatusList::from))
+    }
+
+    /// This list.
+    pub async fn status_list(&mut self, id: StatusListId) -> Result<Option<StatusList>, Error> {
+        let row = fetch_optional!(
+            self,
+            ListRow,
+            r#"SELECT id AS "id!: StatusListId", size AS "size!", version AS "version!" FROM status_lists WHERE id = $1"#,
+            id as _,
+        )?;
+        Ok(row.map(StatusList::from))
+    }
+
+    /// The places in a list that are revoked.
+    pub async fn revoked_statuses(&mut self, list: StatusListId) -> Result<Vec<u32>, Error> {
+        let rows =
+            fetch_all!(self, IdxRow, r#"SELECT idx AS "idx!" FROM revoked_statuses WHERE list_id = $1"#, list as _,)?;
+        Ok(rows.into_iter().filter_map(|row| u32::try_from(row.idx).ok()).collect())
+    }
+}
+
+impl Tx {
+    /// Opens a list, unless another server opened one first.
+    pub async fn insert_status_list(&mut self, list: &StatusList, now: Timestamp) -> Result<(), Error> {
+        let size = i64::from(list.size);
+        execute!(
+            &mut **self,
+            "INSERT INTO status_lists (id, size, version, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            list.id as _,
+            size,
+            list.version,
+            now as _,
+        )?;
+        Ok(())
+    }
+
+    /// Gives no more places in a list.
+    pub async fn close_status_list(&mut self, id: StatusListId, now: Timestamp) -> Result<(), Error> {
+        execute!(
+            &mut **self,
+            "UPDATE status_lists SET closed_at = $1 WHERE id = $2 AND closed_at IS NULL",
+            now as _,
+            id as _,
+        )?;
+        Ok(())
+    }
+
+    /// Whether this place is marked revoked: it was another session's, and must not become the place of a new one.
+    pub async fn is_revoked(&mut self, place: StatusPlace) -> Result<bool, Error> {
+        let idx = i64::from(place.idx);
+        Ok(fetch_scalar!(
+            &mut **self,
+            r#"SELECT EXISTS (SELECT 1 FROM revoked_statuses WHERE list_id = $1 AND idx = $2) AS "is_revoked!: bool""#,
+            place.list as _,
+            idx,
+        )?)
+    }
+
+    /// Marks a place until `expires_at`.
+    pub(super) async fn revoke_status(&mut self, place: StatusPlace, expires_at: Timestamp) -> Result<(), Error> {
+        let idx = i64::from(place.idx);
+        execute!(
+            &mut **self,
+            "INSERT INTO revoked_statuses (list_id, idx, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            place.list as _,
+            idx,
+            expires_at as _,
+        )?;
+        self.note_change(place.list).await
+    }
+
+    async fn note_change(&mut self, list: StatusListId) -> Result<(), Error> {
+        execute!(&mut **self, "UPDATE status_lists SET version = version + 1 WHERE id = $1", list as _)?;
+        Ok(())
+    }
+
+    /// Forgets up to `most` marks whose tokens ran out before `moment`. Tells how many.
+    pub async fn delete_statuses_expired_before(&mut self, moment: Timestamp, most: u32) -> Result<u64, Error> {
+        let most = i64::from(most);
+        Ok(execute!(
+            &mut **self,
+            "DELETE FROM revoked_statuses WHERE (list_id, idx) IN
+            (SELECT list_id, idx FROM revoked_statuses WHERE expires_at < $1 LIMIT $2)",
+            moment as _,
+            most,
+        )?)
+    }
+
+    /// Drops the closed lists in which nothing has a place any more.
+    pub async fn delete_spent_status_lists(&mut self) -> Result<u64, Error> {
+        Ok(execute!(
+            &mut **self,
+            "DELETE FROM status_lists WHERE closed_at IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM sessions WHERE status_list = status_lists.id)
+            AND NOT EXISTS (SELECT 1 FROM revoked_statuses WHERE list_id = status_lists.id)",
+        )?)
+    }
+}

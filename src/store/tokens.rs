@@ -1,0 +1,194 @@
+//! `personal_tokens`: tokens that users make for their programs. A row lives until it is deleted or `expires_at`; the token
+//! itself is nowhere, only its hash.
+
+use super::{Conn, Tx, execute, fetch_all, fetch_optional, users::UserRow};
+use crate::{
+    error::Error,
+    model::{PersonalToken, Scopes, Status, Timestamp, TokenHash, TokenId, User, UserId},
+};
+
+struct TokenRow {
+    id: TokenId,
+    user_id: UserId,
+    name: String,
+    scopes: String,
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    last_used_at: Option<Timestamp>,
+}
+
+impl From<TokenRow> for PersonalToken {
+    fn from(row: TokenRow) -> Self {
+        Self {
+            id: row.id,
+            user_id: row.user_id,
+            name: row.name,
+            scopes: Scopes::from(row.scopes),
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            last_used_at: row.last_used_at,
+        }
+    }
+}
+
+struct LiveRow {
+    token_id: TokenId,
+    token_scopes: String,
+    token_created_at: Timestamp,
+    token_expires_at: Option<Timestamp>,
+    token_last_used_at: Option<Timestamp>,
+    token_name: String,
+    id: UserId,
+    username: String,
+    name: Option<String>,
+    email: Option<String>,
+    roles: String,
+    status: Status,
+    must_change_password: bool,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    last_login_at: Option<Timestamp>,
+}
+
+struct DeletedRow {
+    user_id: UserId,
+}
+
+struct IdRow {
+    id: TokenId,
+}
+
+impl Conn {
+    /// The token with this hash and its user, if both live.
+    pub async fn personal_token(
+        &mut self,
+        hash: TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<(PersonalToken, User)>, Error> {
+        let row = fetch_optional!(
+            self,
+            LiveRow,
+            r#"SELECT t.id AS "token_id!: TokenId", t.scopes AS "token_scopes!",
+            t.created_at AS "token_created_at!: Timestamp", t.expires_at AS "token_expires_at: Timestamp",
+            t.last_used_at AS "token_last_used_at: Timestamp", t.name AS "token_name!",
+            u.id AS "id!: UserId", u.username AS "username!", u.name, u.email, u.roles AS "roles!",
+            u.status AS "status!: Status", u.must_change_password AS "must_change_password!: bool",
+            u.created_at AS "created_at!: Timestamp", u.updated_at AS "updated_at!: Timestamp",
+            u.last_login_at AS "last_login_at: Timestamp"
+            FROM personal_tokens t JOIN users u ON u.id = t.user_id
+            WHERE t.token_hash = $1 AND (t.expires_at IS NULL OR t.expires_at > $2) AND u.status = 'active'"#,
+            hash.as_bytes(),
+            now as _,
+        )?;
+        Ok(row.map(|row| {
+            let token = PersonalToken {
+                id: row.token_id,
+                user_id: row.id,
+                name: row.token_name,
+                scopes: Scopes::from(row.token_scopes),
+                created_at: row.token_created_at,
+                expires_at: row.token_expires_at,
+                last_used_at: row.token_last_used_at,
+            };
+            let user = UserRow {
+                id: row.id,
+                username: row.username,
+                name: row.name,
+                email: row.email,
+                roles: row.roles,
+                status: row.status,
+                must_change_password: row.must_change_password,
+                created_at: row.created_at,
+                updated_at: row.updated_at,
+                last_login_at: row.last_login_at,
+            };
+            (token, user.into())
+        }))
+    }
+
+    /// The tokens of a user that have not run out, the newest first.
+    pub async fn personal_tokens_of(&mut self, user: UserId, now: Timestamp) -> Result<Vec<PersonalToken>, Error> {
+        let rows = fetch_all!(
+            self,
+            TokenRow,
+            r#"SELECT id AS "id!: TokenId", user_id AS "user_id!: UserId", name AS "name!", scopes AS "scopes!",
+            created_at AS "created_at!: Timestamp", expires_at AS "expires_at: Timestamp",
+            last_used_at AS "last_used_at: Timestamp" FROM personal_tokens
+            WHERE user_id = $1 AND (expires_at IS NULL OR expires_at > $2) ORDER BY id DESC"#,
+            user as _,
+            now as _,
+        )?;
+        Ok(rows.into_iter().map(PersonalToken::from).collect())
+    }
+}
+
+impl Tx {
+    /// Adds a token.
+    pub async fn insert_personal_token(&mut self, token: &PersonalToken, hash: TokenHash) -> Result<(), Error> {
+        let scopes = token.scopes.to_string();
+        execute!(
+            &mut **self,
+            "INSERT INTO personal_tokens (id, user_id, name, token_hash, scopes, created_at, expires_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            token.id as _,
+            token.user_id as _,
+            token.name,
+            hash.as_bytes(),
+            scopes,
+            token.created_at as _,
+            token.expires_at as _,
+        )?;
+        Ok(())
+    }
+
+    /// Takes a token back. Gives whose it was; none when there is no such token.
+    pub async fn delete_personal_token(&mut self, id: TokenId) -> Result<Option<UserId>, Error> {
+        let row = fetch_optional!(
+            &mut **self,
+            DeletedRow,
+            r#"DELETE FROM personal_tokens WHERE id = $1 RETURNING user_id AS "user_id!: UserId""#,
+            id as _,
+        )?;
+        Ok(row.map(|row| row.user_id))
+    }
+
+    /// Takes back a token of this user. Tells whether there was one.
+    pub async fn delete_personal_token_of(&mut self, user: UserId, id: TokenId) -> Result<bool, Error> {
+        let deleted =
+            execute!(&mut **self, "DELETE FROM personal_tokens WHERE id = $1 AND user_id = $2", id as _, user as _)?;
+        Ok(deleted == 1)
+    }
+
+    /// Takes back all tokens of a user. Gives which.
+    pub async fn delete_personal_tokens_of(&mut self, user: UserId) -> Result<Vec<TokenId>, Error> {
+        let rows = fetch_all!(
+            &mut **self,
+            IdRow,
+            r#"DELETE FROM personal_tokens WHERE user_id = $1 RETURNING id AS "id!: TokenId""#,
+            user as _,
+        )?;
+        Ok(rows.into_iter().map(|row| row.id).collect())
+    }
+
+    /// Notes when a token was last used.
+    pub async fn note_token_used(&mut self, id: TokenId, at: Timestamp) -> Result<(), Error> {
+        execute!(
+            &mut **self,
+            "UPDATE personal_tokens SET last_used_at = $1 WHERE id = $2 AND COALESCE(last_used_at, 0) < $1",
+            at as _,
+            id as _,
+        )?;
+        Ok(())
+    }
+
+    /// Forgets up to `most` tokens that ran out before `moment`. Tells how many.
+    pub async fn delete_personal_tokens_expired_before(&mut self, moment: Timestamp, most: u32) -> Result<u64, Error> {
+        let most = i64::from(most);
+        Ok(execute!(
+            &mut **self,
+            "DELETE FROM personal_tokens WHERE id IN (SELECT id FROM personal_tokens WHERE expires_at < $1 LIMIT $2)",
+            moment as _,
+            most,
+        )?)
+    }
+}
