@@ -51,8 +51,24 @@ pub type OrOff = Option<Duration>;
 pub enum Command {
     /// Serve until SIGTERM or Ctrl-C (also without a command)
     Serve,
+    /// Show the signing keys, or turn them over
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Print the API document
     Openapi,
+}
+
+/// What to do with the signing keys. It works beside a running server, which learns of it within seconds.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Show which keys sign and verify
+    List {
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the next key, which is public at once and signs eleven minutes later
+    Rotate,
 }
 
 /// The settings.

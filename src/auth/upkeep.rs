@@ -14,6 +14,8 @@ use crate::{error::Error, store::Tx};
 const OFTEN: Duration = Duration::from_secs(5);
 /// How often what has run out is forgotten.
 const SWEEP: Duration = Duration::from_secs(60 * 60);
+/// When that is done first: servers that start together have other things to write.
+const FIRST_SWEEP: Duration = Duration::from_secs(60);
 /// Rows that are forgotten in one transaction, some milliseconds of the one writer.
 const SWEEP_STEP: u32 = 500;
 /// How long others have the writer between two steps.
@@ -23,6 +25,7 @@ impl Auth {
     /// Looks after everything for as long as it is polled.
     pub async fn upkeep(&self) {
         let (mut often, mut sweep) = (time::interval(OFTEN), time::interval(SWEEP));
+        sweep.reset_after(FIRST_SWEEP);
         loop {
             tokio::select! {
                 _ = often.tick() => {

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod key;
 pub mod serve;
 
 use std::io::Write;
@@ -14,8 +15,18 @@ use crate::{
 pub fn run(cli: &Cli) -> Result<(), StartError> {
     match cli.command {
         None | Some(Command::Serve) => serve::run(&cli.config),
+        Some(Command::Key(command)) => key::run(&cli.config, command),
         Some(Command::Openapi) => print(&http::document()),
     }
+}
+
+/// Runs a future to its end.
+fn run_async<T>(future: impl Future<Output = Result<T, StartError>>) -> Result<T, StartError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError(format!("the runtime cannot be started: {error}")))?
+        .block_on(future)
 }
 
 fn print(text: &str) -> Result<(), StartError> {

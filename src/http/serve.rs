@@ -32,22 +32,21 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
     let connections = GracefulShutdown::new();
     tokio::select! {
         () = shutdown => {}
-        () = door.accept(&connections, true) => {}
+        () = door.accept(Some(&connections)) => {}
     }
     app.drain();
     let deadline = time::Instant::now() + DRAIN_TIMEOUT;
     let late_connections = GracefulShutdown::new();
     tokio::select! {
         _ = time::timeout_at(deadline, connections.shutdown()) => {}
-        () = door.accept(&late_connections, false) => {}
+        () = door.accept(Some(&late_connections)) => {}
     }
     let _cut_off = time::timeout_at(deadline, late_connections.shutdown()).await;
 }
 
 /// Answers while the service is still starting: the process lives, and is not ready. It never ends by itself.
 pub async fn serve_starting(listener: &TcpListener) {
-    // Each connection is for one request, so that the next one meets the service.
-    Door::new(listener, starting()).accept(&GracefulShutdown::new(), false).await;
+    Door::new(listener, starting()).accept(None).await;
 }
 
 /// Where connections come in.
@@ -62,8 +61,9 @@ impl<'a> Door<'a> {
         Self { listener, router, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)) }
     }
 
-    /// Accepts connections for ever and serves each in a task of its own, which `connections` can ask to finish.
-    async fn accept(&self, connections: &GracefulShutdown, keep_alive: bool) {
+    /// Accepts connections for ever and serves each in a task of its own, which `connections` can ask to finish. Without
+    /// that, each connection is for one request, so that the next one meets whoever serves then.
+    async fn accept(&self, connections: Option<&GracefulShutdown>) {
         loop {
             // First a place, then a connection: whoever finds no place waits in the system's queue.
             let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
@@ -89,12 +89,15 @@ impl<'a> Door<'a> {
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
                 .max_header_size(MAX_HEAD_BYTES)
-                .keep_alive(keep_alive)
+                .keep_alive(connections.is_some())
                 .serve_connection(TokioIo::new(Box::pin(stream)), service);
-            let connection = connections.watch(connection);
+            let watched = connections.map(GracefulShutdown::watcher);
             tokio::spawn(async move {
                 // A connection that breaks is its client's affair.
-                let _broken = connection.await;
+                let _broken = match watched {
+                    Some(watcher) => watcher.watch(connection).await,
+                    None => connection.await,
+                };
                 drop(place);
             });
         }

@@ -34,7 +34,7 @@ async fn login_gives_two_tokens_of_one_session() {
         json!({
             "iss": "http://localhost:5000", "sub": id, "aud": "countersign", "exp": now + 1800, "nbf": now, "iat": now,
             "jti": claims["jti"], "sid": claims["sid"], "name": "sergio", "preferred_username": "sergio",
-            "roles": ["billing:read", "user"], "scope": "profile users:read tokens",
+            "roles": ["billing:read", "user"], "scope": "profile users:read tokens", "status": claims["status"],
         })
     );
     for token in [jwt, opaque] {

@@ -54,13 +54,19 @@ pub struct KeyList {
     items: Vec<KeyView>,
 }
 
+impl From<Vec<KeyState>> for KeyList {
+    fn from(keys: Vec<KeyState>) -> Self {
+        Self { items: keys.into_iter().map(KeyView::from).collect() }
+    }
+}
+
 /// The signing keys, the oldest first. With HS256 there are none to show.
 #[utoipa::path(
     get, path = "/admin/keys", tag = "admin", security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 200, body = KeyList), Guarded),
 )]
 pub async fn list_keys(app: App, _: Caller<Admin>) -> Result<Json<KeyList>, Problem> {
-    Ok(Json(KeyList { items: app.auth().signing_keys().await?.into_iter().map(KeyView::from).collect() }))
+    Ok(Json(app.auth().signing_keys().await?.into()))
 }
 
 /// Makes the next signing key. It is in the key set at once and signs when everyone can know it, eleven minutes later; when

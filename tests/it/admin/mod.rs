@@ -1,1 +1,3 @@
+mod keys;
+mod sessions;
 mod users;

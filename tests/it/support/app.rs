@@ -55,12 +55,23 @@ impl App {
         app
     }
 
+    /// On this port, for those who must know the address before. There is an admin `root`.
+    pub async fn start_at(port: u16, flags: &[&str]) -> Self {
+        let app = Self::listening(port, Database::new().await, flags).await;
+        app.create("root", &["user", "admin"]).await;
+        app
+    }
+
     /// On a database that may hold something already; makes no admin.
     pub async fn on(database: Database, flags: &[&str]) -> Self {
+        Self::listening(0, database, flags).await
+    }
+
+    async fn listening(port: u16, database: Database, flags: &[&str]) -> Self {
         let clock = Arc::new(AtomicI64::new(START));
         let config = config(&database, flags);
         let (auth, _) = serve::open(&config, Clock::Manual(Arc::clone(&clock))).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (shutdown, ended) = oneshot::channel::<()>();
         let service = http::App::new(auth.clone());

@@ -28,6 +28,11 @@ impl Binary {
         self
     }
 
+    /// Starts it and leaves it to itself until the end of the test.
+    pub fn spawn(mut self) -> Killed {
+        Killed(self.0.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
     /// Runs it to its end, which should come soon.
     pub fn output(mut self) -> Output {
         let mut child = self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -70,6 +75,16 @@ impl Binary {
             log
         });
         Server { child, port, welcome, rest: Some(rest), log: Some(log) }
+    }
+}
+
+/// A process that is killed when dropped.
+pub struct Killed(pub Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
     }
 }
 

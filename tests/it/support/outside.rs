@@ -10,13 +10,38 @@ pub fn outside(program: &str) -> Option<PathBuf> {
     found.or_else(|| missing(program))
 }
 
-/// The Python of the tests' own environment, which has PyJWT.
-pub fn python() -> Option<PathBuf> {
+/// The Python of the tests' own environment, if it has these modules.
+pub fn python_with(modules: &str) -> Option<PathBuf> {
     let python = env::var_os("COUNTERSIGN_TEST_PYTHON").map(PathBuf::from);
-    let has_pyjwt = |python: &PathBuf| {
-        Command::new(python).args(["-c", "import jwt, cryptography"]).output().is_ok_and(|done| done.status.success())
+    let has_modules = |python: &PathBuf| {
+        let import = Command::new(python).args(["-c", &format!("import {modules}")]).output();
+        import.is_ok_and(|done| done.status.success())
     };
-    python.filter(has_pyjwt).or_else(|| missing("python with PyJWT"))
+    python.filter(has_modules).or_else(|| missing(&format!("python with {modules}")))
+}
+
+/// Node.js with the tests' own packages.
+pub struct Node {
+    program: PathBuf,
+    /// The folder that has `node_modules`.
+    pub packages: PathBuf,
+}
+
+/// Node.js, if it and its packages are there.
+pub fn node() -> Option<Node> {
+    let packages = env::var_os("COUNTERSIGN_TEST_NODE").map(PathBuf::from);
+    let packages = packages.filter(|folder| folder.join("node_modules").is_dir());
+    let packages = packages.or_else(|| missing("Node.js with its packages"))?;
+    Some(Node { program: outside("node")?, packages })
+}
+
+impl Node {
+    /// Runs this module with these arguments.
+    pub fn script(&self, script: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["--input-type=module", "--eval", script, "--", ""]).args(args).current_dir(&self.packages);
+        command
+    }
 }
 
 fn missing(program: &str) -> Option<PathBuf> {

@@ -1,5 +1,8 @@
 //! `/me`.
 
+mod sessions;
+mod tokens;
+
 use serde_json::json;
 
 use crate::support::{App, PASSWORD, basic};

@@ -1,0 +1,49 @@
+//! `countersign key`: the signing keys.
+
+use std::fmt::Write;
+
+use super::{print, run_async};
+use crate::{
+    auth::{Actor, Auth},
+    config::{Config, KeyCommand},
+    error::StartError,
+    http::KeyList,
+    model::Clock,
+};
+
+/// Does what the command says of the signing keys.
+pub fn run(config: &Config, command: KeyCommand) -> Result<(), StartError> {
+    let settings = config.settings()?;
+    run_async(async {
+        let auth = Auth::start(Clock::System, settings).await?;
+        let done = answer(&auth, command).await;
+        auth.stop().await;
+        print(&done?)
+    })
+}
+
+async fn answer(auth: &Auth, command: KeyCommand) -> Result<String, StartError> {
+    let mut text = String::new();
+    match command {
+        KeyCommand::Rotate => {
+            let next = auth.rotate_keys(Actor::Operator).await?;
+            let _infallible = writeln!(text, "{} is public and signs from {}", next.kid, next.signs_from);
+        }
+        KeyCommand::List { json: true } => {
+            let list = KeyList::from(auth.signing_keys().await?);
+            text = serde_json::to_string_pretty(&list).map_err(|error| StartError(error.to_string()))? + "\n";
+        }
+        KeyCommand::List { json: false } => {
+            let row = |kid: &str, algorithm: &str, state: &str, from: &str, until: &str| {
+                format!("{kid:<43}  {algorithm:<9}  {state:<9}  {from:<24}  {until}").trim_end().to_owned() + "\n"
+            };
+            text += &row("KID", "ALGORITHM", "STATE", "SIGNS FROM", "VERIFIES UNTIL");
+            for key in auth.signing_keys().await? {
+                let until = key.verifies_until.map(|until| until.to_string()).unwrap_or_default();
+                let from = key.signs_from.to_string();
+                text += &row(&key.kid, key.algorithm.as_str(), key.turn.as_str(), &from, &until);
+            }
+        }
+    }
+    Ok(text)
+}

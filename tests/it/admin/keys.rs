@@ -1,0 +1,198 @@
+//! `/admin/keys`, and how signing keys turn over.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{App, Binary, Database, bearer, header_of};
+
+/// How long a key is public before it signs.
+const PUBLIC_BEFORE: Duration = Duration::from_secs(660);
+/// How long the one before it verifies after that: a JWT's life and a minute.
+const VERIFIES_AFTER: Duration = Duration::from_secs(30 * 60 + 60);
+
+async fn states(app: &App) -> Vec<String> {
+    let keys = app.admin().get("/admin/keys").await.expect(200).json();
+    keys["items"].as_array().unwrap().iter().map(|key| key["state"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn published(app: &App) -> Vec<String> {
+    let keys = app.anon().get("/.well-known/jwks.json").await.expect(200).json();
+    keys["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn signs(app: &App) -> String {
+    let (_, jwt) = app.tokens("root").await;
+    header_of(&jwt["Bearer ".len()..])["kid"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_next_key_is_public_before_it_signs_and_the_old_one_verifies_until_its_last_token_has_run_out() {
+    let app = App::start().await;
+    let old = signs(&app).await;
+    assert_eq!(states(&app).await, ["signing"]);
+    let etag = app.anon().get("/.well-known/jwks.json").await.header("etag").to_owned();
+
+    let next = app.admin().send(Method::POST, "/admin/keys/rotate").await.expect(202).json();
+    let new = next["kid"].as_str().unwrap().to_owned();
+    assert_eq!((&next["state"], &next["algorithm"]), (&json!("next"), &json!("ES256")));
+    assert_eq!(next["signs_from"], "2026-01-01T00:11:00.000Z");
+    assert_eq!(published(&app).await, [old.clone(), new.clone()]);
+    assert_ne!(app.anon().get("/.well-known/jwks.json").await.header("etag"), etag);
+    assert_eq!(states(&app).await, ["signing", "next"]);
+    let again = app.admin().send(Method::POST, "/admin/keys/rotate").await.expect(202).json();
+    assert_eq!(again["kid"], new, "one that waits is not overtaken");
+
+    app.turn_clock(PUBLIC_BEFORE - Duration::from_secs(1));
+    assert_eq!(signs(&app).await, old);
+    let (_, last) = app.tokens("root").await;
+    app.turn_clock(Duration::from_secs(1));
+    assert_eq!(signs(&app).await, new);
+    assert_eq!(states(&app).await, ["verifying", "signing"]);
+    app.turn_clock(Duration::from_secs(30 * 60 - 2));
+    app.with(&last).get("/me").await.expect(200);
+    app.turn_clock(Duration::from_secs(2));
+    app.with(&last).get("/me").await.expect(401);
+    assert_eq!(published(&app).await.len(), 2);
+    app.turn_clock(Duration::from_secs(60));
+    app.service.auth().refresh_keys().await.unwrap();
+    assert_eq!(published(&app).await, [new]);
+    // With the next rotation its row goes too, and the private key with it.
+    app.admin().send(Method::POST, "/admin/keys/rotate").await.expect(202);
+    assert_eq!(app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM signing_keys").await, "2");
+    let recorded = "SELECT CAST(COUNT(*) AS TEXT) FROM audit WHERE event = 'key.rotated' AND method = 'basic'";
+    assert_eq!(app.database.text(recorded).await, "2");
+}
+
+#[tokio::test]
+async fn keys_turn_over_by_themselves_when_it_is_time() {
+    let app = App::start_with(&["--key-rotation", "1d"]).await;
+    let auth = app.service.auth();
+    let old = signs(&app).await;
+    app.turn_clock(Duration::from_secs(86_400) - PUBLIC_BEFORE - Duration::from_secs(1));
+    auth.rotate_keys_when_due().await.unwrap();
+    assert_eq!(published(&app).await.len(), 1);
+    app.turn_clock(Duration::from_secs(1));
+    auth.rotate_keys_when_due().await.unwrap();
+    auth.rotate_keys_when_due().await.unwrap();
+    assert_eq!(published(&app).await.len(), 2);
+    app.turn_clock(PUBLIC_BEFORE);
+    assert_ne!(signs(&app).await, old, "a day after the one before began");
+    app.turn_clock(VERIFIES_AFTER);
+    auth.rotate_keys_when_due().await.unwrap();
+    auth.refresh_keys().await.unwrap();
+    assert_eq!(published(&app).await.len(), 1);
+
+    let never = App::start_with(&["--key-rotation", "off"]).await;
+    never.turn_clock(Duration::from_secs(10 * 365 * 86_400));
+    never.service.auth().rotate_keys_when_due().await.unwrap();
+    assert_eq!(published(&never).await.len(), 1);
+}
+
+/// Two servers, one database: while one turns keys over, each takes what the other issues, at every moment.
+#[tokio::test]
+async fn during_a_rotation_no_request_fails_on_either_of_two_servers() {
+    let one = App::start().await;
+    let two = App::on(one.database.clone(), &[]).await;
+    let check = async |seen: &mut std::collections::HashSet<String>| {
+        for issuer in [&one, &two] {
+            let (opaque, jwt) = issuer.tokens("root").await;
+            seen.insert(header_of(&jwt["Bearer ".len()..])["kid"].as_str().unwrap().to_owned());
+            for verifier in [&one, &two] {
+                let kid = header_of(&jwt["Bearer ".len()..])["kid"].clone();
+                assert!(published(verifier).await.iter().any(|published| kid == **published), "the key is public");
+                verifier.with(&jwt).get("/me").await.expect(200);
+                verifier.with(&opaque).get("/me").await.expect(200);
+            }
+        }
+    };
+    let mut seen = std::collections::HashSet::new();
+    check(&mut seen).await;
+    let (_, early) = one.tokens("root").await;
+    one.admin().send(Method::POST, "/admin/keys/rotate").await.expect(202);
+    // The other server has not looked yet; it does so every five seconds.
+    check(&mut seen).await;
+    for step in 0..30 {
+        for app in [&one, &two] {
+            app.turn_clock(Duration::from_secs(66));
+            if step > 0 {
+                app.service.auth().refresh_keys().await.unwrap();
+            }
+        }
+        check(&mut seen).await;
+        if step < 26 {
+            two.with(&early).get("/me").await.expect(200);
+        }
+    }
+    assert_eq!(seen.len(), 2, "the key did turn over");
+}
+
+#[tokio::test]
+async fn two_servers_that_rotate_at_once_make_one_key() {
+    let one = App::start().await;
+    let two = App::on(one.database.clone(), &[]).await;
+    let (a, b) = (one.admin(), two.admin());
+    let (a, b) = tokio::join!(a.send(Method::POST, "/admin/keys/rotate"), b.send(Method::POST, "/admin/keys/rotate"));
+    assert_eq!(a.expect(202).json()["kid"], b.expect(202).json()["kid"]);
+    assert_eq!(states(&one).await, ["signing", "next"]);
+    assert_eq!(states(&two).await, ["signing", "next"]);
+}
+
+#[tokio::test]
+async fn an_unknown_kid_asks_nothing_of_the_database() {
+    let app = App::start().await;
+    let (_, jwt) = app.tokens("root").await;
+    let (_, rest) = jwt["Bearer ".len()..].split_once('.').unwrap();
+    app.database.sql("ALTER TABLE signing_keys RENAME TO away").await;
+    for kid in ["unknown", "'; DROP TABLE users; --", "../../etc/passwd", "https://example.com/jwks.json"] {
+        let header = crate::support::b64(json!({"typ": "at+jwt", "alg": "ES256", "kid": kid}).to_string());
+        app.with(bearer(&format!("{header}.{rest}"))).get("/me").await.expect(401);
+    }
+}
+
+#[tokio::test]
+async fn with_another_algorithm_the_old_keys_verify_until_their_tokens_have_run_out() {
+    let app = App::start().await;
+    let (_, old) = app.tokens("root").await;
+    let later = App::on(app.database.clone(), &["--jwt-algorithm", "RS256"]).await;
+    later.with(&old).get("/me").await.expect(200);
+    let keys = later.anon().get("/.well-known/jwks.json").await.json();
+    let rsa = keys["keys"].as_array().unwrap().iter().find(|key| key["kty"] == "RSA").unwrap().clone();
+    assert!(rsa["n"].as_str().unwrap().len() >= 342, "2048 bits");
+    later.turn_clock(VERIFIES_AFTER);
+    later.service.auth().refresh_keys().await.unwrap();
+    assert_eq!(published(&later).await, [rsa["kid"].as_str().unwrap()]);
+}
+
+#[tokio::test]
+async fn hs256_has_no_key_to_rotate() {
+    let app =
+        App::start_with(&["--jwt-algorithm", "HS256", "--jwt-secret", "a secret that is longer than 32 bytes"]).await;
+    assert_eq!(app.admin().send(Method::POST, "/admin/keys/rotate").await.expect(409).problem(), "no-rotation");
+    assert_eq!(app.admin().get("/admin/keys").await.json(), json!({"items": []}));
+    app.service.auth().rotate_keys_when_due().await.unwrap();
+}
+
+/// The command works beside a running server, which learns of the key by itself.
+#[tokio::test]
+async fn the_command_rotates_beside_a_running_server() {
+    let database = Database::new().await;
+    let app = App::on(database.clone(), &[]).await;
+    app.create("root", &["user", "admin"]).await;
+    let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32]);
+    let run = |args: &[&str]| {
+        let binary = Binary::new(database.folder.path()).env("DATABASE_URL", &database.url);
+        binary.env("COUNTERSIGN_SECRET_KEY", &key).args(args).output()
+    };
+    let rotated = run(&["key", "rotate"]);
+    assert!(rotated.status.success(), "{}", String::from_utf8_lossy(&rotated.stderr));
+    let text = String::from_utf8(rotated.stdout).unwrap();
+    assert!(text.contains("signs from"), "{text}");
+    let listed: Value = serde_json::from_slice(&run(&["key", "list", "--json"]).stdout).unwrap();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 2);
+    let table = String::from_utf8(run(&["key", "list"]).stdout).unwrap();
+    assert_eq!(table.lines().count(), 3, "{table}");
+    app.service.auth().refresh_keys().await.unwrap();
+    assert_eq!(published(&app).await.len(), 2);
+}
