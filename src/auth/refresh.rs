@@ -32,24 +32,27 @@ impl Auth {
             return Err(Error::OpaqueRequired);
         };
         let now = self.clock.now();
-        let mut opaque = None;
-        if rotate {
-            let new = OpaqueToken::new(random());
-            let (auth, hash) = (self.clone(), new.hash());
+        let (live, opaque) = if rotate {
+            let (new, auth) = (OpaqueToken::new(random()), self.clone());
+            let hash = new.hash();
             let rotated = self.finish(async move {
                 let mut tx = auth.store.write().await?;
-                let rotated = tx.rotate_token(id, presented, hash, now).await?;
+                if !tx.rotate_token(id, presented, hash, now).await? {
+                    return Ok(None);
+                }
+                let live = tx.session_by_id(id, now).await?;
                 tx.commit().await?;
-                Ok(rotated)
+                Ok(live)
             });
-            if !rotated.await? {
+            let Some(live) = rotated.await? else {
                 // Someone else exchanged it between our check and now.
                 self.end_reused_session(id, origin).await?;
                 return Err(Error::InvalidToken);
-            }
-            opaque = Some(new);
-        }
-        let live = self.store.read().await?.session_by_id(id, now).await?.ok_or(Error::InvalidToken)?;
+            };
+            (live, Some(new))
+        } else {
+            (self.store.read().await?.session_by_id(id, now).await?.ok_or(Error::InvalidToken)?, None)
+        };
         let jwt = self.issue_jwt(&live.user, id, live.status, live.expires_at, now)?;
         let left = live.expires_at.as_unix_seconds() - now.as_unix_seconds();
         let opaque_expires_in = Duration::from_secs(u64::try_from(left).unwrap_or(0));

@@ -118,7 +118,7 @@ fn generate_next(
 
 /// Adds a key and says of the others when they go. Tells whether it did: another server may have been first.
 async fn add_key(tx: &mut Tx, key: &SealedKey, settings: &Settings, now: Timestamp) -> Result<bool, Error> {
-    tx.delete_signing_keys_before(now).await?;
+    tx.delete_spent_signing_keys(now).await?;
     let added = tx.insert_signing_key(key).await?;
     if added {
         tx.retire_signing_keys_but(&key.kid, key.signs_from.after(settings.jwt_ttl).after(GRACE)).await?;

@@ -32,21 +32,22 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
     let connections = GracefulShutdown::new();
     tokio::select! {
         () = shutdown => {}
-        () = door.accept(Some(&connections)) => {}
+        () = door.accept(Some(&connections), true) => {}
     }
     app.drain();
     let deadline = time::Instant::now() + DRAIN_TIMEOUT;
     let late_connections = GracefulShutdown::new();
     tokio::select! {
         _ = time::timeout_at(deadline, connections.shutdown()) => {}
-        () = door.accept(Some(&late_connections)) => {}
+        () = door.accept(Some(&late_connections), false) => {}
     }
     let _cut_off = time::timeout_at(deadline, late_connections.shutdown()).await;
 }
 
 /// Answers while the service is still starting: the process lives, and is not ready. It never ends by itself.
 pub async fn serve_starting(listener: &TcpListener) {
-    Door::new(listener, starting()).accept(None).await;
+    // Each connection is for one request, so that the next one meets the service.
+    Door::new(listener, starting()).accept(None, false).await;
 }
 
 /// Where connections come in.
@@ -61,9 +62,9 @@ impl<'a> Door<'a> {
         Self { listener, router, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)) }
     }
 
-    /// Accepts connections for ever and serves each in a task of its own, which `connections` can ask to finish. Without
-    /// that, each connection is for one request, so that the next one meets whoever serves then.
-    async fn accept(&self, connections: Option<&GracefulShutdown>) {
+    /// Accepts connections for ever and serves each in a task of its own, which `connections`, if given, can
+    /// ask to finish.
+    async fn accept(&self, connections: Option<&GracefulShutdown>, keep_alive: bool) {
         loop {
             // First a place, then a connection: whoever finds no place waits in the system's queue.
             let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
@@ -89,7 +90,7 @@ impl<'a> Door<'a> {
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
                 .max_header_size(MAX_HEAD_BYTES)
-                .keep_alive(connections.is_some())
+                .keep_alive(keep_alive)
                 .serve_connection(TokioIo::new(Box::pin(stream)), service);
             let watched = connections.map(GracefulShutdown::watcher);
             tokio::spawn(async move {

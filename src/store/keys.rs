@@ -51,8 +51,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Forgets the keys whose last token ran out before `moment`.
-    pub async fn delete_signing_keys_before(&mut self, moment: Timestamp) -> Result<u64, Error> {
-        Ok(execute!(&mut **self, "DELETE FROM signing_keys WHERE verifies_until < $1", moment as _)?)
+    /// Forgets the keys whose last token has run out at `moment`.
+    pub async fn delete_spent_signing_keys(&mut self, moment: Timestamp) -> Result<u64, Error> {
+        Ok(execute!(&mut **self, "DELETE FROM signing_keys WHERE verifies_until <= $1", moment as _)?)
     }
 }
