@@ -22,7 +22,7 @@ pub fn python_with(modules: &str) -> Option<PathBuf> {
 
 /// Node.js with the tests' own packages.
 pub struct Node {
-    program: PathBuf,
+    pub program: PathBuf,
     /// The folder that has `node_modules`.
     pub packages: PathBuf,
 }

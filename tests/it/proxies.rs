@@ -1,0 +1,338 @@
+//! `deploy/`: the real nginx and the real Caddy ask us before they let a request through to a small upstream, and nothing
+//! that a client says of itself reaches it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use reqwest::Method;
+use tempfile::TempDir;
+
+use crate::support::{App, Killed, PASSWORD, basic, free_port, outside};
+
+/// An upstream that answers with the head of the request and the body it was announced to have.
+struct Upstream {
+    port: u16,
+    hits: Arc<AtomicUsize>,
+}
+
+impl Upstream {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let hits = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&hits);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let counted = Arc::clone(&counted);
+                thread::spawn(move || serve(&mut stream.unwrap(), &counted));
+            }
+        });
+        Self { port, hits }
+    }
+
+    fn hits(&self) -> usize {
+        self.hits.load(Ordering::SeqCst)
+    }
+}
+
+fn serve(stream: &mut TcpStream, hits: &AtomicUsize) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let (mut head, mut length) = (Vec::new(), 0);
+    loop {
+        let mut line = Vec::new();
+        reader.read_until(b'\n', &mut line).ok().filter(|read| *read > 0)?;
+        let text = String::from_utf8_lossy(&line).to_lowercase();
+        if let Some(value) = text.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        head.extend(&line);
+        if line == b"\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    hits.fetch_add(1, Ordering::SeqCst);
+    head.extend(body);
+    let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", head.len());
+    stream.write_all(answer.as_bytes()).ok()?;
+    stream.write_all(&head).ok()
+}
+
+/// A proxy of `deploy/`, before the upstream.
+struct Proxy {
+    port: u16,
+    upstream: Upstream,
+    _process: Killed,
+    _folder: TempDir,
+}
+
+/// The configuration in the repository, with the ports of the test.
+fn configuration(file: &str, listen: &str, port: u16, countersign: u16, upstream: u16) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    let placed = text
+        .replace("127.0.0.1:5000", &format!("127.0.0.1:{countersign}"))
+        .replace("127.0.0.1:8080", &format!("127.0.0.1:{upstream}"));
+    assert!(placed.contains(listen), "{file} listens on {listen}");
+    placed.replace(listen, &listen.replace("8000", &port.to_string()))
+}
+
+impl Proxy {
+    fn nginx(countersign: u16) -> Option<Self> {
+        let nginx = outside("nginx")?;
+        let (folder, upstream, port) = (TempDir::new().unwrap(), Upstream::start(), free_port());
+        let place = folder.path().to_owned();
+        let text = configuration("deploy/nginx/countersign.conf", "127.0.0.1:8000", port, countersign, upstream.port);
+        fs::write(place.join("countersign.conf"), text).unwrap();
+        let frame = "master_process off; pid nginx.pid; error_log stderr info; events {} http { access_log off; \
+                     client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path \
+                     uwsgi; scgi_temp_path scgi; include countersign.conf; }";
+        fs::write(place.join("nginx.conf"), frame).unwrap();
+        let mut command = Command::new(nginx);
+        command.arg("-p").arg(&place).arg("-c").arg(place.join("nginx.conf")).args([
+            "-e",
+            "stderr",
+            "-g",
+            "daemon off;",
+        ]);
+        Some(Self::run(command, port, upstream, folder))
+    }
+
+    fn caddy(countersign: u16) -> Option<Self> {
+        let caddy = outside("caddy")?;
+        let (folder, upstream, port) = (TempDir::new().unwrap(), Upstream::start(), free_port());
+        let place = folder.path().to_owned();
+        let text = configuration("deploy/caddy/Caddyfile", "http://:8000", port, countersign, upstream.port);
+        fs::write(place.join("Caddyfile"), text).unwrap();
+        let mut command = Command::new(caddy);
+        command.arg("run").arg("--config").arg(place.join("Caddyfile")).args(["--adapter", "caddyfile"]);
+        for home in ["HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"] {
+            command.env(home, &place);
+        }
+        Some(Self::run(command, port, upstream, folder))
+    }
+
+    fn run(mut command: Command, port: u16, upstream: Upstream, folder: TempDir) -> Self {
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let process = Killed(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
+        for _ in 0..500 {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Self { port, upstream, _process: process, _folder: folder };
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{}", fs::read_to_string(folder.path().join("log")).unwrap());
+    }
+
+    /// Sends these bytes and gives the status, the headers and the rest of the answer.
+    fn send(&self, request: &str) -> Seen {
+        let before = self.upstream.hits();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (head, upstream_saw) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{request}\n{answer}"));
+        Seen {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head: head.to_owned(),
+            body: upstream_saw.to_owned(),
+            reached: self.upstream.hits() - before,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Seen {
+    status: u16,
+    head: String,
+    body: String,
+    /// How many requests the upstream got.
+    reached: usize,
+}
+
+impl Seen {
+    /// The headers that the upstream got, each name once or more, in lower case.
+    fn upstream_headers(&self) -> BTreeMap<String, Vec<String>> {
+        let mut headers = BTreeMap::new();
+        for line in self.body.split("\r\n").skip(1).take_while(|line| !line.is_empty()) {
+            let (name, value) = line.split_once(':').unwrap();
+            headers.entry(name.to_lowercase()).or_insert_with(Vec::new).push(value.trim().to_owned());
+        }
+        headers
+    }
+
+    fn challenges(&self) -> Vec<&str> {
+        let lines = self.head.split("\r\n").filter_map(|line| line.split_once(": "));
+        lines.filter(|(name, _)| name.eq_ignore_ascii_case("www-authenticate")).map(|(_, value)| value).collect()
+    }
+}
+
+fn get(path: &str, headers: &[&str]) -> String {
+    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    format!("GET {path} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{headers}\r\n")
+}
+
+async fn countersign() -> (App, u16) {
+    let app = App::start().await;
+    let port = app.address.rsplit(':').next().unwrap().parse().unwrap();
+    (app, port)
+}
+
+/// Everything that must hold of a proxy with our configuration.
+async fn holds(app: App, start: impl FnOnce() -> Option<Proxy> + Send + 'static) {
+    let id = app.create("zoë", &["user", "editor"]).await;
+    let (opaque, jwt) = app.tokens("zoë").await;
+    let (roots, _) = app.tokens("root").await;
+    let personal = app.personal_token("zoë", &serde_json::json!({"name": "a", "scopes": []})).await;
+    let all = "profile users:read tokens";
+    let kinds = vec![
+        (opaque.clone(), "opaque", all),
+        (jwt.clone(), "jwt", all),
+        (personal, "personal", ""),
+        (basic("zoë", PASSWORD), "basic", all),
+    ];
+    let good = format!("Authorization: {opaque}");
+    let admins = format!("Authorization: {roots}");
+    let proxy = tokio::task::spawn_blocking(move || {
+        let proxy = start()?;
+        for (credential, method, scopes) in kinds {
+            let seen = proxy.send(&get("/path?q=1", &[&format!("Authorization: {credential}")]));
+            assert_eq!((seen.status, seen.reached), (200, 1), "{seen:?}");
+            assert!(seen.body.starts_with("GET /path?q=1 HTTP/1."), "{seen:?}");
+            let headers = seen.upstream_headers();
+            let said = |name: &str| headers.get(name).map(|values| values.join("|")).unwrap_or_default();
+            assert_eq!((said("x-auth-user"), said("x-auth-user-id")), ("zoë".into(), id.clone()));
+            assert_eq!((said("x-auth-roles"), said("x-auth-scopes")), ("editor,user".into(), scopes.into()));
+            assert_eq!((said("x-auth-method"), said("authorization")), (method.into(), String::new()));
+        }
+        nothing_forged_arrives(&proxy, &good, &id);
+        refused_requests_do_not_arrive(&proxy, &good, &admins);
+        let body = "x".repeat(5000);
+        let post =
+            format!("POST /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{good}\r\nContent-Length: 5000\r\n\r\n{body}");
+        let seen = proxy.send(&post);
+        assert!(seen.status == 200 && seen.body.ends_with(&body), "a body goes through whole");
+        Some(proxy)
+    });
+    let Some(proxy) = proxy.await.unwrap() else { return };
+
+    app.with(&jwt).send(Method::POST, "/logout").await.expect(204);
+    let refused = format!("Authorization: {opaque}");
+    let proxy = tokio::task::spawn_blocking(move || {
+        let seen = proxy.send(&get("/", &[&refused]));
+        assert_eq!((seen.status, seen.reached), (401, 0), "a logout counts with the next request");
+        proxy
+    });
+    let proxy = proxy.await.unwrap();
+    // An error inside, and then nobody there at all.
+    app.database.sql("ALTER TABLE users RENAME TO away").await;
+    let admins = format!("Authorization: {roots}");
+    let failing = admins.clone();
+    let proxy = tokio::task::spawn_blocking(move || {
+        let seen = proxy.send(&get("/", &[&failing]));
+        assert!(seen.status >= 500 && seen.reached == 0, "{seen:?}");
+        proxy
+    });
+    let proxy = proxy.await.unwrap();
+    drop(app);
+    tokio::task::spawn_blocking(move || {
+        // The last of its connections may still be there for a moment.
+        let mut seen = proxy.send(&get("/", &[&admins]));
+        for _ in 0..100 {
+            assert!(seen.status >= 500 && seen.reached == 0, "{seen:?}");
+            if seen.status == 503 {
+                break;
+            }
+            thread::sleep(Duration::from_millis(50));
+            seen = proxy.send(&get("/", &[&admins]));
+        }
+        assert_eq!(seen.status, 503, "{seen:?}");
+        assert!(seen.head.to_lowercase().contains("retry-after: "), "{seen:?}");
+    })
+    .await
+    .unwrap();
+}
+
+fn nothing_forged_arrives(proxy: &Proxy, good: &str, id: &str) {
+    let mut names = Vec::new();
+    for name in ["X-Auth-User", "X-Auth-User-Id", "X-Auth-Roles", "X-Auth-Scopes", "X-Auth-Method", "X-Auth-Other"] {
+        names.extend([name.to_owned(), name.to_lowercase(), name.to_uppercase(), name.replace('-', "_")]);
+        names.push(name.replacen('-', "_", 1));
+        names.push(name.replace('-', "."));
+        names.push(name.replace('-', "!"));
+    }
+    for name in ["Remote-User", "REMOTE_USER", "Remote-Groups", "X-Remote-User", "X-Forwarded-User", "X-Original-URL"] {
+        names.push(name.to_owned());
+    }
+    let mut cases: Vec<Vec<String>> = names.iter().map(|name| vec![format!("{name}: FORGED")]).collect();
+    cases.push(names.iter().map(|name| format!("{name}: FORGED")).collect());
+    cases.push(vec!["X-Auth-User: FORGED".into(), "X-Auth-User: FORGED".into()]);
+    for dropped in ["X-Auth-User", "close, X-Auth-User, X-Auth-User-Id, X-Auth-Roles, X-Auth-Scopes, X-Auth-Method"] {
+        cases.push(vec![format!("Connection: {dropped}"), "X-Auth-User: FORGED".into()]);
+    }
+    for case in cases {
+        let headers: Vec<_> = std::iter::once(good).chain(case.iter().map(String::as_str)).collect();
+        let seen = proxy.send(&get("/", &headers));
+        assert_eq!((seen.status, seen.reached), (200, 1), "{case:?}: {seen:?}");
+        assert!(!seen.body.contains("FORGED"), "{case:?}: {seen:?}");
+        let upstream = seen.upstream_headers();
+        assert_eq!(upstream["x-auth-user-id"], [id], "{case:?}");
+        assert_eq!(upstream["x-auth-user"], ["zoë"], "{case:?}");
+    }
+}
+
+fn refused_requests_do_not_arrive(proxy: &Proxy, good: &str, admins: &str) {
+    let (basic, bearer) = (r#"Basic realm="countersign", charset="UTF-8""#, r#"Bearer realm="countersign""#);
+    let refused = |request: &str, status: u16| {
+        let seen = proxy.send(request);
+        assert_eq!((seen.status, seen.reached), (status, 0), "{request}: {seen:?}");
+        seen
+    };
+    assert_eq!(refused(&get("/", &["X-Auth-User: root"]), 401).challenges(), [basic, bearer]);
+    assert_eq!(refused(&get("/", &["Sec-Fetch-Mode: cors"]), 401).challenges(), [bearer]);
+    let wrong = refused(&get("/", &["Authorization: Bearer nonsense"]), 401);
+    assert_eq!(wrong.challenges(), [basic, &format!("{bearer}, error=\"invalid_token\"")]);
+    for path in ["/admin", "/admin/", "/ADMIN/x", "/%61dmin/", "/admin?role=user", "/admin/?scope=profile"] {
+        refused(&get(path, &[good]), 403);
+        refused(&get(path, &[good, "X-Original-URL: /", "X-Forwarded-Uri: /"]), 403);
+        assert_eq!(proxy.send(&get(path, &[admins])).reached, 1);
+    }
+    for path in ["//admin/", "/x/../admin/", "/x/..;/admin/", "/;a=b/admin/", "/%2e%2e/", "/..%2fadmin/", "/%5cadmin/"]
+    {
+        refused(&get(path, &[good]), 400);
+    }
+    assert_eq!(
+        proxy.send(&get("/x?role=nobody&scope=admin", &[good])).reached,
+        1,
+        "the client's query demands nothing"
+    );
+    for verb in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+        refused(&get("/", &[]).replacen("GET", verb, 1), 401);
+    }
+    refused(&get("/", &[good, good]), 400);
+}
+
+#[tokio::test]
+async fn nginx_asks_us_and_passes_on_what_we_say_and_nothing_else() {
+    let (app, port) = countersign().await;
+    holds(app, move || Proxy::nginx(port)).await;
+}
+
+#[tokio::test]
+async fn caddy_asks_us_and_passes_on_what_we_say_and_nothing_else() {
+    let (app, port) = countersign().await;
+    holds(app, move || Proxy::caddy(port)).await;
+}
