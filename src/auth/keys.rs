@@ -104,9 +104,12 @@ impl Keys {
         Ok(Self { algorithm, keys, jwks: Arc::new(Jwks::new(public)?) })
     }
 
-    /// The key that signs now: of the algorithm that is set, the newest whose turn has come.
+    /// The key that signs now: of the algorithm that is set, the newest whose turn has come. When none has, because this
+    /// clock is behind that of the server which made the first one, it is that one.
     pub fn signing(&self, now: Timestamp) -> Option<&Key> {
-        self.of_algorithm().filter(|key| key.signs_from <= now && key.verifies(now)).max_by_key(|key| key.generation)
+        let live = || self.of_algorithm().filter(|key| key.verifies(now));
+        let come = live().filter(|key| key.signs_from <= now).max_by_key(|key| key.generation);
+        come.or_else(|| live().min_by_key(|key| key.generation))
     }
 
     /// The newest key of the algorithm that is set, whether its turn has come or not.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use axum::http::StatusCode;
 use utoipa::{
     IntoResponses, Modify, OpenApi,
     openapi::{
         Content, InfoBuilder, LicenseBuilder, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder,
+        path::Operation,
         security::{Http, HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -50,8 +52,41 @@ pub fn base() -> Document {
 
 /// The whole document as JSON, for people to read.
 pub fn document() -> String {
-    let (_, document) = super::routes().split_for_parts();
+    let (_, mut document) = super::routes().split_for_parts();
+    for item in document.paths.paths.values_mut() {
+        // A handler of several methods has one name, and the document wants one for each.
+        let others = [
+            ("put", &mut item.put),
+            ("post", &mut item.post),
+            ("delete", &mut item.delete),
+            ("head", &mut item.head),
+            ("patch", &mut item.patch),
+        ];
+        let first = item.get.as_ref().and_then(|operation| operation.operation_id.clone());
+        for (method, operation) in others {
+            let Some(operation) = operation else { continue };
+            if operation.operation_id == first {
+                operation.operation_id = first.as_ref().map(|id| format!("{id}_{method}"));
+            }
+            describe(operation);
+        }
+        if let Some(operation) = &mut item.get {
+            describe(operation);
+        }
+    }
     document.to_pretty_json().unwrap_or_default() + "\n"
+}
+
+/// The document wants a word on every answer; where the type of the body says it all, the status is repeated.
+fn describe(operation: &mut Operation) {
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response
+            && response.description.is_empty()
+        {
+            let reason = status.parse().ok().and_then(|status: StatusCode| status.canonical_reason());
+            response.description = reason.unwrap_or_default().to_owned();
+        }
+    }
 }
 
 /// Types that stand in a handler's `responses(…)` for the problems it can answer with.

@@ -1,6 +1,8 @@
 //! `/openapi.json` and `/docs`.
 
-use crate::support::App;
+use std::{collections::HashSet, process::Command};
+
+use crate::support::{App, python_with};
 
 #[tokio::test]
 async fn the_document_that_is_served_is_the_one_in_the_repository() {
@@ -11,9 +13,11 @@ async fn the_document_that_is_served_is_the_one_in_the_repository() {
     assert!(served.text == kept, "openapi.json is stale: cargo run -- openapi > openapi.json");
     let document = served.json();
     assert_eq!(document["openapi"], "3.1.0");
+    let mut ids = HashSet::new();
     for operation in document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
     {
         let id = operation["operationId"].as_str().unwrap();
+        assert!(ids.insert(id.to_owned()), "{id} names two operations");
         assert!(!operation["summary"].as_str().unwrap_or_default().is_empty(), "{id} has no summary");
     }
 }
@@ -31,4 +35,12 @@ async fn the_page_that_shows_it_needs_no_other_server() {
         app.anon().get(&format!("/docs/{file}")).await.expect(200);
     }
     assert!(app.anon().get("/docs/swagger-initializer.js").await.text.contains("/openapi.json"));
+}
+
+/// openapi-spec-validator, which this project did not write, knows the rules of OpenAPI 3.1.
+#[test]
+fn the_document_keeps_the_rules_of_openapi() {
+    let Some(python) = python_with("openapi_spec_validator") else { return };
+    let done = Command::new(python).args(["-m", "openapi_spec_validator", "openapi.json"]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
 }

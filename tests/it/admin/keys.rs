@@ -196,3 +196,16 @@ async fn the_command_rotates_beside_a_running_server() {
     app.service.auth().refresh_keys().await.unwrap();
     assert_eq!(published(&app).await.len(), 2);
 }
+
+/// A server whose clock is behind must not make a key of its own beside the first.
+#[tokio::test]
+async fn a_clock_that_is_behind_signs_with_the_key_there_is() {
+    let app = App::start().await;
+    let kid = signs(&app).await;
+    app.turn_clock_back(Duration::from_secs(3600));
+    let auth = app.service.auth();
+    auth.refresh_keys().await.unwrap();
+    auth.rotate_keys_when_due().await.unwrap();
+    assert_eq!(signs(&app).await, kid);
+    assert_eq!(published(&app).await, [kid]);
+}
