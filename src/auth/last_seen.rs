@@ -125,3 +125,19 @@ impl Auth {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_forgotten_unless_it_was_noted_again_meanwhile() {
+        let (noted, once, again) = (Noted::default(), SessionId::default(), SessionId(uuid::Uuid::from_u128(1)));
+        noted.note(once, Timestamp(1));
+        noted.note(again, Timestamp(1));
+        let written = noted.snapshot();
+        noted.note(again, Timestamp(2));
+        noted.forget(&written);
+        assert_eq!(noted.snapshot(), [(again, Timestamp(2))]);
+    }
+}

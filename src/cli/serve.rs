@@ -47,6 +47,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     let kept = auth.clone();
     let upkeep = tokio::spawn(async move { kept.upkeep().await });
     http::serve(listener, App::new(auth.clone()), shutdown).await;
+    // What it was writing leaves no trace, and is done after the next start.
     upkeep.abort();
     if time::timeout(STOP_TIMEOUT, auth.stop()).await.is_err() {
         tracing::warn!("writes were still under way at the end");

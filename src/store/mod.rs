@@ -242,8 +242,8 @@ fn is_passing(code: &str) -> bool {
     const IO: u32 = 10;
     const FULL: u32 = 13;
     const CANNOT_OPEN: u32 = 14;
-    // Connection lost, out of resources, shut down by an operator, fault of the machine, and read-only.
-    const CLASSES: [&str; 4] = ["08", "53", "57", "58"];
+    // Connection lost, rolled back for another's sake, out of resources, shut down by an operator, fault of the machine.
+    const CLASSES: [&str; 5] = ["08", "40", "53", "57", "58"];
     if code.len() == 5 {
         return CLASSES.iter().any(|class| code.starts_with(class)) || code == "25006";
     }

@@ -3,6 +3,8 @@
 //! session marks its place in the status list in the same transaction. `rotated_tokens` has the hashes that a session's
 //! opaque token had before.
 
+use std::collections::BTreeSet;
+
 use super::{Conn, Tx, execute, fetch_all, fetch_optional, users::UserRow};
 use crate::{
     error::Error,
@@ -244,10 +246,16 @@ impl Tx {
 
     /// Marks the places of sessions that were just ended, in the lists served next.
     async fn revoke_statuses(&mut self, ended: Vec<EndedRow>) -> Result<Vec<(SessionId, UserId)>, Error> {
+        // In order, so that of two transactions that change the same lists neither waits for the other for ever.
+        let mut changed = BTreeSet::new();
         for row in &ended {
             if let Some(place) = place(row.status_list, row.status_idx) {
                 self.revoke_status(place, row.expires_at).await?;
+                changed.insert(place.list);
             }
+        }
+        for list in changed {
+            self.note_status_change(list).await?;
         }
         Ok(ended.into_iter().map(|row| (row.id, row.user_id)).collect())
     }

@@ -102,10 +102,11 @@ impl Tx {
             idx,
             expires_at as _,
         )?;
-        self.note_change(place.list).await
+        Ok(())
     }
 
-    async fn note_change(&mut self, list: StatusListId) -> Result<(), Error> {
+    /// Says that a list is another than it was.
+    pub(super) async fn note_status_change(&mut self, list: StatusListId) -> Result<(), Error> {
         execute!(&mut **self, "UPDATE status_lists SET version = version + 1 WHERE id = $1", list as _)?;
         Ok(())
     }

@@ -105,6 +105,27 @@ async fn of_fifty_who_exchange_a_token_at_once_exactly_one_does_and_the_copy_end
     }
 }
 
+/// Both are known before either exchanges: it is the exchange itself that finds the copy.
+#[tokio::test]
+async fn of_two_who_were_let_in_with_one_token_the_one_that_comes_late_ends_the_session() {
+    let app = App::start().await;
+    let (opaque, _) = app.tokens("root").await;
+    let held = app.database.hold_writes().await;
+    let caller = app.with(&opaque);
+    let (first, second, ()) = tokio::join!(
+        caller.send(Method::POST, "/refresh?rotate=true"),
+        caller.send(Method::POST, "/refresh?rotate=true"),
+        async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            held.release().await;
+        }
+    );
+    let (won, lost) = if first.status == 200 { (first, second) } else { (second, first) };
+    lost.expect(401);
+    let token = won.expect(200).json()["opaque_token"].as_str().unwrap().to_owned();
+    app.with(bearer(&token)).get("/me").await.expect(401);
+}
+
 #[tokio::test]
 async fn an_exchange_makes_the_session_no_longer() {
     let app = App::start().await;

@@ -33,9 +33,20 @@ async fn walk(format: &str) -> (String, Vec<String>) {
     }
     Answer::of(client.get(format!("{url}/me")).header("authorization", bearer("canary.of.jwt"))).await.expect(401);
     Answer::of(client.get(format!("{url}/canary-path"))).await.expect(404);
-    Answer::of(client.post(format!("{url}/logout")).header("authorization", bearer(opaque))).await.expect(204);
+    let with =
+        |path: &str, credential: &str| client.post(format!("{url}{path}")).header("authorization", bearer(credential));
+    let made = Answer::of(with("/me/tokens", opaque).json(&json!({"name": "a"}))).await.expect(201).json();
+    let personal = made["token"].as_str().unwrap();
+    let fresh = Answer::of(with("/refresh?rotate=true", opaque)).await.expect(200).json();
+    let (new_jwt, newest) = (fresh["token"].as_str().unwrap(), fresh["opaque_token"].as_str().unwrap());
+    for token in [personal, newest, new_jwt, "canary-of-introspection", "Y2FuYXJ5OmNhbmFyeQ=="] {
+        Answer::of(with("/oauth/introspect", personal).form(&[("token", token)])).await.expect(200);
+    }
+    Answer::of(with("/oauth/revoke", newest).form(&[("token", personal)])).await.expect(200);
+    Answer::of(with("/logout", newest)).await.expect(204);
     let basic = basic("root", PASSWORD)["Basic ".len()..].to_owned();
-    let secrets = vec![PASSWORD.to_owned(), jwt.to_owned(), opaque.to_owned(), basic, "canary".to_owned()];
+    let tokens = [jwt, opaque, personal, &personal["cst_".len()..], new_jwt, newest].map(ToOwned::to_owned);
+    let secrets = [PASSWORD.to_owned(), basic, "canary".to_owned()].into_iter().chain(tokens).collect();
     let ended = server.stop();
     assert!(!ended.stderr.contains("canary"), "{}", ended.stderr);
     (ended.stdout, secrets)
@@ -85,6 +96,14 @@ async fn each_request_is_one_line_that_says_who_did_what_and_how_it_went() {
             "GET /me 200 root basic",
             "GET /me 401 - -",
             "GET - 404 - -",
+            "POST /me/tokens 201 root opaque",
+            "POST /refresh 200 root opaque",
+            "POST /oauth/introspect 200 root personal",
+            "POST /oauth/introspect 200 root personal",
+            "POST /oauth/introspect 200 root personal",
+            "POST /oauth/introspect 200 root personal",
+            "POST /oauth/introspect 200 root personal",
+            "POST /oauth/revoke 200 root opaque",
             "POST /logout 204 root opaque",
         ]
     );

@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey},
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{App, Binary, Database, bearer, header_of};
+use crate::support::{App, Binary, Database, b64, bearer, claims_of, header_of};
 
 /// How long a key is public before it signs.
 const PUBLIC_BEFORE: Duration = Duration::from_secs(660);
@@ -146,7 +151,7 @@ async fn an_unknown_kid_asks_nothing_of_the_database() {
     let (_, rest) = jwt["Bearer ".len()..].split_once('.').unwrap();
     app.database.sql("ALTER TABLE signing_keys RENAME TO away").await;
     for kid in ["unknown", "'; DROP TABLE users; --", "../../etc/passwd", "https://example.com/jwks.json"] {
-        let header = crate::support::b64(json!({"typ": "at+jwt", "alg": "ES256", "kid": kid}).to_string());
+        let header = b64(json!({"typ": "at+jwt", "alg": "ES256", "kid": kid}).to_string());
         app.with(bearer(&format!("{header}.{rest}"))).get("/me").await.expect(401);
     }
 }
@@ -208,4 +213,36 @@ async fn a_clock_that_is_behind_signs_with_the_key_there_is() {
     auth.rotate_keys_when_due().await.unwrap();
     assert_eq!(signs(&app).await, kid);
     assert_eq!(published(&app).await, [kid]);
+}
+
+/// Whoever had got hold of a private key could sign with it for ever, were it believed for ever.
+#[tokio::test]
+async fn a_key_whose_time_is_over_is_believed_no_more_whatever_it_signs() {
+    let app = App::start().await;
+    let (_, jwt) = app.tokens("root").await;
+    let jwt = &jwt["Bearer ".len()..];
+    let hex = match crate::support::on_postgres() {
+        Some(_) => "SELECT encode(private_key, 'hex') FROM signing_keys",
+        None => "SELECT hex(private_key) FROM signing_keys",
+    };
+    let sealed = app.database.text(hex).await;
+    let mut sealed: Vec<u8> =
+        (0..sealed.len()).step_by(2).map(|at| u8::from_str_radix(&sealed[at..at + 2], 16).unwrap()).collect();
+    let header = header_of(jwt);
+    let aead = RandomizedNonceKey::new(&AES_256_GCM, &[7; 32]).unwrap();
+    let nonce = Nonce::try_assume_unique_for_key(&sealed[..12]).unwrap();
+    let name = Aad::from(header["kid"].as_str().unwrap().as_bytes());
+    let private = aead.open_in_place(nonce, name, &mut sealed[12..]).unwrap();
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, private).unwrap();
+    let mut claims = claims_of(jwt);
+    claims["exp"] = (app.now_seconds() + 86_400).into();
+    let message = format!("{}.{}", b64(header.to_string()), b64(claims.to_string()));
+    let signature = pair.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
+    let forged = bearer(&format!("{message}.{}", b64(signature)));
+
+    app.admin().send(Method::POST, "/admin/keys/rotate").await.expect(202);
+    app.turn_clock(PUBLIC_BEFORE + VERIFIES_AFTER - Duration::from_secs(1));
+    app.with(&forged).get("/me").await.expect(200);
+    app.turn_clock(Duration::from_secs(1));
+    app.with(&forged).get("/me").await.expect(401);
 }
