@@ -363,7 +363,7 @@ fn or_off(text: &str, least: u64, mend: &'static str) -> Result<OrOff, &'static 
     if text == "off" { Ok(None) } else { seconds(text, least, LONGEST, mend).map(Some) }
 }
 
-/// Last uses are known to within a minute, and written a little later.
+/// Other servers hear of a use after some seconds.
 fn idle_ttl(text: &str) -> Result<OrOff, &'static str> {
     or_off(text, 300, "must be off, or from 5m to 36500d, written like 30m, 12h or 7d")
 }
@@ -378,7 +378,7 @@ fn status_ttl(text: &str) -> Result<Duration, &'static str> {
 }
 
 fn sessions_per_user(text: &str) -> Result<u32, &'static str> {
-    text.parse().ok().filter(|number| (1..=10_000).contains(number)).ok_or("must be a whole number from 1 to 10000")
+    text.parse().ok().filter(|number| (1..=1000).contains(number)).ok_or("must be a whole number from 1 to 1000")
 }
 
 fn number(text: &str) -> Result<u32, &'static str> {

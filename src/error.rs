@@ -43,8 +43,8 @@ pub enum Error {
     /// What should be revoked is no token.
     #[error("this kind of token cannot be revoked")]
     UnsupportedTokenType,
-    /// With HS256 the key is a setting.
-    #[error("the key is a setting and cannot be turned over")]
+    /// There is no key to turn over: with HS256 it is a setting.
+    #[error("there is no key to turn over")]
     NoRotation,
     /// Fields that do not keep their rules.
     #[error("{} field(s) do not keep their rules", .0.len())]
@@ -79,25 +79,20 @@ impl FieldError {
     pub fn new(field: impl Into<String>, code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), code: code.into(), message: message.into() }
     }
-}
 
-impl From<validator::ValidationErrors> for Error {
-    /// Takes field, code and sentence, and leaves the parameters, in which validator keeps the rejected value.
-    fn from(errors: validator::ValidationErrors) -> Self {
-        let mut fields: Vec<FieldError> = errors
-            .field_errors()
-            .into_iter()
-            .flat_map(|(field, errors)| errors.iter().map(move |error| (field.clone(), error)))
-            .map(|(field, error)| {
-                FieldError::new(
-                    field,
-                    error.code.clone(),
-                    error.message.clone().unwrap_or_else(|| "is not valid".into()),
-                )
+    /// What a validation found, by field. It takes field, code and sentence and leaves the parameters, in which validator
+    /// keeps the rejected value.
+    pub fn all(validated: Result<(), validator::ValidationErrors>) -> Vec<Self> {
+        let Err(errors) = validated else { return Vec::new() };
+        let named = errors.field_errors().into_iter().flat_map(|(field, errors)| {
+            errors.iter().map(move |error| {
+                let message = error.message.clone().unwrap_or_else(|| "is not valid".into());
+                Self::new(field.clone(), error.code.clone(), message)
             })
-            .collect();
+        });
+        let mut fields: Vec<Self> = named.collect();
         fields.sort_by(|a, b| a.field.cmp(&b.field));
-        Self::Invalid(fields)
+        fields
     }
 }
 

@@ -39,7 +39,8 @@ CREATE TABLE rotated_tokens (
     UNIQUE (session_id, rotation)
 );
 
--- Personal access tokens. As with sessions, `token_hash` is the SHA-256 of a token that is nowhere here.
+-- Personal access tokens. As with sessions, `token_hash` is the SHA-256 of a token that is nowhere here. One that was
+-- made with another goes with it.
 CREATE TABLE personal_tokens (
     id           UUID    NOT NULL PRIMARY KEY,
     user_id      UUID    NOT NULL REFERENCES users (id) ON DELETE CASCADE,
@@ -48,18 +49,22 @@ CREATE TABLE personal_tokens (
     scopes       TEXT    NOT NULL,
     created_at   BIGINT  NOT NULL,
     expires_at   BIGINT,
-    last_used_at BIGINT
+    last_used_at BIGINT,
+    parent_id    UUID    REFERENCES personal_tokens (id) ON DELETE CASCADE
 );
 
 CREATE INDEX personal_tokens_by_user ON personal_tokens (user_id, id);
+CREATE INDEX personal_tokens_by_parent ON personal_tokens (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX personal_tokens_by_expiry ON personal_tokens (expires_at) WHERE expires_at IS NOT NULL;
 
 -- Keys take turns: each signs from a moment on, after it has been public for a while, and verifies until the last token
--- it signed has run out. `generation` counts them for an algorithm, so that two servers cannot both make the next one.
+-- it signed has run out, of which the longest lives for `longest_jwt_ttl`. `generation` counts them for an algorithm, so
+-- that two servers cannot both make the next one.
 DROP INDEX signing_keys_active;
 ALTER TABLE signing_keys RENAME COLUMN retired_at TO verifies_until;
 ALTER TABLE signing_keys ADD COLUMN signs_from BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE signing_keys ADD COLUMN generation BIGINT NOT NULL DEFAULT 1;
+ALTER TABLE signing_keys ADD COLUMN longest_jwt_ttl BIGINT NOT NULL DEFAULT 0;
 UPDATE signing_keys SET signs_from = created_at;
 CREATE UNIQUE INDEX signing_keys_by_generation ON signing_keys (algorithm, generation);
 

@@ -1,7 +1,8 @@
 //! The audit trail: what happened, in an order that cannot be changed unseen.
 //!
 //! Rule: a change and its record are one transaction; a record's hash covers it and the hash of the record before. Threat:
-//! someone who covers their tracks in the database.
+//! someone who changes or removes a record. Whoever can write the whole chain anew and its end too is found out only by a
+//! hash that was kept elsewhere.
 
 use aws_lc_rs::digest::{SHA256, digest};
 
@@ -73,6 +74,12 @@ impl AuditRecord {
     /// The same, done to this thing.
     pub(super) fn to(self, target: impl std::fmt::Display) -> Self {
         Self { target: Some(target.to_string()), ..self }
+    }
+
+    /// The same, done to these things.
+    pub(super) fn concerning(self, targets: &[impl std::fmt::Display]) -> Self {
+        let targets: Vec<_> = targets.iter().map(ToString::to_string).collect();
+        self.to(targets.join(" "))
     }
 
     /// The same, but it was refused.

@@ -127,7 +127,7 @@ impl Auth {
         let now = self.clock.now();
         let mut conn = self.store.read().await?;
         let Some(live) = conn.session_by_token(hash, now).await? else {
-            let rotated = conn.session_by_rotated_token(hash).await?;
+            let rotated = conn.session_by_rotated_token(hash, now).await?;
             drop(conn);
             if let Some(session) = rotated {
                 self.end_reused_session(session, origin).await?;

@@ -38,8 +38,8 @@ impl Auth {
             return Err(Error::Forbidden(Scope::Introspect));
         }
         let revoked = match (target.session, target.token) {
-            (Some(session), _) => self.end_session(actor, session).await,
-            (None, Some(token)) => self.revoke_token(actor, token).await,
+            (Some(session), _) => self.end_session(actor, None, session).await,
+            (None, Some(token)) => self.revoke_token(actor, None, token).await,
             (None, None) => Ok(()),
         };
         match revoked {

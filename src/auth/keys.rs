@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The `kid` of HS256 tokens: there is one secret, and its name should tell nothing of it.
-const HS256_KID: &str = "hs256";
+pub(super) const HS256_KID: &str = "hs256";
 /// The shortest HS256 secret: as long as its hash (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
 
@@ -43,6 +43,8 @@ pub struct Key {
     pub created_at: Timestamp,
     /// When it begins to sign.
     pub signs_from: Timestamp,
+    /// How long the longest-lived token of it lives, in milliseconds.
+    pub longest_jwt_ttl: i64,
     /// When it is of no more use, once that is known.
     pub verifies_until: Option<Timestamp>,
     private: EncodingKey,
@@ -96,6 +98,7 @@ impl Keys {
                 generation: 1,
                 created_at: Timestamp(0),
                 signs_from: Timestamp(0),
+                longest_jwt_ttl: i64::MAX,
                 verifies_until: None,
                 private: EncodingKey::from_secret(shared),
                 public: DecodingKey::from_secret(shared),
@@ -134,8 +137,8 @@ impl Keys {
     /// Whether these are the keys that the database has now.
     pub fn are(&self, sealed: &[SealedKey]) -> bool {
         let mine = self.keys.iter().filter(|key| key.algorithm != Algorithm::Hs256);
-        mine.map(|key| (&key.kid, key.verifies_until))
-            .eq(sealed.iter().map(|sealed| (&sealed.kid, sealed.verifies_until)))
+        mine.map(|key| (&key.kid, key.verifies_until, key.longest_jwt_ttl))
+            .eq(sealed.iter().map(|sealed| (&sealed.kid, sealed.verifies_until, sealed.longest_jwt_ttl)))
     }
 
     /// Every key, the oldest first.
@@ -169,6 +172,7 @@ fn open(sealed: &SealedKey, secret: &SecretKey) -> Result<(Key, Jwk), StartError
         generation: sealed.generation,
         created_at: sealed.created_at,
         signs_from: sealed.signs_from,
+        longest_jwt_ttl: sealed.longest_jwt_ttl,
         verifies_until: sealed.verifies_until,
         private: encoding_key(algorithm, &private),
         public: DecodingKey::from_jwk(&jwk).map_err(|_| unreadable())?,

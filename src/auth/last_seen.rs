@@ -5,8 +5,7 @@
 //! Threat: a write for every read, which would make reading as dear as writing.
 
 use std::{
-    collections::HashMap,
-    hash::Hash,
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,6 +14,7 @@ use super::Auth;
 use crate::{
     error::Error,
     model::{SessionId, Timestamp, TokenId},
+    store::Tx,
 };
 
 /// How much later a use must be than the last one known to be worth noting.
@@ -31,7 +31,14 @@ pub struct LastSeen {
     tokens: Noted<TokenId>,
 }
 
-struct Noted<Id>(Mutex<HashMap<Id, Timestamp>>);
+/// Uses by id. What is in the database stays for a round, since a request may have read the row just before.
+struct Noted<Id>(Mutex<BTreeMap<Id, Use>>);
+
+#[derive(Clone, Copy, PartialEq)]
+struct Use {
+    at: Timestamp,
+    is_written: bool,
+}
 
 impl<Id> Default for Noted<Id> {
     fn default() -> Self {
@@ -39,25 +46,33 @@ impl<Id> Default for Noted<Id> {
     }
 }
 
-impl<Id: Copy + Eq + Hash> Noted<Id> {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Id, Timestamp>> {
+impl<Id: Copy + Ord> Noted<Id> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Id, Use>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, id: Id, now: Timestamp) {
-        self.lock().insert(id, now);
+    fn note(&self, id: Id, at: Timestamp) {
+        self.lock().insert(id, Use { at, is_written: false });
     }
 
-    fn snapshot(&self) -> Vec<(Id, Timestamp)> {
-        self.lock().iter().map(|(id, at)| (*id, *at)).collect()
+    fn of(&self, id: Id) -> Option<Timestamp> {
+        self.lock().get(&id).map(|used| used.at)
     }
 
-    /// Forgets what is in the database now, but not what was noted since.
-    fn forget(&self, written: &[(Id, Timestamp)]) {
+    /// What is to be written now, in the order of the ids: of two servers that write down the same ones neither waits for
+    /// the other for ever. What was written in the round before is forgotten.
+    fn begin_round(&self) -> Vec<(Id, Timestamp)> {
+        let mut noted = self.lock();
+        noted.retain(|_, used| !used.is_written);
+        noted.iter().map(|(id, used)| (*id, used.at)).collect()
+    }
+
+    /// Marks what is in the database now, but not what was noted since.
+    fn mark_written(&self, written: &[(Id, Timestamp)]) {
         let mut noted = self.lock();
         for (id, at) in written {
-            if noted.get(id) == Some(at) {
-                noted.remove(id);
+            if let Some(used) = noted.get_mut(id).filter(|used| used.at == *at) {
+                used.is_written = true;
             }
         }
     }
@@ -70,9 +85,9 @@ impl LastSeen {
         Self { grain, sessions: Noted::default(), tokens: Noted::default() }
     }
 
-    /// When this session was last used, if that is not in the database yet.
+    /// When this session was last used, unless that has been in the database for a while.
     pub fn session(&self, id: SessionId) -> Option<Timestamp> {
-        self.sessions.lock().get(&id).copied()
+        self.sessions.of(id)
     }
 
     /// Notes a use of a session that was last known to be used at `known`.
@@ -98,29 +113,23 @@ impl Auth {
 
     /// Writes down when sessions and tokens were last used. To be called every few seconds.
     pub async fn write_last_seen(&self) -> Result<(), Error> {
-        for step in self.last_seen.sessions.snapshot().chunks(STEP) {
-            let (auth, written) = (self.clone(), step.to_vec());
-            self.finish(async move {
-                let mut tx = auth.store.write().await?;
-                for (id, at) in written {
-                    tx.note_session_seen(id, at).await?;
-                }
-                tx.commit().await
-            })
-            .await?;
-            self.last_seen.sessions.forget(step);
-        }
-        for step in self.last_seen.tokens.snapshot().chunks(STEP) {
-            let (auth, written) = (self.clone(), step.to_vec());
-            self.finish(async move {
-                let mut tx = auth.store.write().await?;
-                for (id, at) in written {
-                    tx.note_token_used(id, at).await?;
-                }
-                tx.commit().await
-            })
-            .await?;
-            self.last_seen.tokens.forget(step);
+        let sessions = &self.last_seen.sessions;
+        self.write_down(sessions, async |tx, id, at| tx.note_session_seen(id, at).await).await?;
+        self.write_down(&self.last_seen.tokens, async |tx, id, at| tx.note_token_used(id, at).await).await
+    }
+
+    async fn write_down<Id, W>(&self, noted: &Noted<Id>, write: W) -> Result<(), Error>
+    where
+        Id: Copy + Ord,
+        W: AsyncFn(&mut Tx, Id, Timestamp) -> Result<(), Error>,
+    {
+        for step in noted.begin_round().chunks(STEP) {
+            let mut tx = self.store.write().await?;
+            for (id, at) in step {
+                write(&mut tx, *id, *at).await?;
+            }
+            tx.commit().await?;
+            noted.mark_written(step);
         }
         Ok(())
     }
@@ -131,13 +140,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_forgotten_unless_it_was_noted_again_meanwhile() {
+    fn what_was_written_is_forgotten_a_round_later_unless_it_was_noted_again() {
         let (noted, once, again) = (Noted::default(), SessionId::default(), SessionId(uuid::Uuid::from_u128(1)));
-        noted.note(once, Timestamp(1));
         noted.note(again, Timestamp(1));
-        let written = noted.snapshot();
+        noted.note(once, Timestamp(1));
+        let written = noted.begin_round();
+        assert_eq!(written, [(once, Timestamp(1)), (again, Timestamp(1))], "in order");
         noted.note(again, Timestamp(2));
-        noted.forget(&written);
-        assert_eq!(noted.snapshot(), [(again, Timestamp(2))]);
+        noted.mark_written(&written);
+        assert_eq!(noted.of(once), Some(Timestamp(1)));
+        assert_eq!(noted.begin_round(), [(again, Timestamp(2))]);
+        assert_eq!(noted.of(once), None);
     }
 }

@@ -64,7 +64,7 @@ impl Auth {
                 return Ok(None);
             }
             let place = statuses::insert_session(&mut tx, &session, hash, now).await?;
-            tx.end_oldest_sessions(user_id, auth.settings.sessions_per_user, now).await?;
+            tx.end_oldest_sessions(user_id, id, auth.settings.sessions_per_user.saturating_sub(1), now).await?;
             let user = tx.user(user_id).await?;
             tx.commit().await?;
             Ok(user.map(|user| (user, place)))

@@ -50,7 +50,7 @@ pub use users::Creator;
 
 use crate::{
     error::{Error, StartError},
-    model::{Algorithm, Clock},
+    model::{Algorithm, Clock, SealedKey},
     store::{Location, Store},
 };
 
@@ -67,6 +67,7 @@ pub struct Inner {
     hash_pool: HashPool,
     secret: SecretKey,
     keys: RwLock<Arc<Keys>>,
+    refreshing_keys: tokio::sync::Mutex<()>,
     last_seen: LastSeen,
     status_lists: SignedStatusLists,
     writes: TaskTracker,
@@ -125,37 +126,40 @@ impl Deref for Auth {
 }
 
 impl Auth {
-    /// Starts the service: opens the database, which is made when it is not there, opens the signing keys or makes the
-    /// one that is missing, and starts the hash threads.
+    /// Starts the service for a server: opens the database, which is made when it is not there, opens the signing keys or
+    /// makes the one that is missing, and starts the hash threads.
     pub async fn start(clock: Clock, settings: Settings) -> Result<Self, StartError> {
-        // What can be wrong with the settings alone comes before anything is made.
-        let location: Location = settings.database_url.expose_secret().parse()?;
-        let given = settings.secret_key.as_ref().map(|key| SecretKey::parse(key.expose_secret())).transpose()?;
-        keys::check_shared_secret(&settings)?;
+        let (store, secret, places, sealed) = open(&clock, &settings).await?;
+        let keys = rotation::prepare(sealed, &store, &clock, &secret, &settings).await?;
+        Self::new(clock, settings, store, secret, places, keys)
+    }
 
-        let store = Store::open(&location).await?;
-        let sealed = store.read().await?.signing_keys(clock.now()).await?;
-        let (secret, key_file) = match given {
-            Some(secret) => (secret, None),
-            None => {
-                let file = location.key_file();
-                (SecretKey::from_file(&file, sealed.is_empty())?, Some(file))
-            }
-        };
-        let keys = rotation::load(sealed, &store, &clock, &secret, &settings).await?;
-        let hash_pool = HashPool::start(settings.hash_workers, settings.hash_queue)?;
-        let places = Places { database: location.to_string(), key_file };
-        let last_seen = LastSeen::new(settings.idle_ttl);
+    /// Starts the service for a command, which may stand beside servers with other settings: it makes no key.
+    pub async fn start_beside(clock: Clock, settings: Settings) -> Result<Self, StartError> {
+        let (store, secret, places, sealed) = open(&clock, &settings).await?;
+        let keys = Keys::open(&sealed, &secret, &settings)?;
+        Self::new(clock, settings, store, secret, places, keys)
+    }
+
+    fn new(
+        clock: Clock,
+        settings: Settings,
+        store: Store,
+        secret: SecretKey,
+        places: Places,
+        keys: Keys,
+    ) -> Result<Self, StartError> {
         Ok(Self(Arc::new(Inner {
             places,
             store,
             clock,
-            settings,
-            hash_pool,
+            hash_pool: HashPool::start(settings.hash_workers, settings.hash_queue)?,
             secret,
             keys: RwLock::new(Arc::new(keys)),
-            last_seen,
+            refreshing_keys: tokio::sync::Mutex::default(),
+            last_seen: LastSeen::new(settings.idle_ttl),
             status_lists: SignedStatusLists::default(),
+            settings,
             writes: TaskTracker::new(),
         })))
     }
@@ -210,6 +214,25 @@ impl Auth {
         self.writes.wait().await;
         self.store.close().await;
     }
+}
+
+/// Opens what the service stands on: the database, the secret key, and the signing keys as they are kept.
+async fn open(clock: &Clock, settings: &Settings) -> Result<(Store, SecretKey, Places, Vec<SealedKey>), StartError> {
+    // What can be wrong with the settings alone comes before anything is made.
+    let location: Location = settings.database_url.expose_secret().parse()?;
+    let given = settings.secret_key.as_ref().map(|key| SecretKey::parse(key.expose_secret())).transpose()?;
+    keys::check_shared_secret(settings)?;
+
+    let store = Store::open(&location).await?;
+    let sealed = store.read().await?.signing_keys(clock.now()).await?;
+    let (secret, key_file) = match given {
+        Some(secret) => (secret, None),
+        None => {
+            let file = location.key_file();
+            (SecretKey::from_file(&file, sealed.is_empty())?, Some(file))
+        }
+    };
+    Ok((store, secret, Places { database: location.to_string(), key_file }, sealed))
 }
 
 /// Random bytes from the one generator, which the operating system seeds.

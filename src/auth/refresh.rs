@@ -32,28 +32,31 @@ impl Auth {
             return Err(Error::OpaqueRequired);
         };
         let now = self.clock.now();
-        let (live, opaque) = if rotate {
+        let (live, jwt, opaque) = if rotate {
             let (new, auth) = (OpaqueToken::new(random()), self.clone());
             let hash = new.hash();
-            let rotated = self.finish(async move {
+            let exchanged = self.finish(async move {
                 let mut tx = auth.store.write().await?;
                 if !tx.rotate_token(id, presented, hash, now).await? {
                     return Ok(None);
                 }
-                let live = tx.session_by_id(id, now).await?;
+                // Before the commit: once the old token is spent there must be new ones to hand out.
+                let live = tx.session_by_id(id, now).await?.ok_or(Error::InvalidToken)?;
+                let jwt = auth.issue_jwt(&live.user, id, live.status, live.expires_at, now)?;
                 tx.commit().await?;
-                Ok(live)
+                Ok(Some((live, jwt)))
             });
-            let Some(live) = rotated.await? else {
+            let Some((live, jwt)) = exchanged.await? else {
                 // Someone else exchanged it between our check and now.
                 self.end_reused_session(id, origin).await?;
                 return Err(Error::InvalidToken);
             };
-            (live, Some(new))
+            (live, jwt, Some(new))
         } else {
-            (self.store.read().await?.session_by_id(id, now).await?.ok_or(Error::InvalidToken)?, None)
+            let live = self.store.read().await?.session_by_id(id, now).await?.ok_or(Error::InvalidToken)?;
+            let jwt = self.issue_jwt(&live.user, id, live.status, live.expires_at, now)?;
+            (live, jwt, None)
         };
-        let jwt = self.issue_jwt(&live.user, id, live.status, live.expires_at, now)?;
         let left = live.expires_at.as_unix_seconds() - now.as_unix_seconds();
         let opaque_expires_in = Duration::from_secs(u64::try_from(left).unwrap_or(0));
         Ok(Refreshed { jwt, opaque, opaque_expires_in, user: live.user })

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Actor, Auth, SecretKey, Settings, audit,
-    keys::{Keys, encoding_key},
+    keys::{HS256_KID, Key, Keys, encoding_key},
 };
 use crate::{
     error::{Error, StartError},
@@ -78,8 +78,9 @@ impl Turn {
     }
 }
 
-/// Opens the keys of the database; makes one for the algorithm that is set when none can sign.
-pub(super) async fn load(
+/// Opens the keys of the database for a server: makes one when none of the algorithm that is set signs, or when it is about
+/// to go because another algorithm was set meanwhile. With HS256 the others go.
+pub(super) async fn prepare(
     sealed: Vec<SealedKey>,
     store: &Store,
     clock: &Clock,
@@ -88,20 +89,22 @@ pub(super) async fn load(
 ) -> Result<Keys, StartError> {
     let now = clock.now();
     let keys = Keys::open(&sealed, secret, settings)?;
-    if keys.signing(now).is_some() {
-        return Ok(keys);
-    }
-    let key = generate_next(&keys, secret, settings, now, now)?;
+    let stays = |key: &Key| key.verifies_until.is_none();
+    let new = match settings.algorithm {
+        Algorithm::Hs256 if keys.iter().all(|key| key.algorithm == Algorithm::Hs256 || !stays(key)) => return Ok(keys),
+        Algorithm::Hs256 => None,
+        _ if keys.newest().is_some_and(stays) => return Ok(keys),
+        _ => Some(generate_next(&keys, secret, settings, now, now)?),
+    };
     let mut tx = store.write().await?;
-    add_key(&mut tx, &key, settings, now).await?;
+    match new {
+        Some(key) => drop(add_key(&mut tx, &key, now).await?),
+        None => tx.retire_signing_keys_but(HS256_KID, now.after(GRACE)).await?,
+    }
     // Another server may have been first; its key is the one.
     let sealed = tx.signing_keys(now).await?;
     tx.commit().await?;
-    let keys = Keys::open(&sealed, secret, settings)?;
-    if keys.signing(now).is_none() {
-        return Err(StartError("the database keeps no key that signs; start again".into()));
-    }
-    Ok(keys)
+    Keys::open(&sealed, secret, settings)
 }
 
 /// The key that follows these, to sign from a moment on.
@@ -113,28 +116,38 @@ fn generate_next(
     signs_from: Timestamp,
 ) -> Result<SealedKey, Error> {
     let generation = keys.newest().map_or(0, |key| key.generation) + 1;
-    generate(settings.algorithm, generation, secret, now, signs_from)
+    let longest_jwt_ttl = millis(settings.jwt_ttl);
+    let key = generate(settings.algorithm, generation, secret, now, signs_from)?;
+    Ok(SealedKey { longest_jwt_ttl, ..key })
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Adds a key and says of the others when they go. Tells whether it did: another server may have been first.
-async fn add_key(tx: &mut Tx, key: &SealedKey, settings: &Settings, now: Timestamp) -> Result<bool, Error> {
+async fn add_key(tx: &mut Tx, key: &SealedKey, now: Timestamp) -> Result<bool, Error> {
     tx.delete_spent_signing_keys(now).await?;
     let added = tx.insert_signing_key(key).await?;
     if added {
-        tx.retire_signing_keys_but(&key.kid, key.signs_from.after(settings.jwt_ttl).after(GRACE)).await?;
+        tx.retire_signing_keys_but(&key.kid, key.signs_from.after(GRACE)).await?;
     }
     Ok(added)
 }
 
 impl Auth {
     /// Makes the next signing key, which is public from now on and signs when everyone can know it. When there is a next one
-    /// already, that stays. Gives it. [`Error::NoRotation`] with HS256, whose secret is a setting.
+    /// already, that stays. Gives it. [`Error::NoRotation`] with HS256, whose secret is a setting, and when there is no key
+    /// of the algorithm that is set: then this is not the setting of the servers.
     pub async fn rotate_keys(&self, actor: Actor) -> Result<KeyState, Error> {
         if self.settings.algorithm == Algorithm::Hs256 {
             return Err(Error::NoRotation);
         }
         self.refresh_keys().await?;
         let now = self.clock.now();
+        if self.keys().signing(now).is_none() {
+            return Err(Error::NoRotation);
+        }
         if self.next_key(now).is_none() {
             self.make_key(actor, now, now.after(PUBLIC_BEFORE)).await?;
         }
@@ -150,7 +163,7 @@ impl Auth {
         let auth = self.clone();
         self.finish(async move {
             let mut tx = auth.store.write().await?;
-            if add_key(&mut tx, &key, &auth.settings, now).await? {
+            if add_key(&mut tx, &key, now).await? {
                 audit::record(&mut tx, actor.did(Event::KeyRotated, now).to(key.kid)).await?;
             }
             tx.commit().await
@@ -191,6 +204,8 @@ impl Auth {
 
     /// Learns of keys that another server made, and forgets those that have gone. To be called every few seconds.
     pub async fn refresh_keys(&self) -> Result<(), Error> {
+        // One at a time, or what was read first could be put over what was read later.
+        let _refreshing = self.refreshing_keys.lock().await;
         let sealed = self.store.read().await?.signing_keys(self.clock.now()).await?;
         if !self.keys().are(&sealed) {
             let keys =
@@ -206,6 +221,17 @@ impl Auth {
             return Ok(());
         }
         let (keys, now) = (self.keys(), self.clock.now());
+        let ttl = millis(self.settings.jwt_ttl);
+        if keys.iter().any(|key| key.verifies_until.is_none() && key.longest_jwt_ttl < ttl) {
+            // It was made before the setting was raised, or by a command that had another.
+            let auth = self.clone();
+            self.finish(async move {
+                let mut tx = auth.store.write().await?;
+                tx.raise_longest_jwt_ttl(ttl).await?;
+                tx.commit().await
+            })
+            .await?;
+        }
         if keys.signing(now).is_none() {
             return self.make_key(Actor::System, now, now).await;
         }
@@ -243,6 +269,7 @@ fn generate(
         private_key,
         created_at: now,
         signs_from,
+        longest_jwt_ttl: 0,
         verifies_until: None,
     })
 }

@@ -15,7 +15,7 @@ impl Auth {
     pub async fn logout(&self, principal: &Principal, actor: Actor) -> Result<(), Error> {
         let session = principal.session.ok_or(Error::NoSession)?;
         // It may have ended between the check and now; it has ended either way.
-        self.end_session(actor, session).await.or_else(|error| match error {
+        self.end_session(actor, None, session).await.or_else(|error| match error {
             Error::NotFound => Ok(()),
             error => Err(error),
         })
@@ -28,32 +28,21 @@ impl Auth {
         conn.user(user).await?.ok_or(Error::NotFound)?;
         let mut sessions = conn.sessions_of(user, now).await?;
         for session in &mut sessions {
-            session.last_seen_at = self.last_seen.session(session.id).unwrap_or(session.last_seen_at);
+            session.last_seen_at =
+                self.last_seen.session(session.id).max(Some(session.last_seen_at)).unwrap_or(session.created_at);
         }
         sessions.retain(|session| !self.is_idle_since(session.last_seen_at, now));
         Ok(sessions)
     }
 
-    /// Ends a session, whosever it is. [`Error::NotFound`] when it does not live.
-    pub async fn end_session(&self, actor: Actor, id: SessionId) -> Result<(), Error> {
+    /// Ends a session of this user, or of anyone. [`Error::NotFound`] when it does not live or is someone else's.
+    pub async fn end_session(&self, actor: Actor, of: Option<UserId>, id: SessionId) -> Result<(), Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
             let mut tx = auth.store.write().await?;
-            let user = tx.end_session(id, now).await?.ok_or(Error::NotFound)?;
-            audit::record(&mut tx, actor.did(Event::SessionEnded, now).on(user).to(id)).await?;
-            tx.commit().await
-        })
-        .await
-    }
-
-    /// Ends a session of this user. [`Error::NotFound`] when it does not live or is someone else's.
-    pub async fn end_session_of(&self, actor: Actor, user: UserId, id: SessionId) -> Result<(), Error> {
-        let (auth, now) = (self.clone(), self.clock.now());
-        self.finish(async move {
-            let mut tx = auth.store.write().await?;
-            if !tx.end_session_of(user, id, now).await? {
-                return Err(Error::NotFound);
-            }
+            let user = tx.end_session(id, now).await?.filter(|user| of.is_none_or(|of| of == *user));
+            // Without the commit what was done to someone else's leaves no trace.
+            let user = user.ok_or(Error::NotFound)?;
             audit::record(&mut tx, actor.did(Event::SessionEnded, now).on(user).to(id)).await?;
             tx.commit().await
         })
@@ -65,9 +54,10 @@ impl Auth {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
             let mut tx = auth.store.write().await?;
-            tx.user(user).await?.ok_or(Error::NotFound)?;
-            for id in tx.end_sessions_of(user, but, now).await? {
-                audit::record(&mut tx, actor.did(Event::SessionEnded, now).on(user).to(id)).await?;
+            tx.lock_user(user).await?.ok_or(Error::NotFound)?;
+            let ended = tx.end_sessions_of(user, but, now).await?;
+            if !ended.is_empty() {
+                audit::record(&mut tx, actor.did(Event::SessionEnded, now).on(user).concerning(&ended)).await?;
             }
             tx.commit().await
         })

@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     io::Write,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -26,8 +26,8 @@ use crate::{
 const TYPE: &str = "statuslist+jwt";
 /// Places in a list: 16 KiB of bits, which shrink to little while few are set.
 const PLACES: u32 = 1 << 17;
-/// Places that are tried in a list; when all are taken, it is so full that the next one is opened.
-const TRIES: usize = 8;
+/// Places that are tried in a list; when all are taken, it is nine tenths full, and the next one is opened.
+const TRIES: usize = 64;
 /// How long a list may be believed when no newer one can be had.
 const EXPIRY: Duration = Duration::from_secs(15 * 60);
 
@@ -40,11 +40,16 @@ pub struct SignedStatusList {
     /// The list it was made from.
     list: StatusList,
     signed_at: Timestamp,
+    expires_at: Timestamp,
 }
 
 /// The lists as they were last served.
 #[derive(Default)]
-pub struct SignedStatusLists(Mutex<HashMap<StatusListId, Arc<SignedStatusList>>>);
+pub struct SignedStatusLists {
+    signed: Mutex<HashMap<StatusListId, Arc<SignedStatusList>>>,
+    /// Held by whoever makes a list anew, so that those who want the same one wait for it and do not make it too.
+    making: tokio::sync::Mutex<()>,
+}
 
 #[derive(Serialize)]
 struct Claims<'a> {
@@ -93,24 +98,24 @@ impl Auth {
         format!("{}/statuslists/{id}", self.settings.issuer.trim_end_matches('/'))
     }
 
-    /// How long others may keep a status list.
-    pub fn status_ttl(&self) -> Duration {
-        self.settings.status_ttl
-    }
-
     /// A status list as it is now. [`Error::NotFound`] when there is none, or no longer.
     pub async fn status_list(&self, id: StatusListId) -> Result<Arc<SignedStatusList>, Error> {
-        let now = self.clock.now();
+        let (now, ttl) = (self.clock.now(), self.settings.status_ttl);
+        let list = self.store.read().await?.status_list(id).await?.ok_or(Error::NotFound)?;
+        if let Some(signed) = self.status_lists.get(&list, now, ttl) {
+            return Ok(signed);
+        }
+        let _making = self.status_lists.making.lock().await;
         let mut conn = self.store.read().await?;
         // The version first: what is revoked after it was read makes another one.
         let list = conn.status_list(id).await?.ok_or(Error::NotFound)?;
-        if let Some(signed) = self.status_lists.get(&list, now) {
+        if let Some(signed) = self.status_lists.get(&list, now, ttl) {
             return Ok(signed);
         }
         let revoked = conn.revoked_statuses(id).await?;
         drop(conn);
         let signed = Arc::new(self.sign_status_list(list, &revoked, now)?);
-        self.status_lists.put(Arc::clone(&signed), now);
+        self.status_lists.put(Arc::clone(&signed), now, ttl);
         Ok(signed)
     }
 
@@ -129,28 +134,33 @@ impl Auth {
             status_list: Bits { bits: 1, lst: compressed(list.size, revoked)? },
         };
         let jwt = key.sign(TYPE, &claims)?;
-        Ok(SignedStatusList { etag: etag(jwt.as_bytes()), jwt, list, signed_at: now })
+        Ok(SignedStatusList { etag: etag(jwt.as_bytes()), jwt, list, signed_at: now, expires_at })
     }
 }
 
 impl SignedStatusLists {
+    fn lock(&self) -> MutexGuard<'_, HashMap<StatusListId, Arc<SignedStatusList>>> {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The list as it was signed, if nothing was revoked since and it is good for long enough.
-    fn get(&self, list: &StatusList, now: Timestamp) -> Option<Arc<SignedStatusList>> {
-        let lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lists.get(&list.id).filter(|signed| signed.list.version == list.version && signed.is_fresh(now)).cloned()
+    fn get(&self, list: &StatusList, now: Timestamp, ttl: Duration) -> Option<Arc<SignedStatusList>> {
+        let lists = self.lock();
+        lists.get(&list.id).filter(|signed| signed.list.version == list.version && signed.is_fresh(now, ttl)).cloned()
     }
 
     /// Keeps a list that was just signed, and lets go of those that nobody has asked for in a while.
-    fn put(&self, signed: Arc<SignedStatusList>, now: Timestamp) {
-        let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lists.retain(|_, kept| kept.is_fresh(now));
+    fn put(&self, signed: Arc<SignedStatusList>, now: Timestamp, ttl: Duration) {
+        let mut lists = self.lock();
+        lists.retain(|_, kept| kept.is_fresh(now, ttl));
         lists.insert(signed.list.id, signed);
     }
 }
 
 impl SignedStatusList {
-    fn is_fresh(&self, now: Timestamp) -> bool {
-        self.signed_at <= now && now < self.signed_at.after(EXPIRY / 3)
+    /// Whether it was signed a moment ago, and may be believed for as long as it may be kept.
+    fn is_fresh(&self, now: Timestamp, ttl: Duration) -> bool {
+        self.signed_at <= now && now < self.signed_at.after(EXPIRY / 3) && now.after(ttl) < self.expires_at
     }
 }
 

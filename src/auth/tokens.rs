@@ -8,7 +8,7 @@ use validator::Validate;
 use super::{Actor, Auth, audit, random};
 use crate::{
     error::{Error, FieldError},
-    model::{Event, Method, NewToken, PersonalSecret, PersonalToken, Principal, TokenId, UserId},
+    model::{Event, Method, NewToken, PersonalSecret, PersonalToken, Principal, Status, TokenId, UserId},
 };
 
 /// The most tokens a user has.
@@ -16,18 +16,14 @@ const MAX_TOKENS: usize = 100;
 
 impl Auth {
     /// Makes a token for the caller. Gives it with its secret, to be shown this once. One made with a personal token has
-    /// no scope that one has not, and does not outlive it.
+    /// no scope that one has not, and goes when that one goes.
     pub async fn create_token(
         &self,
         principal: &Principal,
         actor: Actor,
         new: NewToken,
     ) -> Result<(PersonalToken, PersonalSecret), Error> {
-        let mut fields = match new.validate().map_err(Error::from) {
-            Ok(()) => Vec::new(),
-            Err(Error::Invalid(fields)) => fields,
-            Err(other) => return Err(other),
-        };
+        let mut fields = FieldError::all(new.validate());
         let scopes = new.scopes.unwrap_or(principal.scopes);
         if !scopes.are_within(principal.scopes) {
             fields.push(FieldError::new("scopes", "not-allowed", "must be scopes that the caller has"));
@@ -48,13 +44,15 @@ impl Auth {
             expires_at: [wanted, makers].into_iter().flatten().min(),
             last_used_at: None,
         };
-        let (auth, hash) = (self.clone(), secret.hash());
+        let (auth, hash, parent) = (self.clone(), secret.hash(), principal.token);
         let token = self.finish(async move {
             let mut tx = auth.store.write().await?;
+            // Locked, so that two who come at once do not both make the hundredth.
+            tx.lock_user(token.user_id).await?.filter(|status| *status == Status::Active).ok_or(Error::InvalidToken)?;
             if tx.personal_tokens_of(token.user_id, now).await?.len() >= MAX_TOKENS {
                 return Err(Error::TooManyTokens);
             }
-            tx.insert_personal_token(&token, hash).await?;
+            tx.insert_personal_token(&token, hash, parent).await?;
             audit::record(&mut tx, actor.did(Event::TokenCreated, now).on(token.user_id).to(token.id)).await?;
             tx.commit().await?;
             Ok(token)
@@ -69,26 +67,15 @@ impl Auth {
         conn.personal_tokens_of(user, self.clock.now()).await
     }
 
-    /// Takes a token back, whosever it is. [`Error::NotFound`] when there is none.
-    pub async fn revoke_token(&self, actor: Actor, id: TokenId) -> Result<(), Error> {
+    /// Takes back a token of this user, or of anyone, and those that were made with it. [`Error::NotFound`] when there is none
+    /// or it is someone else's.
+    pub async fn revoke_token(&self, actor: Actor, of: Option<UserId>, id: TokenId) -> Result<(), Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
             let mut tx = auth.store.write().await?;
-            let user = tx.delete_personal_token(id).await?.ok_or(Error::NotFound)?;
-            audit::record(&mut tx, actor.did(Event::TokenRevoked, now).on(user).to(id)).await?;
-            tx.commit().await
-        })
-        .await
-    }
-
-    /// Takes back a token of this user. [`Error::NotFound`] when there is none or it is someone else's.
-    pub async fn revoke_token_of(&self, actor: Actor, user: UserId, id: TokenId) -> Result<(), Error> {
-        let (auth, now) = (self.clone(), self.clock.now());
-        self.finish(async move {
-            let mut tx = auth.store.write().await?;
-            if !tx.delete_personal_token_of(user, id).await? {
-                return Err(Error::NotFound);
-            }
+            let user = tx.delete_personal_token(id).await?.filter(|user| of.is_none_or(|of| of == *user));
+            // Without the commit what was done to someone else's leaves no trace.
+            let user = user.ok_or(Error::NotFound)?;
             audit::record(&mut tx, actor.did(Event::TokenRevoked, now).on(user).to(id)).await?;
             tx.commit().await
         })
@@ -100,9 +87,10 @@ impl Auth {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
             let mut tx = auth.store.write().await?;
-            tx.user(user).await?.ok_or(Error::NotFound)?;
-            for id in tx.delete_personal_tokens_of(user).await? {
-                audit::record(&mut tx, actor.did(Event::TokenRevoked, now).on(user).to(id)).await?;
+            tx.lock_user(user).await?.ok_or(Error::NotFound)?;
+            let revoked = tx.delete_personal_tokens_of(user).await?;
+            if !revoked.is_empty() {
+                audit::record(&mut tx, actor.did(Event::TokenRevoked, now).on(user).concerning(&revoked)).await?;
             }
             tx.commit().await
         })

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tokio::time;
+use tokio::time::{self, MissedTickBehavior};
 
 use super::Auth;
 use crate::{error::Error, store::Tx};
@@ -21,27 +21,38 @@ const SWEEP_STEP: u32 = 500;
 /// How long others have the writer between two steps.
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long a mark in a status list outlives its token, for verifiers whose clocks are behind.
+const MARK_GRACE: Duration = Duration::from_secs(10 * 60);
+
 impl Auth {
-    /// Looks after everything for as long as it is polled.
+    /// Looks after everything for as long as it is polled. A long sweep does not keep keys and last uses waiting.
     pub async fn upkeep(&self) {
-        let (mut often, mut sweep) = (time::interval(OFTEN), time::interval(SWEEP));
-        sweep.reset_after(FIRST_SWEEP);
-        loop {
-            tokio::select! {
-                _ = often.tick() => {
-                    log("keys were not looked after", async {
-                        self.refresh_keys().await?;
-                        self.rotate_keys_when_due().await
-                    }.await);
-                    log("last uses were not written", self.write_last_seen().await);
-                }
-                _ = sweep.tick() => match self.sweep().await {
+        let often = async {
+            let mut ticks = time::interval(OFTEN);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                log("keys were not looked after", self.look_after_keys().await);
+                log("last uses were not written", self.write_last_seen().await);
+            }
+        };
+        let seldom = async {
+            time::sleep(FIRST_SWEEP).await;
+            loop {
+                match self.sweep().await {
                     Ok(0) => {}
                     Ok(gone) => tracing::info!(gone, "sessions and tokens that had run out were forgotten"),
                     failed => log("what has run out was not forgotten", failed.map(drop)),
-                },
+                }
+                time::sleep(SWEEP).await;
             }
-        }
+        };
+        tokio::join!(often, seldom);
+    }
+
+    async fn look_after_keys(&self) -> Result<(), Error> {
+        self.refresh_keys().await?;
+        self.rotate_keys_when_due().await
     }
 
     /// Forgets what has run out, so that the tables hold what could still be asked for. Gives how many sessions and tokens.
@@ -50,8 +61,10 @@ impl Auth {
         let sessions = self.in_steps(async move |tx| tx.delete_sessions_expired_before(now, SWEEP_STEP).await).await?;
         let tokens =
             self.in_steps(async move |tx| tx.delete_personal_tokens_expired_before(now, SWEEP_STEP).await).await?;
-        self.in_steps(async move |tx| tx.delete_statuses_expired_before(now, SWEEP_STEP).await).await?;
+        let marks = now.before(MARK_GRACE);
+        self.in_steps(async move |tx| tx.delete_statuses_expired_before(marks, SWEEP_STEP).await).await?;
         self.in_steps(async move |tx| tx.delete_spent_status_lists().await).await?;
+        self.in_steps(async move |tx| tx.delete_spent_signing_keys(now).await).await?;
         Ok(sessions + tokens)
     }
 

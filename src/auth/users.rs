@@ -9,7 +9,7 @@ use validator::Validate;
 
 use super::{Auth, random};
 use crate::{
-    error::Error,
+    error::{Error, FieldError},
     model::{NewUser, Roles, Status, TokenHash, User, UserId, fold_username},
 };
 
@@ -61,11 +61,7 @@ impl Auth {
     }
 
     fn check_new_user(&self, new: &NewUser, password: &SecretString) -> Result<(), Error> {
-        let mut fields = match new.validate().map_err(Error::from) {
-            Ok(()) => Vec::new(),
-            Err(Error::Invalid(fields)) => fields,
-            Err(other) => return Err(other),
-        };
+        let mut fields = FieldError::all(new.validate());
         fields.extend(self.password_rule(password));
         if fields.is_empty() { Ok(()) } else { Err(Error::Invalid(fields)) }
     }

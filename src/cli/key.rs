@@ -6,7 +6,7 @@ use super::{print, run_async};
 use crate::{
     auth::{Actor, Auth},
     config::{Config, KeyCommand},
-    error::StartError,
+    error::{Error, StartError},
     http::KeyList,
     model::Clock,
 };
@@ -15,7 +15,7 @@ use crate::{
 pub fn run(config: &Config, command: KeyCommand) -> Result<(), StartError> {
     let settings = config.settings()?;
     run_async(async {
-        let auth = Auth::start(Clock::System, settings).await?;
+        let auth = Auth::start_beside(Clock::System, settings).await?;
         let done = answer(&auth, command).await;
         auth.stop().await;
         print(&done?)
@@ -26,7 +26,13 @@ async fn answer(auth: &Auth, command: KeyCommand) -> Result<String, StartError> 
     let mut text = String::new();
     match command {
         KeyCommand::Rotate => {
-            let next = auth.rotate_keys(Actor::Operator).await?;
+            let next = auth.rotate_keys(Actor::Operator).await.map_err(|error| match error {
+                Error::NoRotation => StartError::setting(
+                    "COUNTERSIGN_JWT_ALGORITHM",
+                    "no key of this algorithm signs here; give the command the settings of the servers",
+                ),
+                error => error.into(),
+            })?;
             let _infallible = writeln!(text, "{} is public and signs from {}", next.kid, next.signs_from);
         }
         KeyCommand::List { json: true } => {

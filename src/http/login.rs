@@ -37,7 +37,7 @@ pub struct LoginRequest {
 /// Two tokens of one session: either proves who is calling, and ending the session ends both.
 #[derive(Serialize, ToSchema)]
 pub struct LoginView {
-    /// A JWT, checked by its signature; its claims are those of RFC 9068.
+    /// A JWT, checked by its signature.
     token: String,
     /// `Bearer`.
     #[schema(example = "Bearer")]

@@ -19,7 +19,7 @@ use axum::{
 use futures_util::FutureExt;
 use uuid::Uuid;
 
-use super::problem::{self, Problem};
+use super::problem::{self, Asked, Problem};
 use crate::model::{Principal, User, UserId};
 
 /// The longest a request may take, its body included.
@@ -95,7 +95,10 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
         seen: Seen::default(),
         outcome: None,
     };
-    let asked_by_page_script = is_page_script(request.headers());
+    let asked = Asked {
+        by_page_script: is_page_script(request.headers()),
+        speaks_oauth: request.uri().path().starts_with("/oauth/"),
+    };
     request.extensions_mut().insert(line.seen.clone());
     request.extensions_mut().insert(RequestId(request_id));
 
@@ -114,7 +117,7 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         cause = problem.cause.clone();
         response.headers_mut().remove(CONTENT_LENGTH);
-        let body = problem.write(&line.request_id, asked_by_page_script, response.headers_mut());
+        let body = problem.write(&line.request_id, asked, response.headers_mut());
         *response.body_mut() = body;
     }
     finish_headers(response.headers_mut(), &line.request_id);

@@ -134,7 +134,7 @@ problems! {
     NoRotation { 409 "`no-rotation`: with HS256 the key is a setting" }
     /// A route that is given a token in a form.
     InvalidTokenRequest {
-        400 "`invalid-request`, `unsupported-token-type` or `ambiguous-credential`"
+        400 "`invalid-request` or `ambiguous-credential`; at `/oauth/revoke` also `unsupported-token-type`"
         408 "`request-timeout`"
         413 "`body-too-large`"
         415 "`unsupported-media-type`"

@@ -100,10 +100,19 @@ kinds! {
         "The service is about to stop and takes no new work.";
 }
 
-/// The kinds whose code, with underscores, is an error of OAuth.
-const OAUTH_ERRORS: [&str; 4] = ["invalid-request", "invalid-token", "insufficient-scope", "unsupported-token-type"];
-
 impl Kind {
+    /// What it is called where OAuth is spoken (RFC 6749, section 5.2; RFC 6750, section 3.1).
+    fn oauth_error(&self) -> Option<&'static str> {
+        match self.code {
+            "invalid-request" => Some("invalid_request"),
+            "unsupported-token-type" => Some("unsupported_token_type"),
+            "authentication-required" | "invalid-credentials" => Some("invalid_client"),
+            "invalid-token" => Some("invalid_token"),
+            "insufficient-scope" => Some("insufficient_scope"),
+            _ => None,
+        }
+    }
+
     /// The status as a type.
     fn status_code(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -120,6 +129,15 @@ pub struct Problem {
     retry_after: Option<u64>,
     /// What happened inside, for the log alone.
     pub(super) cause: Option<Arc<str>>,
+}
+
+/// How a request was made, as far as it matters to a problem.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    /// By a script on a page.
+    pub by_page_script: bool,
+    /// At a route where OAuth is spoken.
+    pub speaks_oauth: bool,
 }
 
 /// What to say in `WWW-Authenticate` (RFC 6750, section 3).
@@ -150,7 +168,7 @@ pub(super) struct ProblemBody<'a> {
     /// The same in the words of OAuth (RFC 6749, section 5.2), where OAuth is spoken.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "invalid_request")]
-    error: Option<String>,
+    error: Option<&'static str>,
     /// The id of this request, also in the log.
     request_id: &'a str,
     /// The fields that do not keep their rules.
@@ -202,13 +220,13 @@ impl Problem {
 
     /// Writes the answer out. A script on a page gets no Basic challenge, for the browser would ask its user for a
     /// password over the page's head.
-    pub(super) fn write(self, request_id: &str, asked_by_page_script: bool, headers: &mut HeaderMap) -> Body {
+    pub(super) fn write(self, request_id: &str, asked: Asked, headers: &mut HeaderMap) -> Body {
         let body = ProblemBody {
             type_: format!("/problems/{}", self.kind.code),
             title: self.kind.title,
             status: self.kind.status,
             detail: self.detail.as_deref().unwrap_or(self.kind.about),
-            error: OAUTH_ERRORS.contains(&self.kind.code).then(|| self.kind.code.replace('-', "_")),
+            error: self.kind.oauth_error().filter(|_| asked.speaks_oauth),
             request_id,
             errors: self
                 .errors
@@ -227,7 +245,7 @@ impl Problem {
                 headers.append(WWW_AUTHENTICATE, value);
             }
         };
-        if matches!(self.challenge, Challenge::Authenticate | Challenge::InvalidToken) && !asked_by_page_script {
+        if matches!(self.challenge, Challenge::Authenticate | Challenge::InvalidToken) && !asked.by_page_script {
             challenge(basic);
         }
         match self.challenge {

@@ -67,7 +67,7 @@ pub struct Metadata {
     introspection_endpoint: String,
     introspection_endpoint_auth_methods_supported: [&'static str; 2],
     revocation_endpoint: String,
-    revocation_endpoint_auth_methods_supported: [&'static str; 2],
+    revocation_endpoint_auth_methods_supported: [&'static str; 1],
     scopes_supported: Vec<&'static str>,
     /// None: tokens come from `POST /login`, not from an authorization endpoint.
     response_types_supported: [&'static str; 0],
@@ -82,15 +82,15 @@ pub struct Metadata {
 pub async fn get_metadata(app: App) -> Response {
     let issuer = app.auth().issuer();
     let at = |path: &str| format!("{}{path}", issuer.trim_end_matches('/'));
-    // HTTP Basic, and the name of bearer tokens among token types (RFC 8414, section 2).
-    let auth_methods = ["client_secret_basic", "Bearer"];
     let metadata = Metadata {
         issuer: issuer.to_owned(),
         jwks_uri: at("/.well-known/jwks.json"),
         introspection_endpoint: at("/oauth/introspect"),
-        introspection_endpoint_auth_methods_supported: auth_methods,
+        // HTTP Basic, and the name of bearer tokens among token types, for which only this field has room (RFC 8414,
+        // section 2).
+        introspection_endpoint_auth_methods_supported: ["client_secret_basic", "Bearer"],
         revocation_endpoint: at("/oauth/revoke"),
-        revocation_endpoint_auth_methods_supported: auth_methods,
+        revocation_endpoint_auth_methods_supported: ["client_secret_basic"],
         scopes_supported: Scope::ALL.into_iter().map(Scope::as_str).collect(),
         response_types_supported: [],
         grant_types_supported: [],

@@ -54,6 +54,8 @@ pub struct SealedKey {
     pub created_at: Timestamp,
     /// When it begins to sign; it is public before.
     pub signs_from: Timestamp,
+    /// How long the longest-lived token of it lives, in milliseconds.
+    pub longest_jwt_ttl: i64,
     /// When the last token it signed has run out; none until there is a next key.
     pub verifies_until: Option<Timestamp>,
 }

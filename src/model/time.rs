@@ -30,6 +30,12 @@ impl Timestamp {
         Self(seconds.saturating_mul(1000))
     }
 
+    /// That long before this moment; it stops at the beginning of time.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+
     /// This moment and a while; it stops at the end of time.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {

@@ -15,7 +15,7 @@ impl Conn {
             SealedKey,
             r#"SELECT kid AS "kid!", algorithm AS "algorithm!", generation AS "generation!", public_jwk AS "public_jwk!",
             private_key AS "private_key!", created_at AS "created_at!: Timestamp", signs_from AS "signs_from!: Timestamp",
-            verifies_until AS "verifies_until: Timestamp" FROM signing_keys
+            longest_jwt_ttl AS "longest_jwt_ttl!", verifies_until AS "verifies_until: Timestamp" FROM signing_keys
             WHERE verifies_until IS NULL OR verifies_until > $1 ORDER BY signs_from, kid"#,
             now as _,
         )?)
@@ -27,8 +27,8 @@ impl Tx {
     pub async fn insert_signing_key(&mut self, key: &SealedKey) -> Result<bool, Error> {
         let inserted = execute!(
             &mut **self,
-            "INSERT INTO signing_keys (kid, algorithm, generation, public_jwk, private_key, created_at, signs_from)
-            VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (algorithm, generation) DO NOTHING",
+            "INSERT INTO signing_keys (kid, algorithm, generation, public_jwk, private_key, created_at, signs_from,
+            longest_jwt_ttl) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (algorithm, generation) DO NOTHING",
             key.kid,
             key.algorithm,
             key.generation,
@@ -36,17 +36,29 @@ impl Tx {
             key.private_key,
             key.created_at as _,
             key.signs_from as _,
+            key.longest_jwt_ttl,
         )?;
         Ok(inserted == 1)
     }
 
-    /// Says of every key but this one when it goes, unless that was said before.
-    pub async fn retire_signing_keys_but(&mut self, kid: &str, verifies_until: Timestamp) -> Result<(), Error> {
+    /// Says of every key but this one when it goes, unless that was said before: when the longest-lived token it may have
+    /// signed by `last_signature` has run out.
+    pub async fn retire_signing_keys_but(&mut self, kid: &str, last_signature: Timestamp) -> Result<(), Error> {
         execute!(
             &mut **self,
-            "UPDATE signing_keys SET verifies_until = $1 WHERE kid <> $2 AND verifies_until IS NULL",
-            verifies_until as _,
+            "UPDATE signing_keys SET verifies_until = longest_jwt_ttl + $1 WHERE kid <> $2 AND verifies_until IS NULL",
+            last_signature as _,
             kid,
+        )?;
+        Ok(())
+    }
+
+    /// Says that every key may sign tokens that live for this long, in milliseconds.
+    pub async fn raise_longest_jwt_ttl(&mut self, ttl: i64) -> Result<(), Error> {
+        execute!(
+            &mut **self,
+            "UPDATE signing_keys SET longest_jwt_ttl = $1 WHERE longest_jwt_ttl < $1 AND verifies_until IS NULL",
+            ttl,
         )?;
         Ok(())
     }

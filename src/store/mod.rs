@@ -44,7 +44,7 @@ enum Pools {
     #[cfg(feature = "sqlite")]
     Sqlite { write: SqlitePool, read: SqlitePool },
     #[cfg(feature = "postgres")]
-    Postgres(PgPool),
+    Postgres { write: PgPool, read: PgPool },
 }
 
 /// A connection to read with.
@@ -74,7 +74,7 @@ impl Store {
             #[cfg(feature = "sqlite")]
             Pools::Sqlite { read, .. } => Conn::Sqlite(Held::Plain(read.acquire().await?)),
             #[cfg(feature = "postgres")]
-            Pools::Postgres(pool) => Conn::Postgres(Held::Plain(pool.acquire().await?)),
+            Pools::Postgres { read, .. } => Conn::Postgres(Held::Plain(read.acquire().await?)),
         })
     }
 
@@ -85,7 +85,7 @@ impl Store {
             #[cfg(feature = "sqlite")]
             Pools::Sqlite { write, .. } => Conn::Sqlite(Held::Tx(write.begin_with("BEGIN IMMEDIATE").await?)),
             #[cfg(feature = "postgres")]
-            Pools::Postgres(pool) => Conn::Postgres(Held::Tx(pool.begin().await?)),
+            Pools::Postgres { write, .. } => Conn::Postgres(Held::Tx(write.begin().await?)),
         }))
     }
 
@@ -98,7 +98,10 @@ impl Store {
                 write.close().await;
             }
             #[cfg(feature = "postgres")]
-            Pools::Postgres(pool) => pool.close().await,
+            Pools::Postgres { write, read } => {
+                read.close().await;
+                write.close().await;
+            }
         }
     }
 }
@@ -244,8 +247,9 @@ fn is_passing(code: &str) -> bool {
     const CANNOT_OPEN: u32 = 14;
     // Connection lost, rolled back for another's sake, out of resources, shut down by an operator, fault of the machine.
     const CLASSES: [&str; 5] = ["08", "40", "53", "57", "58"];
+    const LOCK_TIMEOUT: &str = "55P03";
     if code.len() == 5 {
-        return CLASSES.iter().any(|class| code.starts_with(class)) || code == "25006";
+        return CLASSES.iter().any(|class| code.starts_with(class)) || ["25006", LOCK_TIMEOUT].contains(&code);
     }
     matches!(code.parse::<u32>().map(|code| code & 0xff), Ok(BUSY | LOCKED | READ_ONLY | IO | FULL | CANNOT_OPEN))
 }

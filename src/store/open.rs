@@ -39,9 +39,16 @@ const SQLITE_READERS: u32 = 4;
 #[cfg(feature = "postgres")]
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Connections to PostgreSQL, which has 100 to give by default.
+/// Connections to PostgreSQL, which has 100 to give by default: some that only read, so that writes which wait for each
+/// other do not hold up checks.
 #[cfg(feature = "postgres")]
-const POSTGRES_CONNECTIONS: u32 = 16;
+const POSTGRES_READERS: u32 = 10;
+#[cfg(feature = "postgres")]
+const POSTGRES_WRITERS: u32 = 6;
+
+/// How long a transaction may lie idle before PostgreSQL ends it.
+#[cfg(feature = "postgres")]
+const STUCK_TRANSACTION: &str = "5s";
 
 /// Where the data is, from `DATABASE_URL`. It shows itself without the password.
 #[derive(Clone)]
@@ -206,11 +213,16 @@ async fn open_postgres(options: &PgConnectOptions) -> Result<Store, StartError> 
     let mut first = first.map_err(|_| cannot("no answer in time"))?.map_err(|error| cannot(&plain(&error)))?;
     POSTGRES_MIGRATIONS.run(&mut first).await.map_err(|error| schema(&error))?;
     drop(first.close().await);
-    let pool = PgPoolOptions::new()
-        .max_connections(POSTGRES_CONNECTIONS)
-        .acquire_timeout(PATIENCE)
-        .connect_lazy_with(options.clone());
-    Ok(Store(Pools::Postgres(pool)))
+    // A server that stops in the middle of a transaction must not stop the others with it.
+    let patience = format!("{}ms", PATIENCE.as_millis());
+    let options = options
+        .clone()
+        .options([("lock_timeout", patience.as_str()), ("idle_in_transaction_session_timeout", STUCK_TRANSACTION)]);
+    let pool = |connections| {
+        let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
+        pool.connect_lazy_with(options.clone())
+    };
+    Ok(Store(Pools::Postgres { write: pool(POSTGRES_WRITERS), read: pool(POSTGRES_READERS) }))
 }
 
 /// The reason without sqlx's preamble.

@@ -111,7 +111,7 @@ macro_rules! fetch_live {
     };
 }
 
-/// Ends the live sessions that meet the condition on `$2` and `$3`.
+/// Ends the live sessions that meet the condition on `$2` and what follows it.
 macro_rules! end_sessions {
     ($tx:expr, $now:expr, $condition:tt, $($arg:expr),*) => {{
         let now: Timestamp = $now;
@@ -139,13 +139,19 @@ impl Conn {
         Ok(fetch_live!(self, "s.id = $1", id as _, now)?.map(LiveSession::from))
     }
 
-    /// The session whose opaque token was exchanged for another and had this hash before.
-    pub async fn session_by_rotated_token(&mut self, hash: TokenHash) -> Result<Option<SessionId>, Error> {
+    /// The live session whose opaque token was exchanged for another and had this hash before.
+    pub async fn session_by_rotated_token(
+        &mut self,
+        hash: TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<SessionId>, Error> {
         let row = fetch_optional!(
             self,
             RotatedRow,
-            r#"SELECT session_id AS "session_id!: SessionId" FROM rotated_tokens WHERE token_hash = $1"#,
+            r#"SELECT s.id AS "session_id!: SessionId" FROM rotated_tokens r JOIN sessions s ON s.id = r.session_id
+            WHERE r.token_hash = $1 AND s.ended_at IS NULL AND s.expires_at > $2"#,
             hash.as_bytes(),
+            now as _,
         )?;
         Ok(row.map(|row| row.session_id))
     }
@@ -212,12 +218,6 @@ impl Tx {
         Ok(ended.first().map(|(_, user)| *user))
     }
 
-    /// Ends a session of this user. Tells whether there was one.
-    pub async fn end_session_of(&mut self, user: UserId, id: SessionId, now: Timestamp) -> Result<bool, Error> {
-        let ended = end_sessions!(self, now, "id = $2 AND user_id = $3", id as _, user as _)?;
-        Ok(!ended.is_empty())
-    }
-
     /// Ends all sessions of a user but this one. Gives which.
     pub async fn end_sessions_of(
         &mut self,
@@ -230,23 +230,32 @@ impl Tx {
         Ok(ended.into_iter().map(|(id, _)| id).collect())
     }
 
-    /// Ends all sessions of a user but the newest `keep`.
-    pub async fn end_oldest_sessions(&mut self, user: UserId, keep: u32, now: Timestamp) -> Result<(), Error> {
-        let keep = i64::from(keep);
+    /// Ends the oldest sessions of a user, so that besides this new one there are no more than `others`.
+    pub async fn end_oldest_sessions(
+        &mut self,
+        user: UserId,
+        new: SessionId,
+        others: u32,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let others = i64::from(others);
+        // The new one is named: by its id, which another server's clock may have made, it could be the oldest.
         end_sessions!(
             self,
             now,
-            "id IN (SELECT id FROM sessions WHERE user_id = $2 AND ended_at IS NULL AND expires_at > $1
-            ORDER BY id DESC LIMIT 1000000 OFFSET $3)",
+            "id IN (SELECT id FROM sessions WHERE user_id = $2 AND id <> $3 AND ended_at IS NULL AND expires_at > $1
+            ORDER BY id DESC LIMIT 1000000 OFFSET $4)",
             user as _,
-            keep
+            new as _,
+            others
         )?;
         Ok(())
     }
 
     /// Marks the places of sessions that were just ended, in the lists served next.
     async fn revoke_statuses(&mut self, ended: Vec<EndedRow>) -> Result<Vec<(SessionId, UserId)>, Error> {
-        // In order, so that of two transactions that change the same lists neither waits for the other for ever.
+        // The newest first, as a login does that closes a list: of two transactions that change the same lists neither
+        // waits for the other for ever.
         let mut changed = BTreeSet::new();
         for row in &ended {
             if let Some(place) = place(row.status_list, row.status_idx) {
@@ -254,7 +263,7 @@ impl Tx {
                 changed.insert(place.list);
             }
         }
-        for list in changed {
+        for list in changed.into_iter().rev() {
             self.note_status_change(list).await?;
         }
         Ok(ended.into_iter().map(|row| (row.id, row.user_id)).collect())

@@ -111,13 +111,15 @@ impl Tx {
         Ok(())
     }
 
-    /// Forgets up to `most` marks whose tokens ran out before `moment`. Tells how many.
+    /// Forgets up to `most` marks in closed lists whose tokens ran out before `moment`. Tells how many. In the open list a
+    /// mark stays, for its place could be drawn again while others still believe the list they have.
     pub async fn delete_statuses_expired_before(&mut self, moment: Timestamp, most: u32) -> Result<u64, Error> {
         let most = i64::from(most);
         Ok(execute!(
             &mut **self,
             "DELETE FROM revoked_statuses WHERE (list_id, idx) IN
-            (SELECT list_id, idx FROM revoked_statuses WHERE expires_at < $1 LIMIT $2)",
+            (SELECT list_id, idx FROM revoked_statuses WHERE expires_at < $1
+            AND list_id IN (SELECT id FROM status_lists WHERE closed_at IS NOT NULL) LIMIT $2)",
             moment as _,
             most,
         )?)

@@ -123,13 +123,18 @@ impl Conn {
 }
 
 impl Tx {
-    /// Adds a token.
-    pub async fn insert_personal_token(&mut self, token: &PersonalToken, hash: TokenHash) -> Result<(), Error> {
+    /// Adds a token, which goes when the one goes that it was made with. [`Error::InvalidToken`] when that has gone already.
+    pub async fn insert_personal_token(
+        &mut self,
+        token: &PersonalToken,
+        hash: TokenHash,
+        parent: Option<TokenId>,
+    ) -> Result<(), Error> {
         let scopes = token.scopes.to_string();
-        execute!(
+        let inserted = execute!(
             &mut **self,
-            "INSERT INTO personal_tokens (id, user_id, name, token_hash, scopes, created_at, expires_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO personal_tokens (id, user_id, name, token_hash, scopes, created_at, expires_at, parent_id)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             token.id as _,
             token.user_id as _,
             token.name,
@@ -137,8 +142,12 @@ impl Tx {
             scopes,
             token.created_at as _,
             token.expires_at as _,
-        )?;
-        Ok(())
+            parent as _,
+        );
+        match inserted {
+            Err(sqlx::Error::Database(fault)) if fault.is_foreign_key_violation() => Err(Error::InvalidToken),
+            inserted => Ok(inserted.map(drop)?),
+        }
     }
 
     /// Takes a token back. Gives whose it was; none when there is no such token.
@@ -150,13 +159,6 @@ impl Tx {
             id as _,
         )?;
         Ok(row.map(|row| row.user_id))
-    }
-
-    /// Takes back a token of this user. Tells whether there was one.
-    pub async fn delete_personal_token_of(&mut self, user: UserId, id: TokenId) -> Result<bool, Error> {
-        let deleted =
-            execute!(&mut **self, "DELETE FROM personal_tokens WHERE id = $1 AND user_id = $2", id as _, user as _)?;
-        Ok(deleted == 1)
     }
 
     /// Takes back all tokens of a user. Gives which.

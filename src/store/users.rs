@@ -42,6 +42,10 @@ struct HashRow {
     password_hash: PasswordHash,
 }
 
+struct StatusRow {
+    status: Status,
+}
+
 struct NameRow {
     id: UserId,
     name: String,
@@ -132,6 +136,18 @@ impl Tx {
             user.updated_at as _,
         )?;
         if inserted == 1 { Ok(()) } else { Err(Error::UsernameTaken) }
+    }
+
+    /// Keeps everyone else from changing this user, and from beginning sessions for them, until this transaction ends. Tells
+    /// whether there is such a user, and whether they are active.
+    pub async fn lock_user(&mut self, id: UserId) -> Result<Option<Status>, Error> {
+        let row = fetch_optional!(
+            &mut **self,
+            StatusRow,
+            r#"UPDATE users SET status = status WHERE id = $1 RETURNING status AS "status!: Status""#,
+            id as _,
+        )?;
+        Ok(row.map(|row| row.status))
     }
 
     /// Puts a stronger hash of the same password in place of the one that was checked, unless it has changed since.

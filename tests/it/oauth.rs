@@ -89,6 +89,18 @@ async fn a_request_without_its_token_is_an_error_in_the_words_of_oauth() {
 }
 
 #[tokio::test]
+async fn a_service_that_is_not_known_is_told_so_in_the_words_of_oauth_and_elsewhere_in_ours() {
+    let app = App::start().await;
+    for (credential, error) in [(basic("root", "wrong"), "invalid_client"), ("Bearer x".into(), "invalid_token")] {
+        assert_eq!(ask(&app, &credential, "/oauth/introspect", "x").await.expect(401).json()["error"], error);
+        assert_eq!(app.with(&credential).get("/me").await.expect(401).json().get("error"), None);
+    }
+    app.create("sergio", &["user"]).await;
+    let answer = ask(&app, &basic("sergio", PASSWORD), "/oauth/introspect", "x").await.expect(403);
+    assert_eq!(answer.json()["error"], "insufficient_scope");
+}
+
+#[tokio::test]
 async fn a_user_revokes_tokens_of_their_own_and_a_service_those_of_anyone() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
@@ -136,6 +148,8 @@ async fn the_metadata_leads_to_what_there_is() {
         assert_eq!(metadata[name], format!("https://example.com/auth{path}"));
     }
     assert_eq!(metadata["response_types_supported"], json!([]));
+    assert_eq!(metadata["introspection_endpoint_auth_methods_supported"], json!(["client_secret_basic", "Bearer"]));
+    assert_eq!(metadata["revocation_endpoint_auth_methods_supported"], json!(["client_secret_basic"]));
 }
 
 /// Runs a program that is not ours, while the service goes on.

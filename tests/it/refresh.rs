@@ -138,6 +138,76 @@ async fn an_exchange_makes_the_session_no_longer() {
     app.with(&opaque).get("/me").await.expect(401);
 }
 
+#[tokio::test]
+async fn a_thousand_exchanges_are_remembered_and_no_more() {
+    let app = App::start().await;
+    let exchange = async |token: &str| {
+        let fresh = app.with(token).send(Method::POST, "/refresh?rotate=true").await.expect(200).json();
+        bearer(fresh["opaque_token"].as_str().unwrap())
+    };
+    let ended = "SELECT CAST(COUNT(*) AS TEXT) FROM sessions WHERE ended_at IS NOT NULL";
+    let (first, _) = app.tokens("root").await;
+    let second = exchange(&first).await;
+    app.database.sql("UPDATE sessions SET rotations = 999").await;
+    let third = exchange(&second).await;
+    let fourth = exchange(&third).await;
+    app.with(&first).get("/me").await.expect(401);
+    assert_eq!(app.database.text(ended).await, "0", "the one that was exchanged a thousand and one exchanges ago");
+    app.with(&fourth).get("/me").await.expect(200);
+    app.with(&second).get("/me").await.expect(401);
+    assert_eq!(app.database.text(ended).await, "1", "the one after it");
+}
+
+#[tokio::test]
+async fn what_is_done_to_sessions_and_tokens_is_recorded() {
+    let app = App::start().await;
+    let id = app.create("sergio", &["user"]).await;
+    let made = async || {
+        let body = json!({"name": "a"});
+        let user = app.with(crate::support::basic("sergio", crate::support::PASSWORD));
+        user.post("/me/tokens", &body).await.expect(201).json()["id"].as_str().unwrap().to_owned()
+    };
+    let delete = async |by: &str, path: String| {
+        app.with(crate::support::basic(by, crate::support::PASSWORD)).send(Method::DELETE, &path).await.expect(204);
+    };
+    let mut sessions = Vec::new();
+    for _ in 0..4 {
+        let (opaque, _) = app.tokens("sergio").await;
+        sessions.push(app.with(&opaque).get("/me").await.json()["session_id"].as_str().unwrap().to_owned());
+    }
+    delete("sergio", format!("/me/sessions/{}", sessions[0])).await;
+    delete("root", format!("/admin/sessions/{}", sessions[1])).await;
+    delete("sergio", "/me/sessions".into()).await;
+    delete("root", format!("/admin/users/{id}/sessions")).await;
+    delete("sergio", format!("/me/tokens/{}", made().await)).await;
+    delete("root", format!("/admin/tokens/{}", made().await)).await;
+    made().await;
+    delete("root", format!("/admin/users/{id}/tokens")).await;
+    let mut told = Vec::new();
+    let count: i32 = app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM audit").await.parse().unwrap();
+    for seq in 1..=count {
+        let row = format!(
+            "SELECT event || ' ' || CASE WHEN actor_id = subject_id THEN 'self' ELSE 'admin' END || ' '
+            || CAST(length(target) / 36 AS TEXT) FROM audit WHERE seq = {seq}"
+        );
+        told.push(app.database.text(&row).await);
+    }
+    assert_eq!(
+        told,
+        [
+            "session.ended self 1",
+            "session.ended admin 1",
+            "session.ended self 2",
+            "token.created self 1",
+            "token.revoked self 1",
+            "token.created self 1",
+            "token.revoked admin 1",
+            "token.created self 1",
+            "token.revoked admin 1",
+        ]
+    );
+}
+
 /// The chain of records, followed by hand: each hash covers its row and the hash before.
 #[tokio::test]
 async fn each_record_of_the_audit_trail_hangs_on_the_one_before() {

@@ -245,3 +245,32 @@ assert late.recv(100).startswith(b"HTTP/1.1 200")
     let done = std::process::Command::new(python).args(["-c", script, &server.port.to_string()]).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
+
+/// Another process, or another server, is in the middle of something and does not go on.
+#[tokio::test]
+async fn while_another_holds_the_database_writes_are_refused_soon_and_checks_go_on() {
+    let app = App::start().await;
+    let (opaque, jwt) = app.tokens("root").await;
+    let held = app.database.hold_writes().await;
+    let caller = app.with(&opaque);
+    let asked = std::time::Instant::now();
+    let writes = futures_util::future::join_all((0..10).map(|_| caller.send(Method::POST, "/refresh?rotate=true")));
+    let checks = async {
+        for _ in 0..20 {
+            for token in [&opaque, &jwt] {
+                app.with(token).get("/me").await.expect(200);
+            }
+        }
+        asked.elapsed()
+    };
+    let (answers, checked) = tokio::join!(writes, checks);
+    assert!(checked < std::time::Duration::from_secs(1), "{checked:?}");
+    assert!(asked.elapsed() < std::time::Duration::from_secs(3), "{:?}", asked.elapsed());
+    for answer in answers {
+        let answer = answer.expect(503);
+        assert_eq!((answer.problem().as_str(), answer.header("retry-after")), ("unavailable", "1"));
+    }
+    held.release().await;
+    app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
+    app.with(&jwt).get("/me").await.expect(401);
+}

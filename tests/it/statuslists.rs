@@ -126,13 +126,15 @@ async fn a_list_that_is_full_is_closed_and_dropped_once_nothing_in_it_lives() {
     while lists(&tokens).len() < 2 {
         tokens.push(app.tokens("root").await);
     }
-    assert!(tokens.len() <= 6, "it was full");
+    assert!(tokens.len() <= 5, "it was full");
     let closed = place(&tokens[0].1).0;
     app.with(&tokens[0].0).send(Method::POST, "/logout").await.expect(204);
     assert!(is_revoked(&app, &tokens[0].1).await, "a closed list is served and kept up to date");
     app.service.auth().sweep().await.unwrap();
-    app.anon().get(&closed).await.expect(200);
-    app.turn_clock(Duration::from_secs(30 * 86_400 + 1));
+    // Signed anew, not remembered.
+    app.turn_clock(Duration::from_secs(301));
+    assert!(is_revoked(&app, &tokens[0].1).await, "a mark stays as long as its token could be shown");
+    app.turn_clock(Duration::from_secs(30 * 86_400 + 601));
     app.service.auth().sweep().await.unwrap();
     app.anon().get(&closed).await.expect(404);
     assert_eq!(app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM revoked_statuses").await, "0");
@@ -150,6 +152,58 @@ async fn a_place_that_was_revoked_is_nobodys_until_its_tokens_would_have_run_out
     let (_, second) = app.tokens("root").await;
     assert_ne!(place(&second).0, place(&first).0, "another list is opened rather");
     assert!(!is_revoked(&app, &second).await);
+}
+
+/// The open list goes on to be handed out, and others may have kept it from when the place was marked.
+#[tokio::test]
+async fn in_the_open_list_a_mark_outlives_its_token() {
+    let app = App::start().await;
+    let (opaque, jwt) = app.tokens("root").await;
+    app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
+    app.turn_clock(Duration::from_secs(31 * 86_400));
+    app.service.auth().sweep().await.unwrap();
+    assert!(is_revoked(&app, &jwt).await);
+}
+
+/// With a session that ends while the list is being made, the bit is in the next one.
+#[tokio::test]
+async fn no_revocation_is_lost_among_many_who_ask_for_the_list() {
+    let app = App::start().await;
+    let mut tokens = Vec::new();
+    for _ in 0..60 {
+        tokens.push(app.tokens("root").await);
+    }
+    let (path, _) = place(&tokens[0].1);
+    let ask = async {
+        for _ in 0..120 {
+            app.anon().get(&path).await.expect(200);
+        }
+    };
+    let end = async {
+        for (opaque, jwt) in &tokens {
+            app.with(opaque).send(Method::POST, "/logout").await.expect(204);
+            assert!(is_revoked(&app, jwt).await);
+        }
+    };
+    tokio::join!(ask, end);
+    let list = app.anon().get(&path).await.text;
+    assert_eq!(bits(&list).iter().map(|byte| byte.count_ones()).sum::<u32>(), 60);
+}
+
+#[tokio::test]
+async fn a_list_does_not_outlive_the_key_that_signs_it_nor_is_one_served_that_is_about_to_run_out() {
+    let app = App::start_with(&["--jwt-ttl", "1s"]).await;
+    let (_, jwt) = app.tokens("root").await;
+    let (path, _) = place(&jwt);
+    app.admin().send(Method::POST, "/admin/keys/rotate").await.expect(202);
+    // A second before the next key signs; this one is gone 61 seconds after that.
+    app.turn_clock(Duration::from_secs(659));
+    let old = app.anon().get(&path).await.text;
+    assert_eq!(claims_of(&old)["exp"], app.now_seconds() + 1 + 1 + 60);
+    app.turn_clock(Duration::from_secs(3));
+    let new = app.anon().get(&path).await.text;
+    assert_ne!(header_of(&new)["kid"], header_of(&old)["kid"]);
+    assert!(claims_of(&new)["exp"].as_i64().unwrap() > app.now_seconds() + 60);
 }
 
 #[tokio::test]

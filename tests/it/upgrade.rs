@@ -22,7 +22,7 @@ async fn sessions_and_keys_of_the_first_schema_live_on() {
             ALTER TABLE sessions DROP COLUMN status_idx; ALTER TABLE sessions DROP COLUMN rotations;
             ALTER TABLE sessions DROP COLUMN last_seen_at; ALTER TABLE sessions DROP COLUMN status_list;
             DROP TABLE status_lists;
-            ALTER TABLE signing_keys DROP COLUMN generation; ALTER TABLE signing_keys DROP COLUMN signs_from;
+            ALTER TABLE signing_keys DROP COLUMN longest_jwt_ttl; ALTER TABLE signing_keys DROP COLUMN generation; ALTER TABLE signing_keys DROP COLUMN signs_from;
             ALTER TABLE signing_keys RENAME COLUMN verifies_until TO retired_at;
             CREATE INDEX sessions_by_user ON sessions (user_id, id);
             CREATE UNIQUE INDEX signing_keys_active ON signing_keys (algorithm) WHERE retired_at IS NULL;

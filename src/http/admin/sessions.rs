@@ -53,6 +53,6 @@ pub async fn end_session(
     caller: Caller<Admin>,
     PathId(id): PathId<SessionId>,
 ) -> Result<StatusCode, Problem> {
-    app.auth().end_session(caller.actor(), id).await?;
+    app.auth().end_session(caller.actor(), None, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -49,6 +49,6 @@ pub async fn revoke_user_tokens(
     responses((status = 204), NotFound, Guarded),
 )]
 pub async fn revoke_token(app: App, caller: Caller<Admin>, PathId(id): PathId<TokenId>) -> Result<StatusCode, Problem> {
-    app.auth().revoke_token(caller.actor(), id).await?;
+    app.auth().revoke_token(caller.actor(), None, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -88,6 +88,6 @@ pub async fn end_my_session(
     caller: Caller<Tokens>,
     PathId(id): PathId<SessionId>,
 ) -> Result<StatusCode, Problem> {
-    app.auth().end_session_of(caller.actor(), caller.principal.user.id, id).await?;
+    app.auth().end_session(caller.actor(), Some(caller.principal.user.id), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -125,6 +125,6 @@ pub async fn revoke_my_token(
     caller: Caller<Tokens>,
     PathId(id): PathId<TokenId>,
 ) -> Result<StatusCode, Problem> {
-    app.auth().revoke_token_of(caller.actor(), caller.principal.user.id, id).await?;
+    app.auth().revoke_token(caller.actor(), Some(caller.principal.user.id), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -10,7 +10,7 @@ use aws_lc_rs::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{App, Binary, Database, b64, bearer, claims_of, header_of};
+use crate::support::{Answer, App, Binary, Database, b64, bearer, claims_of, header_of};
 
 /// How long a key is public before it signs.
 const PUBLIC_BEFORE: Duration = Duration::from_secs(660);
@@ -179,27 +179,83 @@ async fn hs256_has_no_key_to_rotate() {
     app.service.auth().rotate_keys_when_due().await.unwrap();
 }
 
-/// The command works beside a running server, which learns of the key by itself.
+/// The command works beside a running server, which learns of the key by itself, within seconds.
 #[tokio::test]
 async fn the_command_rotates_beside_a_running_server() {
     let database = Database::new().await;
-    let app = App::on(database.clone(), &[]).await;
-    app.create("root", &["user", "admin"]).await;
+    let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32]);
+    let binary =
+        || Binary::new(database.folder.path()).env("DATABASE_URL", &database.url).env("COUNTERSIGN_SECRET_KEY", &key);
+    let server = binary().args(&["--jwt-ttl", "12h"]).serve();
+    let published = async || {
+        let request = reqwest::Client::new().get(format!("{}/.well-known/jwks.json", server.url()));
+        Answer::of(request).await.expect(200).json()["keys"].as_array().unwrap().len()
+    };
+    assert_eq!(published().await, 1);
+    let rotated = binary().args(&["key", "rotate"]).output();
+    assert!(rotated.status.success(), "{}", String::from_utf8_lossy(&rotated.stderr));
+    let text = String::from_utf8(rotated.stdout).unwrap();
+    assert!(text.contains("signs from"), "{text}");
+    let listed: Value = serde_json::from_slice(&binary().args(&["key", "list", "--json"]).output().stdout).unwrap();
+    let of = |key: usize, name: &str| listed["items"][key][name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    // The server's tokens live for twelve hours, whatever the command takes for the default.
+    let left = of(0, "verifies_until").duration_since(of(1, "signs_from"));
+    assert_eq!(left.as_secs(), 12 * 3600 + 60);
+    let table = String::from_utf8(binary().args(&["key", "list"]).output().stdout).unwrap();
+    assert_eq!(table.lines().count(), 3, "{table}");
+    for _ in 0..200 {
+        if published().await == 2 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the server did not learn of the key");
+}
+
+#[tokio::test]
+async fn a_command_with_other_settings_than_the_servers_changes_nothing() {
+    let database = Database::new().await;
+    let app = App::on(database.clone(), &["--jwt-algorithm", "EdDSA"]).await;
     let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32]);
     let run = |args: &[&str]| {
         let binary = Binary::new(database.folder.path()).env("DATABASE_URL", &database.url);
         binary.env("COUNTERSIGN_SECRET_KEY", &key).args(args).output()
     };
-    let rotated = run(&["key", "rotate"]);
-    assert!(rotated.status.success(), "{}", String::from_utf8_lossy(&rotated.stderr));
-    let text = String::from_utf8(rotated.stdout).unwrap();
-    assert!(text.contains("signs from"), "{text}");
-    let listed: Value = serde_json::from_slice(&run(&["key", "list", "--json"]).stdout).unwrap();
-    assert_eq!(listed["items"].as_array().unwrap().len(), 2);
-    let table = String::from_utf8(run(&["key", "list"]).stdout).unwrap();
-    assert_eq!(table.lines().count(), 3, "{table}");
+    let refused = String::from_utf8(run(&["key", "rotate"]).stderr).unwrap();
+    assert!(refused.starts_with("countersign: COUNTERSIGN_JWT_ALGORITHM: "), "{refused}");
+    assert!(run(&["key", "list"]).status.success());
     app.service.auth().refresh_keys().await.unwrap();
-    assert_eq!(published(&app).await.len(), 2);
+    assert_eq!(published(&app).await.len(), 1);
+    let until = "SELECT CAST(COUNT(*) AS TEXT) FROM signing_keys WHERE verifies_until IS NOT NULL";
+    assert_eq!(database.text(until).await, "0");
+}
+
+#[tokio::test]
+async fn going_back_to_an_algorithm_makes_a_key_that_stays() {
+    let app = App::start().await;
+    let (_, first) = app.tokens("root").await;
+    drop(App::on(app.database.clone(), &["--jwt-algorithm", "EdDSA"]).await);
+    let back = App::on(app.database.clone(), &[]).await;
+    let kid = signs(&back).await;
+    assert_ne!(header_of(&first["Bearer ".len()..])["kid"], *kid);
+    back.with(&first).get("/me").await.expect(200);
+    back.turn_clock(VERIFIES_AFTER);
+    back.service.auth().refresh_keys().await.unwrap();
+    assert_eq!(published(&back).await, [kid]);
+}
+
+#[tokio::test]
+async fn with_hs256_the_keys_before_it_go_when_their_tokens_have_run_out() {
+    let app = App::start().await;
+    let (_, jwt) = app.tokens("root").await;
+    let flags = ["--jwt-algorithm", "HS256", "--jwt-secret", "a secret that is longer than 32 bytes"];
+    let later = App::on(app.database.clone(), &flags).await;
+    later.with(&jwt).get("/me").await.expect(200);
+    later.turn_clock(VERIFIES_AFTER);
+    later.service.auth().refresh_keys().await.unwrap();
+    assert!(published(&later).await.is_empty());
+    later.service.auth().sweep().await.unwrap();
+    assert_eq!(app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM signing_keys").await, "0");
 }
 
 /// A server whose clock is behind must not make a key of its own beside the first.

@@ -103,6 +103,42 @@ async fn the_oldest_session_gives_way_to_one_too_many() {
     app.with(&roots).get("/me").await.expect(200);
 }
 
+/// By its clock a new session may be the oldest: clocks differ, and are set back.
+#[tokio::test]
+async fn a_login_never_ends_its_own_session() {
+    let app = App::start_with(&["--sessions-per-user", "1"]).await;
+    app.create("sergio", &["user"]).await;
+    let mut last = app.tokens("sergio").await.0;
+    for turned_back in [0, 0, 0, 10] {
+        app.turn_clock_back(Duration::from_secs(turned_back));
+        let (opaque, jwt) = app.tokens("sergio").await;
+        for token in [&opaque, &jwt] {
+            app.with(token).get("/me").await.expect(200);
+        }
+        app.with(&last).get("/me").await.expect(401);
+        last = opaque;
+    }
+}
+
+/// A use that one server saw counts on the other once it is written down.
+#[tokio::test]
+async fn servers_on_one_database_share_when_a_session_was_last_used() {
+    let one = App::start_with(&["--idle-ttl", "10m"]).await;
+    let two = App::on(one.database.clone(), &["--idle-ttl", "10m"]).await;
+    let (opaque, _) = one.tokens("root").await;
+    two.with(&opaque).get("/me").await.expect(200);
+    for app in [&one, &two] {
+        app.turn_clock(9 * MINUTE);
+    }
+    one.with(&opaque).get("/me").await.expect(200);
+    one.service.auth().write_last_seen().await.unwrap();
+    for app in [&one, &two] {
+        app.turn_clock(9 * MINUTE);
+    }
+    two.with(&opaque).get("/me").await.expect(200);
+    assert_eq!(sessions(&two, &opaque).await[0]["last_seen_at"], "2026-01-01T00:18:00.000Z");
+}
+
 #[tokio::test]
 async fn when_a_session_was_last_seen_is_known_at_once_and_written_later() {
     let app = App::start().await;
@@ -116,6 +152,10 @@ async fn when_a_session_was_last_seen_is_known_at_once_and_written_later() {
     app.service.auth().write_last_seen().await.unwrap();
     assert_eq!(app.database.text(in_database).await, "1767226200000");
     assert_eq!(sessions(&app, &opaque).await[0]["last_seen_at"], "2026-01-01T00:10:00.000Z");
+    app.turn_clock(MINUTE);
+    app.with(&opaque).get("/me").await.expect(200);
+    app.service.auth().stop().await;
+    assert_eq!(app.database.text(in_database).await, "1767226260000", "what is only noted is written at the end");
 }
 
 #[tokio::test]
