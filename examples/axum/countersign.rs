@@ -19,7 +19,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, jwk::JwkSet};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, Header, Validation,
+    jwk::{Jwk, JwkSet},
+};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::sync::Mutex;
 use tower::{Layer, Service};
@@ -28,8 +31,8 @@ use tower::{Layer, Service};
 const ALGORITHM: Algorithm = Algorithm::ES256;
 /// How long Countersign says that its key set may be kept.
 const KEYS_FOR: Duration = Duration::from_secs(300);
-/// How soon a key that is not known lets us ask again, however many tokens name one.
-const KEYS_AGAIN: Duration = Duration::from_secs(1);
+/// How soon we ask again when a key is not known or nothing was to be had, however many tokens make us want to.
+const AGAIN: Duration = Duration::from_secs(1);
 /// The most lists that are kept, and the most bytes of one.
 const MAX_LISTS: usize = 32;
 const MAX_LIST_BYTES: u64 = 1 << 20;
@@ -104,10 +107,12 @@ struct Inner {
 struct Keys {
     by_kid: HashMap<String, DecodingKey>,
     fetched_at: Option<Instant>,
+    asked_at: Option<Instant>,
 }
 
+/// A list, or that there was none to be had.
 struct Kept {
-    bits: Arc<Vec<u8>>,
+    bits: Option<Arc<Vec<u8>>>,
     until: Instant,
 }
 
@@ -169,18 +174,18 @@ impl Countersign {
         let kid = header.kid.as_deref().ok_or(Refusal::Invalid)?;
         // Whoever comes while the keys are on their way waits for them here and asks no second time.
         let mut keys = self.0.keys.lock().await;
-        let age = keys.fetched_at.map(|at| at.elapsed());
-        let known = keys.by_kid.get(kid).filter(|_| age.is_some_and(|age| age < KEYS_FOR));
-        if let Some(key) = known {
-            return Ok(key.clone());
-        }
-        if age.is_none_or(|age| age >= KEYS_AGAIN) {
-            let set: JwkSet =
-                serde_json::from_slice(&self.get("/.well-known/jwks.json").await?).map_err(|_| Refusal::Unavailable)?;
-            let named =
-                |jwk: &jsonwebtoken::jwk::Jwk| Some((jwk.common.key_id.clone()?, DecodingKey::from_jwk(jwk).ok()?));
+        let within = |at: Option<Instant>, time| at.is_some_and(|at: Instant| at.elapsed() < time);
+        let is_known = keys.by_kid.contains_key(kid) && within(keys.fetched_at, KEYS_FOR);
+        if !is_known && !within(keys.asked_at, AGAIN) {
+            keys.asked_at = Some(Instant::now());
+            let set = self.get("/.well-known/jwks.json").await?;
+            let set: JwkSet = serde_json::from_slice(&set).map_err(|_| Refusal::Unavailable)?;
+            let named = |jwk: &Jwk| Some((jwk.common.key_id.clone()?, DecodingKey::from_jwk(jwk).ok()?));
             keys.by_kid = set.keys.iter().filter_map(named).collect();
             keys.fetched_at = Some(Instant::now());
+        }
+        if !within(keys.fetched_at, KEYS_FOR) {
+            return Err(Refusal::Unavailable);
         }
         keys.by_kid.get(kid).cloned().ok_or(Refusal::Invalid)
     }
@@ -193,19 +198,16 @@ impl Countersign {
             .and_then(|path| path.strip_prefix("/statuslists/"));
         let id = id.filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')).ok_or(Refusal::Invalid)?;
         let mut lists = self.0.lists.lock().await;
-        let kept = lists.get(id).filter(|list| Instant::now() < list.until).map(|list| Arc::clone(&list.bits));
-        let bits = match kept {
-            Some(bits) => bits,
-            None => {
-                let list = self.fetch_list(id, &place.uri).await?;
-                let bits = Arc::clone(&list.bits);
-                lists.retain(|_, list| Instant::now() < list.until);
-                if lists.len() < MAX_LISTS {
-                    lists.insert(id.to_owned(), list);
-                }
-                bits
+        if lists.get(id).is_none_or(|list| Instant::now() >= list.until) {
+            let fetched = self.fetch_list(id, &place.uri).await;
+            lists.retain(|_, list| Instant::now() < list.until);
+            if lists.len() >= MAX_LISTS {
+                lists.clear();
             }
-        };
+            lists.insert(id.to_owned(), fetched.unwrap_or(Kept { bits: None, until: Instant::now() + AGAIN }));
+        }
+        let bits = lists.get(id).and_then(|list| list.bits.clone()).ok_or(Refusal::Unavailable)?;
+        drop(lists);
         let byte = bits.get(place.idx / 8).ok_or(Refusal::Invalid)?;
         Ok(byte >> (place.idx % 8) & 1 == 1)
     }
@@ -223,7 +225,7 @@ impl Countersign {
         let list: ListClaims =
             self.decode(token, "statuslist+jwt", &validation).await.map_err(|_| Refusal::Unavailable)?;
         let bits = unpacked(&list.status_list).ok_or(Refusal::Unavailable)?;
-        Ok(Kept { bits: Arc::new(bits), until: asked_at + Duration::from_secs(list.ttl) })
+        Ok(Kept { bits: Some(Arc::new(bits)), until: asked_at + Duration::from_secs(list.ttl) })
     }
 
     async fn get(&self, path: &str) -> Result<Vec<u8>, Refusal> {

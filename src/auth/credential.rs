@@ -13,7 +13,10 @@ use zeroize::Zeroizing;
 use super::{Auth, jwt};
 use crate::{
     error::Error,
-    model::{LiveSession, Method, OpaqueToken, Origin, PersonalSecret, Principal, Status, Timestamp, TokenHash},
+    model::{
+        LiveSession, Method, OpaqueToken, Origin, PersonalSecret, Principal, Scope, Scopes, SessionId, Status,
+        Timestamp, TokenHash, TokenId, UserId,
+    },
 };
 
 /// A credential as it was presented, not yet checked. It prints as its kind alone.
@@ -96,7 +99,44 @@ pub(super) fn bearer_value(header: &[u8]) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(value.trim_start_matches(' '))
 }
 
+/// What a caller was let in by, without the credential itself: enough to ask again.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    user: UserId,
+    session: Option<SessionId>,
+    token: Option<TokenId>,
+    scope: Option<Scope>,
+}
+
+impl Standing {
+    /// That of a caller who was let in for what takes this scope.
+    pub fn of(principal: &Principal, scope: Option<Scope>) -> Self {
+        Self { user: principal.user.id, session: principal.session, token: principal.token, scope }
+    }
+}
+
 impl Auth {
+    /// Whether a caller who was let in would be let in now.
+    pub async fn confirm(&self, standing: Standing) -> Result<(), Error> {
+        let (now, mut conn) = (self.clock.now(), self.store.read().await?);
+        let (user, within) = match (standing.session, standing.token) {
+            (Some(session), _) => (conn.session_by_id(session, now).await?.map(|live| live.user), Scopes::all()),
+            (None, Some(token)) => match conn.personal_token_by_id(token, now).await? {
+                Some((token, user)) => (Some(user), token.scopes),
+                None => (None, Scopes::default()),
+            },
+            (None, None) => {
+                let user = conn.user(standing.user).await?.filter(|user| user.status == Status::Active);
+                (Some(user.ok_or(Error::InvalidCredentials)?), Scopes::all())
+            }
+        };
+        let scopes = user.ok_or(Error::InvalidToken)?.roles.scopes().and(within);
+        match standing.scope {
+            Some(scope) if !scopes.contains(scope) => Err(Error::Forbidden(scope)),
+            _ => Ok(()),
+        }
+    }
+
     /// Who presents this `Authorization` header.
     pub async fn authenticate(&self, header: &[u8], origin: Origin) -> Result<Principal, Error> {
         self.check(Credential::parse(header)?, origin).await

@@ -31,7 +31,7 @@ use std::{
 pub use audit::Actor;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-pub use credential::Credential;
+pub use credential::{Credential, Standing};
 use hashing::HashPool;
 pub use keys::Jwks;
 use keys::Keys;

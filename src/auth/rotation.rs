@@ -173,7 +173,8 @@ impl Auth {
     }
 
     fn next_key(&self, now: Timestamp) -> Option<KeyState> {
-        self.key_states_at(now).into_iter().find(|key| key.turn == Turn::Next)
+        let own = |key: &KeyState| key.turn == Turn::Next && key.algorithm == self.settings.algorithm;
+        self.key_states_at(now).into_iter().find(own)
     }
 
     /// Every key that signs, will sign or still verifies, the oldest first. HS256 has none to show.

@@ -58,6 +58,7 @@ impl Auth {
     /// Forgets what has run out, so that the tables hold what could still be asked for. Gives how many sessions and tokens.
     pub async fn sweep(&self) -> Result<u64, Error> {
         let now = self.clock.now();
+        self.in_steps(async move |tx| tx.delete_rotated_tokens_expired_before(now, SWEEP_STEP).await).await?;
         let sessions = self.in_steps(async move |tx| tx.delete_sessions_expired_before(now, SWEEP_STEP).await).await?;
         let tokens =
             self.in_steps(async move |tx| tx.delete_personal_tokens_expired_before(now, SWEEP_STEP).await).await?;

@@ -19,7 +19,7 @@ use super::{
     problem::{self, Problem},
 };
 use crate::{
-    auth::{Actor, Creator},
+    auth::{self, Actor, Creator},
     error::{Error, FieldError},
     model::{Client, Origin, Principal, Scope},
 };
@@ -77,15 +77,28 @@ impl<D: Demand> FromRequestParts<App> for Caller<D> {
         let header = authorization(&parts.headers)?.ok_or(Error::Unauthenticated)?;
         let principal = app.auth().authenticate(header, origin).await?;
         Seen::from_request_parts(parts, app).await?.note(&principal);
-        Ok(Self::admit(principal, origin)?)
+        let caller = Self::admit(principal, origin)?;
+        caller.stand(parts);
+        Ok(caller)
     }
 }
+
+/// Who was let in, and with what: to be asked again once the body is there, which may be seconds later.
+#[derive(Clone, Copy)]
+struct Standing(auth::Standing);
 
 impl<D: Demand> Caller<D> {
     fn admit(principal: Principal, origin: Origin) -> Result<Self, Error> {
         match D::SCOPE {
             Some(scope) if !principal.scopes.contains(scope) => Err(Error::Forbidden(scope)),
             _ => Ok(Self { principal, origin, demand: PhantomData }),
+        }
+    }
+
+    /// Leaves word of who was let in for [`body`], if one can follow.
+    fn stand(&self, parts: &mut Parts) {
+        if !parts.method.is_safe() {
+            parts.extensions.insert(Standing(auth::Standing::of(&self.principal, D::SCOPE)));
         }
     }
 
@@ -122,7 +135,7 @@ impl FromRequestParts<App> for Creator {
             principal => {
                 let principal = principal?;
                 seen.note(&principal);
-                Caller::<Admin>::admit(principal, origin)?;
+                Caller::<Admin>::admit(principal, origin)?.stand(parts);
                 Ok(Self::Admin)
             }
         }
@@ -200,10 +213,17 @@ impl<T: FromStr> FromRequestParts<App> for PathId<T> {
     }
 }
 
-/// The whole body, within its limits of size and time.
+/// The whole body, within its limits of size and time. Whoever sends it slowly must still be let in at its end: a
+/// credential that was ended meanwhile does nothing any more.
 pub async fn body(request: Request, app: &App) -> Result<Bytes, Problem> {
+    let standing = request.extensions().get::<Standing>().copied();
     match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, app)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Ok(bytes)) => {
+            if let Some(Standing(standing)) = standing {
+                app.auth().confirm(standing).await?;
+            }
+            Ok(bytes)
+        }
         Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             Err(Problem::new(&problem::BODY_TOO_LARGE))
         }

@@ -75,11 +75,12 @@ impl Drop for Line {
         let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let user = self.seen.0.get().and_then(|(user, _)| user.map(tracing::field::display));
         let by = self.seen.0.get().map(|(_, method)| *method);
-        if status >= 500 {
-            let cause = cause.as_deref();
-            tracing::error!(%method, route, status, duration_us, request_id, user, by, cause, "request");
-        } else {
-            tracing::info!(%method, route, status, duration_us, request_id, user, by, "request");
+        let cause = cause.as_deref();
+        match status {
+            // Passing, and said to be so.
+            503 => tracing::warn!(%method, route, status, duration_us, request_id, user, by, cause, "request"),
+            500.. => tracing::error!(%method, route, status, duration_us, request_id, user, by, cause, "request"),
+            _ => tracing::info!(%method, route, status, duration_us, request_id, user, by, "request"),
         }
     }
 }

@@ -11,8 +11,8 @@ use crate::{
     model::{LiveSession, Session, SessionId, Status, StatusListId, StatusPlace, Timestamp, TokenHash, UserId},
 };
 
-/// How many exchanged tokens of one session are known as such; an older one is just unknown.
-const ROTATIONS_KEPT: i64 = 1000;
+/// How often the token of one session can be exchanged, each of which leaves a row: every half minute for a month.
+const MAX_ROTATIONS: i64 = 100_000;
 
 struct LiveRow {
     session_id: SessionId,
@@ -270,7 +270,7 @@ impl Tx {
     }
 
     /// Exchanges a live session's opaque token for another, if it is still this one: of any number who try at once, one
-    /// does. Tells whether it did.
+    /// does. Tells whether it did. [`Error::InvalidToken`] when it was exchanged too often.
     pub async fn rotate_token(
         &mut self,
         id: SessionId,
@@ -289,19 +289,15 @@ impl Tx {
             now as _,
         )?;
         let Some(RotationsRow { rotations }) = rotated else { return Ok(false) };
+        if rotations > MAX_ROTATIONS {
+            return Err(Error::InvalidToken);
+        }
         execute!(
             &mut **self,
             "INSERT INTO rotated_tokens (token_hash, session_id, rotation) VALUES ($1, $2, $3)",
             old.as_bytes(),
             id as _,
             rotations,
-        )?;
-        let forgotten = rotations - ROTATIONS_KEPT;
-        execute!(
-            &mut **self,
-            "DELETE FROM rotated_tokens WHERE session_id = $1 AND rotation = $2",
-            id as _,
-            forgotten,
         )?;
         Ok(true)
     }
@@ -315,6 +311,19 @@ impl Tx {
             id as _,
         )?;
         Ok(())
+    }
+
+    /// Forgets up to `most` exchanged tokens of sessions that ran out before `moment`. Tells how many. They go before their
+    /// sessions do, which would otherwise take any number of them along in one step.
+    pub async fn delete_rotated_tokens_expired_before(&mut self, moment: Timestamp, most: u32) -> Result<u64, Error> {
+        let most = i64::from(most);
+        Ok(execute!(
+            &mut **self,
+            "DELETE FROM rotated_tokens WHERE token_hash IN (SELECT r.token_hash FROM sessions s
+            JOIN rotated_tokens r ON r.session_id = s.id WHERE s.expires_at < $1 LIMIT $2)",
+            moment as _,
+            most,
+        )?)
     }
 
     /// Forgets up to `most` sessions that ran out before `moment`. Tells how many.

@@ -58,15 +58,38 @@ struct IdRow {
     id: TokenId,
 }
 
-impl Conn {
-    /// The token with this hash and its user, if both live.
-    pub async fn personal_token(
-        &mut self,
-        hash: TokenHash,
-        now: Timestamp,
-    ) -> Result<Option<(PersonalToken, User)>, Error> {
-        let row = fetch_optional!(
-            self,
+impl From<LiveRow> for (PersonalToken, User) {
+    fn from(row: LiveRow) -> Self {
+        let token = PersonalToken {
+            id: row.token_id,
+            user_id: row.id,
+            name: row.token_name,
+            scopes: Scopes::from(row.token_scopes),
+            created_at: row.token_created_at,
+            expires_at: row.token_expires_at,
+            last_used_at: row.token_last_used_at,
+        };
+        let user = UserRow {
+            id: row.id,
+            username: row.username,
+            name: row.name,
+            email: row.email,
+            roles: row.roles,
+            status: row.status,
+            must_change_password: row.must_change_password,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            last_login_at: row.last_login_at,
+        };
+        (token, user.into())
+    }
+}
+
+/// The live token that meets the condition on `$1`, with its user, in one statement.
+macro_rules! fetch_live {
+    ($conn:expr, $condition:tt, $key:expr, $now:expr) => {
+        fetch_optional!(
+            $conn,
             LiveRow,
             r#"SELECT t.id AS "token_id!: TokenId", t.scopes AS "token_scopes!",
             t.created_at AS "token_created_at!: Timestamp", t.expires_at AS "token_expires_at: Timestamp",
@@ -76,34 +99,31 @@ impl Conn {
             u.created_at AS "created_at!: Timestamp", u.updated_at AS "updated_at!: Timestamp",
             u.last_login_at AS "last_login_at: Timestamp"
             FROM personal_tokens t JOIN users u ON u.id = t.user_id
-            WHERE t.token_hash = $1 AND (t.expires_at IS NULL OR t.expires_at > $2) AND u.status = 'active'"#,
-            hash.as_bytes(),
-            now as _,
-        )?;
-        Ok(row.map(|row| {
-            let token = PersonalToken {
-                id: row.token_id,
-                user_id: row.id,
-                name: row.token_name,
-                scopes: Scopes::from(row.token_scopes),
-                created_at: row.token_created_at,
-                expires_at: row.token_expires_at,
-                last_used_at: row.token_last_used_at,
-            };
-            let user = UserRow {
-                id: row.id,
-                username: row.username,
-                name: row.name,
-                email: row.email,
-                roles: row.roles,
-                status: row.status,
-                must_change_password: row.must_change_password,
-                created_at: row.created_at,
-                updated_at: row.updated_at,
-                last_login_at: row.last_login_at,
-            };
-            (token, user.into())
-        }))
+            WHERE (t.expires_at IS NULL OR t.expires_at > $2) AND u.status = 'active' AND "#
+                + $condition,
+            $key,
+            $now as _,
+        )
+    };
+}
+
+impl Conn {
+    /// The token with this hash and its user, if both live.
+    pub async fn personal_token(
+        &mut self,
+        hash: TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<(PersonalToken, User)>, Error> {
+        Ok(fetch_live!(self, "t.token_hash = $1", hash.as_bytes(), now)?.map(Into::into))
+    }
+
+    /// The token with this id and its user, if both live.
+    pub async fn personal_token_by_id(
+        &mut self,
+        id: TokenId,
+        now: Timestamp,
+    ) -> Result<Option<(PersonalToken, User)>, Error> {
+        Ok(fetch_live!(self, "t.id = $1", id as _, now)?.map(Into::into))
     }
 
     /// The tokens of a user that have not run out, the newest first.

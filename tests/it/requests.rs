@@ -274,3 +274,69 @@ async fn while_another_holds_the_database_writes_are_refused_soon_and_checks_go_
     app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
     app.with(&jwt).get("/me").await.expect(401);
 }
+
+/// A request that was let in and then waits with its body.
+struct HalfSent(TcpStream);
+
+impl HalfSent {
+    async fn begin(app: &App, path: &str, authorization: &str, kind: &str, body: &str) -> Self {
+        let mut stream = TcpStream::connect(&app.address).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: {authorization}\r\n\
+             content-type: {kind}\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 64];
+        let read = stream.read(&mut answer).await.unwrap();
+        assert!(answer[..read].starts_with(b"HTTP/1.1 100 "), "it was let in and its body is asked for");
+        Self(stream)
+    }
+
+    async fn end(mut self, body: &str) -> u16 {
+        self.0.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        self.0.read_to_string(&mut answer).await.unwrap();
+        answer.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+}
+
+/// Else a thief could keep a request open, and outlive every logout with it.
+#[tokio::test]
+async fn a_credential_that_was_ended_while_the_body_was_on_its_way_does_nothing() {
+    let app = App::start().await;
+    app.create("other", &["user", "admin"]).await;
+    let (json, form) = ("application/json", "application/x-www-form-urlencoded");
+    let victim = app.personal_token("root", &json!({"name": "victim"})).await;
+    let victim = victim["Bearer ".len()..].to_owned();
+    for (path, kind, body) in [
+        ("/me/tokens", json, r#"{"name": "a"}"#.to_owned()),
+        ("/admin/users", json, r#"{"username": "eve", "password": "my-password", "roles": ["admin"]}"#.to_owned()),
+        ("/oauth/introspect", form, format!("token={victim}")),
+        ("/oauth/revoke", form, format!("token={victim}")),
+    ] {
+        let begin = async |authorization: &str| HalfSent::begin(&app, path, authorization, kind, &body).await;
+        let (opaque, jwt) = app.tokens("root").await;
+        let (by_opaque, by_jwt) = (begin(&opaque).await, begin(&jwt).await);
+        app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
+        assert_eq!((by_opaque.end(&body).await, by_jwt.end(&body).await), (401, 401), "{path}");
+
+        let made = app.admin().post("/me/tokens", &json!({"name": "b"})).await.expect(201).json();
+        let by_token = begin(&bearer(made["token"].as_str().unwrap())).await;
+        app.admin().send(Method::DELETE, &format!("/me/tokens/{}", made["id"].as_str().unwrap())).await.expect(204);
+        assert_eq!(by_token.end(&body).await, 401, "{path}");
+
+        let others = crate::support::basic("other", PASSWORD);
+        let by_basic = begin(&others).await;
+        app.disable("other").await;
+        assert_eq!(by_basic.end(&body).await, 401, "{path}");
+        app.database.sql("UPDATE users SET status = 'active' WHERE username = 'other'").await;
+        if path != "/me/tokens" && path != "/oauth/revoke" {
+            let by_basic = begin(&others).await;
+            app.database.sql("UPDATE users SET roles = 'user' WHERE username = 'other'").await;
+            assert_eq!(by_basic.end(&body).await, 403, "{path}");
+            app.database.sql("UPDATE users SET roles = 'admin user' WHERE username = 'other'").await;
+        }
+    }
+    app.with(bearer(&victim)).get("/me").await.expect(200);
+}
