@@ -1,6 +1,6 @@
 //! **Countersign** keeps users, passwords and tokens, and answers one question fast: *who is calling, and may they?*
 //!
-//! A request proves itself by HTTP Basic, by an opaque token or by a JWT, and all three end in the same
+//! A request proves itself by HTTP Basic, by an opaque token, by a JWT or by a personal access token, and all end in the same
 //! [`model::Principal`].
 //!
 //! # The map

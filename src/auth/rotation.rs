@@ -173,8 +173,9 @@ impl Auth {
     }
 
     fn next_key(&self, now: Timestamp) -> Option<KeyState> {
-        let own = |key: &KeyState| key.turn == Turn::Next && key.algorithm == self.settings.algorithm;
-        self.key_states_at(now).into_iter().find(own)
+        let algorithm = self.settings.algorithm;
+        let own = |key: &KeyState| key.algorithm == algorithm && key.verifies_until.is_none();
+        self.key_states_at(now).into_iter().find(|key| key.turn == Turn::Next && own(key))
     }
 
     /// Every key that signs, will sign or still verifies, the oldest first. HS256 has none to show.

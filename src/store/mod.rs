@@ -8,6 +8,7 @@
 mod audit;
 mod keys;
 mod open;
+mod rotated_tokens;
 mod sessions;
 mod setup;
 mod statuses;

@@ -1,7 +1,6 @@
 //! `sessions`: one row a login. It lives from its beginning until `expires_at` or `ended_at`, and is asked for with the
 //! hash of the opaque token or with its id, which JWTs carry. A user who is disabled has no live session. Whatever ends a
-//! session marks its place in the status list in the same transaction. `rotated_tokens` has the hashes that a session's
-//! opaque token had before.
+//! session marks its place in the status list in the same transaction.
 
 use std::collections::BTreeSet;
 
@@ -10,9 +9,6 @@ use crate::{
     error::Error,
     model::{LiveSession, Session, SessionId, Status, StatusListId, StatusPlace, Timestamp, TokenHash, UserId},
 };
-
-/// How often the token of one session can be exchanged, each of which leaves a row: every half minute for a month.
-const MAX_ROTATIONS: i64 = 100_000;
 
 struct LiveRow {
     session_id: SessionId,
@@ -81,14 +77,6 @@ struct EndedRow {
     status_idx: Option<i64>,
 }
 
-struct RotatedRow {
-    session_id: SessionId,
-}
-
-struct RotationsRow {
-    rotations: i64,
-}
-
 /// The live session that meets the condition on `$1`, with its user, in one statement.
 macro_rules! fetch_live {
     ($conn:expr, $condition:tt, $key:expr, $now:expr) => {
@@ -137,23 +125,6 @@ impl Conn {
     /// The live session with this id.
     pub async fn session_by_id(&mut self, id: SessionId, now: Timestamp) -> Result<Option<LiveSession>, Error> {
         Ok(fetch_live!(self, "s.id = $1", id as _, now)?.map(LiveSession::from))
-    }
-
-    /// The live session whose opaque token was exchanged for another and had this hash before.
-    pub async fn session_by_rotated_token(
-        &mut self,
-        hash: TokenHash,
-        now: Timestamp,
-    ) -> Result<Option<SessionId>, Error> {
-        let row = fetch_optional!(
-            self,
-            RotatedRow,
-            r#"SELECT s.id AS "session_id!: SessionId" FROM rotated_tokens r JOIN sessions s ON s.id = r.session_id
-            WHERE r.token_hash = $1 AND s.ended_at IS NULL AND s.expires_at > $2"#,
-            hash.as_bytes(),
-            now as _,
-        )?;
-        Ok(row.map(|row| row.session_id))
     }
 
     /// The sessions of a user that have neither ended nor run out, the newest first.
@@ -269,39 +240,6 @@ impl Tx {
         Ok(ended.into_iter().map(|row| (row.id, row.user_id)).collect())
     }
 
-    /// Exchanges a live session's opaque token for another, if it is still this one: of any number who try at once, one
-    /// does. Tells whether it did. [`Error::InvalidToken`] when it was exchanged too often.
-    pub async fn rotate_token(
-        &mut self,
-        id: SessionId,
-        old: TokenHash,
-        new: TokenHash,
-        now: Timestamp,
-    ) -> Result<bool, Error> {
-        let rotated = fetch_optional!(
-            &mut **self,
-            RotationsRow,
-            r#"UPDATE sessions SET token_hash = $1, rotations = rotations + 1
-            WHERE id = $2 AND token_hash = $3 AND ended_at IS NULL AND expires_at > $4 RETURNING rotations AS "rotations!""#,
-            new.as_bytes(),
-            id as _,
-            old.as_bytes(),
-            now as _,
-        )?;
-        let Some(RotationsRow { rotations }) = rotated else { return Ok(false) };
-        if rotations > MAX_ROTATIONS {
-            return Err(Error::InvalidToken);
-        }
-        execute!(
-            &mut **self,
-            "INSERT INTO rotated_tokens (token_hash, session_id, rotation) VALUES ($1, $2, $3)",
-            old.as_bytes(),
-            id as _,
-            rotations,
-        )?;
-        Ok(true)
-    }
-
     /// Notes when a session was last used.
     pub async fn note_session_seen(&mut self, id: SessionId, at: Timestamp) -> Result<(), Error> {
         execute!(
@@ -311,19 +249,6 @@ impl Tx {
             id as _,
         )?;
         Ok(())
-    }
-
-    /// Forgets up to `most` exchanged tokens of sessions that ran out before `moment`. Tells how many. They go before their
-    /// sessions do, which would otherwise take any number of them along in one step.
-    pub async fn delete_rotated_tokens_expired_before(&mut self, moment: Timestamp, most: u32) -> Result<u64, Error> {
-        let most = i64::from(most);
-        Ok(execute!(
-            &mut **self,
-            "DELETE FROM rotated_tokens WHERE token_hash IN (SELECT r.token_hash FROM sessions s
-            JOIN rotated_tokens r ON r.session_id = s.id WHERE s.expires_at < $1 LIMIT $2)",
-            moment as _,
-            most,
-        )?)
     }
 
     /// Forgets up to `most` sessions that ran out before `moment`. Tells how many.

@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::support::{Answer, App, bearer, claims_of, header_of};
+use crate::support::{Answer, App, bearer, claims_of, header_of, node};
 
 /// Where a JWT's status is: the path of the list, and the place in it.
 fn place(jwt: &str) -> (String, usize) {
@@ -97,6 +97,32 @@ async fn a_list_is_asked_for_again_by_its_tag_and_changes_with_a_revocation() {
     app.turn_clock(Duration::from_secs(300));
     let later = Answer::of(ask(changed.header("etag").into())).await.expect(200);
     assert_eq!(claims_of(&later.text)["exp"], app.now_seconds() + 900, "it is signed anew before it is stale");
+}
+
+/// @sd-jwt/jwt-status-list, which this project did not write, finds the place in our JWT and the bit in our list.
+#[tokio::test]
+async fn a_published_library_reads_our_lists() {
+    let Some(node) = node() else { return };
+    let app = App::start().await;
+    let mut tokens = Vec::new();
+    for _ in 0..8 {
+        tokens.push(app.tokens("root").await);
+    }
+    for (opaque, _) in tokens.iter().step_by(2) {
+        app.with(opaque).send(Method::POST, "/logout").await.expect(204);
+    }
+    let list = app.anon().get(&place(&tokens[0].1).0).await.expect(200).text;
+    let script = r#"
+import { getListFromStatusListJWT, getStatusListFromJWT } from '@sd-jwt/jwt-status-list';
+const [jwt, ...tokens] = process.argv.slice(2);
+const list = getListFromStatusListJWT(jwt);
+console.log(tokens.map((token) => list.getStatus(getStatusListFromJWT(token).idx)).join(' '));
+"#;
+    let args: Vec<_> =
+        std::iter::once(list.as_str()).chain(tokens.iter().map(|(_, jwt)| &jwt["Bearer ".len()..])).collect();
+    let done = node.script(script, &args).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(String::from_utf8(done.stdout).unwrap(), "1 0 1 0 1 0 1 0\n");
 }
 
 #[tokio::test]
