@@ -46,6 +46,15 @@ pub enum Error {
     /// There is no key to turn over: with HS256 it is a setting.
     #[error("there is no key to turn over")]
     NoRotation,
+    /// Without this user no admin could come in any more.
+    #[error("the last active admin stays")]
+    LastAdmin,
+    /// What should be changed has changed meanwhile.
+    #[error("it has changed meanwhile")]
+    Stale,
+    /// The user must choose another password before anything else.
+    #[error("another password must be chosen first")]
+    PasswordChangeRequired,
     /// Fields that do not keep their rules.
     #[error("{} field(s) do not keep their rules", .0.len())]
     Invalid(Vec<FieldError>),

@@ -15,7 +15,8 @@ impl Auth {
     pub async fn introspect(&self, token: &str, origin: Origin) -> Result<Option<Principal>, Error> {
         let Some(credential) = Credential::parse_value(token) else { return Ok(None) };
         match self.check(credential, origin).await {
-            Ok(principal) => Ok(Some(principal)),
+            // What is only good for choosing another password is good for nothing elsewhere.
+            Ok(principal) => Ok(Some(principal).filter(|principal| !principal.user.must_change_password)),
             Err(Error::InvalidToken | Error::InvalidCredentials) => Ok(None),
             Err(error) => Err(error),
         }

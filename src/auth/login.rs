@@ -27,7 +27,7 @@ pub struct Login {
 
 impl Auth {
     /// Checks the password and begins a session. [`Error::InvalidCredentials`] for an unknown name, a wrong password and a
-    /// disabled user alike.
+    /// disabled user alike; [`Error::PasswordChangeRequired`] when it is right, but good for nothing else than to be changed.
     pub async fn login(&self, username: &str, password: &SecretString, client: Client) -> Result<Login, Error> {
         // A second try meets the hash that another login put there while the first was on its way.
         for _ in 0..2 {
@@ -66,6 +66,9 @@ impl Auth {
             let place = statuses::insert_session(&mut tx, &session, hash, now).await?;
             tx.end_oldest_sessions(user_id, id, auth.settings.sessions_per_user.saturating_sub(1), now).await?;
             let user = tx.user(user_id).await?;
+            if user.as_ref().is_some_and(|user| user.must_change_password) {
+                return Err(Error::PasswordChangeRequired);
+            }
             tx.commit().await?;
             Ok(user.map(|user| (user, place)))
         });

@@ -10,6 +10,7 @@ mod jwt;
 mod keys;
 mod last_seen;
 mod login;
+mod own_password;
 mod passwords;
 mod refresh;
 mod rotation;
@@ -46,7 +47,7 @@ pub use setup::FirstAdmin;
 pub use statuses::SignedStatusList;
 use statuses::SignedStatusLists;
 use tokio_util::task::TaskTracker;
-pub use users::Creator;
+pub use users::{Creator, Cursor};
 
 use crate::{
     error::{Error, StartError},

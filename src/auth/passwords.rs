@@ -119,8 +119,8 @@ impl Auth {
     }
 
     /// What is wrong with a new password, if anything.
-    pub(super) fn password_rule(&self, password: &SecretString) -> Option<FieldError> {
-        let fault = |code: &str, message: String| Some(FieldError::new("password", code, message));
+    pub(super) fn password_rule(&self, field: &str, password: &SecretString) -> Option<FieldError> {
+        let fault = |code: &str, message: String| Some(FieldError::new(field, code, message));
         let (password, least) = (normal(password), self.settings.password_min_length);
         if password.len() > MAX_PASSWORD_BYTES {
             fault("too-long", format!("must be at most {MAX_PASSWORD_BYTES} bytes"))

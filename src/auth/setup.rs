@@ -74,7 +74,8 @@ impl Auth {
             return Ok(false);
         }
         let roles = vec![Roles::DEFAULT.to_owned(), Roles::ADMIN.to_owned()];
-        let admin = NewUser { username: username.to_owned(), name: None, email: None, roles };
+        let admin =
+            NewUser { username: username.to_owned(), name: None, email: None, roles, must_change_password: false };
         match self.create_user(Creator::Operator, admin, password).await {
             Ok(_) => Ok(true),
             // Another server starting on the same database was first.

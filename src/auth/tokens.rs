@@ -88,7 +88,7 @@ impl Auth {
         self.finish(async move {
             let mut tx = auth.store.write().await?;
             tx.lock_user(user).await?.ok_or(Error::NotFound)?;
-            let revoked = tx.delete_personal_tokens_of(user).await?;
+            let revoked = tx.delete_personal_tokens_of(user, None).await?;
             if !revoked.is_empty() {
                 audit::record(&mut tx, actor.did(Event::TokenRevoked, now).on(user).concerning(&revoked)).await?;
             }

@@ -1,28 +1,37 @@
-//! Users: made and listed.
+//! Users: made, found, changed and taken away.
 //!
-//! Rule: every field keeps its rule before anything is hashed, and the hash is made before the transaction begins.
-//! Threats: names that look like another's or break a header, and a write lock held for the length of a hash.
+//! Rule: every field keeps its rule before anything is hashed, and the hash is made before the transaction begins; what is
+//! taken from a user ends what they hold in the same transaction; one admin who can come in stays. Threats: names that look
+//! like another's or break a header, a write lock held for the length of a hash, rights that outlive their end, and an
+//! installation that nobody can manage any more.
 
 use secrecy::SecretString;
 use unicode_normalization::UnicodeNormalization;
 use validator::Validate;
 
-use super::{Auth, random};
+use super::{Actor, Auth, audit, random};
 use crate::{
     error::{Error, FieldError},
-    model::{NewUser, Roles, Status, TokenHash, User, UserId, fold_username},
+    model::{
+        Event, NewUser, Roles, Status, Timestamp, TokenHash, User, UserFilter, UserId, UserPatch, fold_username,
+        may_be_role, search_key,
+    },
+    store::Tx,
 };
 
 /// On whose word a user is made.
 #[derive(Clone, Copy, Debug)]
 pub enum Creator {
     /// Someone with the scope `admin`.
-    Admin,
+    Admin(Actor),
     /// Whoever holds the setup token.
-    Setup(TokenHash),
+    Setup(TokenHash, Actor),
     /// The operator, by a setting.
     Operator,
 }
+
+/// Where a list goes on: what the last one was found by, and their id.
+pub type Cursor = (String, UserId);
 
 impl Auth {
     /// Adds a user. [`Error::Invalid`] names every field that will not do; [`Error::UsernameTaken`].
@@ -39,7 +48,7 @@ impl Auth {
             email: new.email,
             roles: new.roles.into_iter().collect(),
             status: Status::Active,
-            must_change_password: false,
+            must_change_password: new.must_change_password,
             created_at: now,
             updated_at: now,
             last_login_at: None,
@@ -47,13 +56,19 @@ impl Auth {
         let auth = self.clone();
         self.finish(async move {
             let mut tx = auth.store.write().await?;
-            if let Creator::Setup(token) = creator {
-                tx.use_setup_token(token, now).await?;
-            }
+            let actor = match creator {
+                Creator::Admin(actor) => actor,
+                Creator::Setup(token, actor) => {
+                    tx.use_setup_token(token, now).await?;
+                    actor
+                }
+                Creator::Operator => Actor::Operator,
+            };
             tx.insert_user(&user, &hash).await?;
             if user.roles.contains(Roles::ADMIN) {
                 tx.delete_setup_token().await?;
             }
+            audit::record(&mut tx, actor.did(Event::UserCreated, now).on(user.id)).await?;
             tx.commit().await?;
             Ok(user)
         })
@@ -62,7 +77,7 @@ impl Auth {
 
     fn check_new_user(&self, new: &NewUser, password: &SecretString) -> Result<(), Error> {
         let mut fields = FieldError::all(new.validate());
-        fields.extend(self.password_rule(password));
+        fields.extend(self.password_rule("password", password));
         if fields.is_empty() { Ok(()) } else { Err(Error::Invalid(fields)) }
     }
 
@@ -71,12 +86,91 @@ impl Auth {
         self.store.read().await?.user(id).await?.ok_or(Error::NotFound)
     }
 
-    /// A page of all users, and the cursor of the next one.
-    pub async fn users(&self, after: Option<UserId>, limit: u32) -> Result<(Vec<User>, Option<UserId>), Error> {
-        let mut users = self.store.read().await?.users(after, limit.saturating_add(1)).await?;
-        let more = cut_to(&mut users, limit);
-        let next = users.last().filter(|_| more).map(|user| user.id);
-        Ok((users, next))
+    /// A page of the users that the filter lets through, and where the next one begins. Those looked for by their beginning
+    /// come in the order of what was found, all others in that in which they were made.
+    pub async fn users(
+        &self,
+        filter: &UserFilter,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> Result<(Vec<User>, Option<Cursor>), Error> {
+        let role = filter.role.as_deref();
+        if role.is_some_and(|role| !may_be_role(role)) {
+            return Ok((Vec::new(), None));
+        }
+        let mut conn = self.store.read().await?;
+        let (status, wanted) = (filter.status, limit.saturating_add(1));
+        let mut found: Vec<(String, User)> = match filter.begins_with.as_deref().map(search_key) {
+            // PostgreSQL has no place for a zero byte, and nobody's name has one.
+            Some(begin) if begin.contains('\0') => Vec::new(),
+            Some(begin) if !begin.is_empty() => {
+                let after = after.as_ref().map(|(key, id)| (key.as_str(), *id));
+                conn.users_beginning_with(&begin, role, status, after, wanted).await?
+            }
+            _ => {
+                let users = conn.users(role, status, after.map(|(_, id)| id), wanted).await?;
+                users.into_iter().map(|user| (String::new(), user)).collect()
+            }
+        };
+        let more = cut_to(&mut found, limit);
+        let next = found.last().filter(|_| more).map(|(key, user)| (key.clone(), user.id));
+        Ok((found.into_iter().map(|(_, user)| user).collect(), next))
+    }
+
+    /// Changes a user. With `versions`, only if it is still one of them: [`Error::Stale`]. [`Error::LastAdmin`] when nobody
+    /// would be left to manage the rest. Disabling ends every session and token.
+    pub async fn update_user(
+        &self,
+        actor: Actor,
+        id: UserId,
+        versions: Option<Vec<Timestamp>>,
+        patch: UserPatch,
+    ) -> Result<User, Error> {
+        let patch = UserPatch { name: patch.name.map(|name| name.map(|name| name.nfc().collect())), ..patch };
+        let fields = FieldError::all(patch.validate());
+        if !fields.is_empty() {
+            return Err(Error::Invalid(fields));
+        }
+        let (auth, now) = (self.clone(), self.clock.now());
+        self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            let admins = if patch.takes_rights() { tx.lock_admins().await? } else { Vec::new() };
+            let user = tx.locked_user(id, versions.as_deref()).await?;
+            let changed = patch.apply(&user, now);
+            if patch.takes_rights() && !changed.is_active_admin() {
+                keep_an_admin(&admins, id)?;
+            }
+            tx.update_user(&changed).await?;
+            if changed.status == Status::Disabled && user.status == Status::Active {
+                tx.end_all_of(id, now).await?;
+            }
+            let event = match (user.status, changed.status) {
+                (Status::Active, Status::Disabled) => Event::UserDisabled,
+                (Status::Disabled, Status::Active) => Event::UserEnabled,
+                _ => Event::UserChanged,
+            };
+            audit::record(&mut tx, actor.did(event, now).on(id)).await?;
+            tx.commit().await?;
+            Ok(changed)
+        })
+        .await
+    }
+
+    /// Takes a user away, with every session and token. [`Error::Stale`] and [`Error::LastAdmin`] as with a change.
+    pub async fn delete_user(&self, actor: Actor, id: UserId, versions: Option<Vec<Timestamp>>) -> Result<(), Error> {
+        let (auth, now) = (self.clone(), self.clock.now());
+        self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            let admins = tx.lock_admins().await?;
+            let user = tx.locked_user(id, versions.as_deref()).await?;
+            keep_an_admin(&admins, id)?;
+            // Before they go with the user: their JWTs are still about.
+            tx.end_all_of(id, now).await?;
+            tx.delete_user(id).await?;
+            audit::record(&mut tx, actor.did(Event::UserDeleted, now).on(id).to(&user.username)).await?;
+            tx.commit().await
+        })
+        .await
     }
 
     /// A page of the directory, ids and display names of active users, and the cursor of the next one.
@@ -89,6 +183,30 @@ impl Auth {
         let more = cut_to(&mut names, limit);
         let next = names.last().filter(|_| more).map(|(id, _)| *id);
         Ok((names, next))
+    }
+}
+
+/// Refuses to take away the last of the admins who can come in.
+fn keep_an_admin(admins: &[UserId], id: UserId) -> Result<(), Error> {
+    if admins == [id] { Err(Error::LastAdmin) } else { Ok(()) }
+}
+
+impl Tx {
+    /// A user whom nobody else changes until this transaction ends.
+    pub(super) async fn locked_user(&mut self, id: UserId, versions: Option<&[Timestamp]>) -> Result<User, Error> {
+        self.lock_user(id).await?.ok_or(Error::NotFound)?;
+        let user = self.user(id).await?.ok_or(Error::NotFound)?;
+        if versions.is_some_and(|versions| !versions.contains(&user.updated_at)) {
+            return Err(Error::Stale);
+        }
+        Ok(user)
+    }
+
+    /// Ends every session and token of a user.
+    pub(super) async fn end_all_of(&mut self, id: UserId, now: Timestamp) -> Result<(), Error> {
+        self.end_sessions_of(id, None, now).await?;
+        self.delete_personal_tokens_of(id, None).await?;
+        Ok(())
     }
 }
 

@@ -42,6 +42,16 @@ pub struct Caller<D> {
 pub trait Demand {
     /// The scope it takes; none lets in anyone who is known.
     const SCOPE: Option<Scope>;
+    /// Whether someone may come in who must choose another password first.
+    const IS_PASSWORD_CHANGE: bool = false;
+}
+
+/// The scope `profile`, to change one's password with.
+pub struct PasswordChange;
+
+impl Demand for PasswordChange {
+    const SCOPE: Option<Scope> = Some(Scope::Profile);
+    const IS_PASSWORD_CHANGE: bool = true;
 }
 
 macro_rules! demands {
@@ -90,6 +100,7 @@ struct Standing(auth::Standing);
 impl<D: Demand> Caller<D> {
     fn admit(principal: Principal, origin: Origin) -> Result<Self, Error> {
         match D::SCOPE {
+            _ if principal.user.must_change_password && !D::IS_PASSWORD_CHANGE => Err(Error::PasswordChangeRequired),
             Some(scope) if !principal.scopes.contains(scope) => Err(Error::Forbidden(scope)),
             _ => Ok(Self { principal, origin, demand: PhantomData }),
         }
@@ -130,13 +141,14 @@ impl FromRequestParts<App> for Creator {
             Err(Error::InvalidToken) => {
                 let token = app.auth().setup_token(header).await?.ok_or(Error::InvalidToken)?;
                 seen.note_setup();
-                Ok(Self::Setup(token))
+                Ok(Self::Setup(token, Actor::Unknown { method: "setup", origin }))
             }
             principal => {
                 let principal = principal?;
                 seen.note(&principal);
-                Caller::<Admin>::admit(principal, origin)?.stand(parts);
-                Ok(Self::Admin)
+                let caller = Caller::<Admin>::admit(principal, origin)?;
+                caller.stand(parts);
+                Ok(Self::Admin(caller.actor()))
             }
         }
     }

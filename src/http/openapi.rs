@@ -108,7 +108,7 @@ problems! {
     Guarded {
         400 "`ambiguous-credential`: more than one `Authorization` header"
         401 "`authentication-required`, `invalid-token` or `invalid-credentials`"
-        403 "`insufficient-scope`"
+        403 "`insufficient-scope` or `password-change-required`"
         503 "`unavailable` or `busy`, with `Retry-After`"
     }
     /// A route that reads a body.
@@ -123,7 +123,10 @@ problems! {
     /// A route that reads a query.
     InvalidQuery { 422 "`validation`, with the fields in `errors`" }
     /// A route that checks a username and a password.
-    WrongPassword { 401 "`invalid-credentials`" }
+    WrongPassword {
+        401 "`invalid-credentials`"
+        403 "`password-change-required`"
+    }
     /// A route that ends a session.
     NoSession { 409 "`no-session`: HTTP Basic and personal tokens have none" }
     /// A route that takes one kind of credential.
@@ -139,6 +142,10 @@ problems! {
         413 "`body-too-large`"
         415 "`unsupported-media-type`"
     }
+    /// A route that could take away the last admin.
+    LastAdmin { 409 "`last-admin`" }
+    /// A route that heeds `If-Match`.
+    ChangedMeanwhile { 412 "`precondition-failed`: it is not what `If-Match` names any more" }
     /// A route that gives a username.
     UsernameTaken { 409 "`username-taken`" }
     /// A route to one thing of many.

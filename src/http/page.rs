@@ -23,22 +23,28 @@ pub struct PageQuery {
     after: Option<Uuid>,
 }
 
-fn default_limit() -> u32 {
+/// How many when nobody said so.
+pub fn default_limit() -> u32 {
     100
 }
 
 impl PageQuery {
     /// How many at most, from 1 to 1000.
     pub fn limit(&self) -> Result<u32, Problem> {
-        if (1..=MAX_LIMIT).contains(&self.limit) {
-            Ok(self.limit)
-        } else {
-            Err(Problem::validation(vec![FieldError::new("limit", "out-of-range", "must be from 1 to 1000")]))
-        }
+        checked(self.limit)
     }
 
     /// The user after whom the page begins.
     pub fn after(&self) -> Option<UserId> {
         self.after.map(UserId)
+    }
+}
+
+/// How many at most, from 1 to 1000.
+pub fn checked(limit: u32) -> Result<u32, Problem> {
+    if (1..=MAX_LIMIT).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(Problem::validation(vec![FieldError::new("limit", "out-of-range", "must be from 1 to 1000")]))
     }
 }

@@ -64,6 +64,8 @@ kinds! {
         "The caller is known but lacks a role that the proxy in front demands.";
     OPAQUE_REQUIRED = 403 "opaque-token-required" "Opaque token required"
         "Only the opaque token of a login can be refreshed. Send it as the bearer token.";
+    PASSWORD_CHANGE_REQUIRED = 403 "password-change-required" "Password change required"
+        "The password is right, but another one must be chosen before anything else, with POST /me/password.";
     NOT_FOUND = 404 "not-found" "Not found"
         "There is nothing here, or it is not yours. Check the path and the id.";
     METHOD_NOT_ALLOWED = 405 "method-not-allowed" "Method not allowed"
@@ -74,6 +76,10 @@ kinds! {
         "Someone has this username already; upper and lower case count as the same. Choose another.";
     NO_SESSION = 409 "no-session" "No session"
         "HTTP Basic and personal access tokens have no session that could end. Present the token whose session should end.";
+    LAST_ADMIN = 409 "last-admin" "Last admin"
+        "Without this user no admin could come in any more. Make another one first.";
+    PRECONDITION_FAILED = 412 "precondition-failed" "Changed meanwhile"
+        "What If-Match names is not what is there now: someone has changed it. Read it again.";
     TOO_MANY_TOKENS = 409 "too-many-tokens" "Too many tokens"
         "A user has at most 100 personal access tokens. Take back one that is not needed any more.";
     NO_ROTATION = 409 "no-rotation" "No keys to rotate"
@@ -277,6 +283,9 @@ impl From<Error> for Problem {
             Error::OpaqueRequired => Self::new(&OPAQUE_REQUIRED),
             Error::TooManyTokens => Self::new(&TOO_MANY_TOKENS),
             Error::UnsupportedTokenType => Self::new(&UNSUPPORTED_TOKEN_TYPE),
+            Error::LastAdmin => Self::new(&LAST_ADMIN),
+            Error::Stale => Self::new(&PRECONDITION_FAILED),
+            Error::PasswordChangeRequired => Self::new(&PASSWORD_CHANGE_REQUIRED),
             Error::NoRotation => Self::new(&NO_ROTATION),
             Error::Invalid(fields) => Self::validation(fields.clone()),
             Error::Busy { retry_after } => Self { retry_after: Some(retry_after.as_secs().max(1)), ..Self::new(&BUSY) },

@@ -13,6 +13,18 @@ pub enum Event {
     TokenRevoked,
     /// The next signing key was made.
     KeyRotated,
+    /// A user was made.
+    UserCreated,
+    /// Name, e-mail or roles of a user were changed.
+    UserChanged,
+    /// A user was disabled; every session and token of theirs ended.
+    UserDisabled,
+    /// A user was enabled.
+    UserEnabled,
+    /// A user was deleted.
+    UserDeleted,
+    /// A user was given another password.
+    PasswordSet,
 }
 
 impl Event {
@@ -24,6 +36,12 @@ impl Event {
             Self::TokenCreated => "token.created",
             Self::TokenRevoked => "token.revoked",
             Self::KeyRotated => "key.rotated",
+            Self::UserCreated => "user.created",
+            Self::UserChanged => "user.changed",
+            Self::UserDisabled => "user.disabled",
+            Self::UserEnabled => "user.enabled",
+            Self::UserDeleted => "user.deleted",
+            Self::PasswordSet => "user.password-set",
         }
     }
 }

@@ -18,4 +18,7 @@ pub use scope::{Scope, Scopes};
 pub use session::{Client, LiveSession, Origin, Session, StatusList, StatusPlace};
 pub use time::{Clock, Timestamp};
 pub use token::{NewToken, OpaqueToken, PersonalSecret, PersonalToken, TokenHash};
-pub use user::{NewUser, PasswordHash, Roles, Status, User, fold_username, may_be_username};
+pub use user::{
+    NewUser, PasswordHash, Roles, Status, User, UserFilter, UserPatch, fold_username, may_be_role, may_be_username,
+    search_key,
+};

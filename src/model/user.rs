@@ -1,8 +1,8 @@
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use unicode_normalization::UnicodeNormalization;
-use validator::{Validate, ValidationError};
+use validator::{Validate, ValidateEmail, ValidationError};
 
 use super::{Scope, Scopes, Timestamp, UserId};
 
@@ -10,6 +10,8 @@ use super::{Scope, Scopes, Timestamp, UserId};
 const MAX_USERNAME_BYTES: usize = 128;
 /// The longest display name, in bytes.
 const MAX_NAME_BYTES: usize = 256;
+/// The longest e-mail address, in characters (RFC 5321 leaves room for no more).
+const MAX_EMAIL_CHARS: usize = 254;
 /// The most roles a user has.
 const MAX_ROLES: usize = 32;
 
@@ -39,6 +41,16 @@ pub struct User {
 }
 
 impl User {
+    /// What `updated_at` becomes with a change at this moment: later than with any before, since it tells versions apart.
+    pub fn next_version(&self, now: Timestamp) -> Timestamp {
+        now.max(self.updated_at.after(Duration::from_millis(1)))
+    }
+
+    /// Whether they can come in and do everything.
+    pub fn is_active_admin(&self) -> bool {
+        self.status == Status::Active && self.roles.contains(Roles::ADMIN)
+    }
+
     /// The name to show: the one they set, or else the username.
     pub fn display_name(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.username)
@@ -46,7 +58,7 @@ impl User {
 }
 
 /// Whether a user may come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, sqlx::Type)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
 #[sqlx(type_name = "TEXT", rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -150,14 +162,65 @@ pub struct NewUser {
     #[validate(custom(function = name_rule))]
     pub name: Option<String>,
     /// Where mail reaches them.
-    #[validate(
-        length(max = 254, code = "too-long", message = "must be at most 254 characters"),
-        email(code = "malformed", message = "must be an e-mail address")
-    )]
+    #[validate(custom(function = email_rule))]
     pub email: Option<String>,
     /// What they are.
     #[validate(custom(function = roles_rule))]
     pub roles: Vec<String>,
+    /// Whether they must choose another password first.
+    pub must_change_password: bool,
+}
+
+/// What is to be changed of a user; what is none stays. [`Validate`] tells whether it will do.
+#[derive(Clone, Debug, Default, Validate)]
+pub struct UserPatch {
+    /// What they are called; the username, if it is taken away.
+    #[validate(custom(function = name_rule))]
+    pub name: Option<Option<String>>,
+    /// Where mail reaches them.
+    #[validate(custom(function = email_rule))]
+    pub email: Option<Option<String>>,
+    /// What they are.
+    #[validate(custom(function = roles_rule))]
+    pub roles: Option<Vec<String>>,
+    /// Whether they may come in.
+    pub status: Option<Status>,
+}
+
+impl UserPatch {
+    /// Whether it may take rights away.
+    pub fn takes_rights(&self) -> bool {
+        self.roles.is_some() || self.status.is_some()
+    }
+
+    /// The user as changed at this moment, which is later than any change before.
+    pub fn apply(&self, user: &User, now: Timestamp) -> User {
+        let patch = self.clone();
+        User {
+            name: patch.name.unwrap_or_else(|| user.name.clone()),
+            email: patch.email.unwrap_or_else(|| user.email.clone()),
+            roles: patch.roles.map_or_else(|| user.roles.clone(), |roles| roles.into_iter().collect()),
+            status: patch.status.unwrap_or(user.status),
+            updated_at: user.next_version(now),
+            ..user.clone()
+        }
+    }
+}
+
+/// Which users are looked for; all conditions hold.
+#[derive(Clone, Debug, Default)]
+pub struct UserFilter {
+    /// What username, name or e-mail begins with, in any case.
+    pub begins_with: Option<String>,
+    /// A role they have.
+    pub role: Option<String>,
+    /// Whether they may come in.
+    pub status: Option<Status>,
+}
+
+/// The one spelling of what people look for: that of usernames.
+pub fn search_key(text: &str) -> String {
+    fold_username(text)
 }
 
 /// The one spelling of a username: NFC and one case, so that `Zoë` and `zoë` are one person however they are typed. By way
@@ -199,15 +262,27 @@ pub(super) fn name_rule(name: &str) -> Result<(), ValidationError> {
     }
 }
 
+/// Whether anyone could have this role.
+pub fn may_be_role(role: &str) -> bool {
+    role.len() <= 32
+        && role.starts_with(|c: char| c.is_ascii_lowercase())
+        && role.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-:.".contains(&b))
+}
+
+fn email_rule(email: &str) -> Result<(), ValidationError> {
+    if email.chars().count() > MAX_EMAIL_CHARS {
+        Err(rule("too-long", "must be at most 254 characters"))
+    } else if !email.validate_email() {
+        Err(rule("malformed", "must be an e-mail address"))
+    } else {
+        Ok(())
+    }
+}
+
 fn roles_rule(roles: &[String]) -> Result<(), ValidationError> {
-    let well_formed = |role: &String| {
-        role.len() <= 32
-            && role.starts_with(|c: char| c.is_ascii_lowercase())
-            && role.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-:.".contains(&b))
-    };
     if roles.len() > MAX_ROLES {
         Err(rule("too-long", "must be at most 32 roles"))
-    } else if !roles.iter().all(well_formed) {
+    } else if !roles.iter().all(|role| may_be_role(role)) {
         Err(rule("malformed", "must each start with a letter a-z and go on with a-z, 0-9, _ - : or ., at most 32"))
     } else {
         Ok(())

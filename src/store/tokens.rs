@@ -181,13 +181,20 @@ impl Tx {
         Ok(row.map(|row| row.user_id))
     }
 
-    /// Takes back all tokens of a user. Gives which.
-    pub async fn delete_personal_tokens_of(&mut self, user: UserId) -> Result<Vec<TokenId>, Error> {
+    /// Takes back all tokens of a user but this one, which then stands by itself. Gives which.
+    pub async fn delete_personal_tokens_of(
+        &mut self,
+        user: UserId,
+        but: Option<TokenId>,
+    ) -> Result<Vec<TokenId>, Error> {
+        let but = but.unwrap_or_default();
+        execute!(&mut **self, "UPDATE personal_tokens SET parent_id = NULL WHERE id = $1", but as _)?;
         let rows = fetch_all!(
             &mut **self,
             IdRow,
-            r#"DELETE FROM personal_tokens WHERE user_id = $1 RETURNING id AS "id!: TokenId""#,
+            r#"DELETE FROM personal_tokens WHERE user_id = $1 AND id <> $2 RETURNING id AS "id!: TokenId""#,
             user as _,
+            but as _,
         )?;
         Ok(rows.into_iter().map(|row| row.id).collect())
     }

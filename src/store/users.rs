@@ -4,7 +4,7 @@
 use super::{Conn, Tx, execute, fetch_all, fetch_optional, fetch_scalar};
 use crate::{
     error::Error,
-    model::{PasswordHash, Roles, Status, Timestamp, User, UserId},
+    model::{PasswordHash, Roles, Status, Timestamp, User, UserId, search_key},
 };
 
 pub(super) struct UserRow {
@@ -42,6 +42,10 @@ struct HashRow {
     password_hash: PasswordHash,
 }
 
+struct IdRow {
+    id: UserId,
+}
+
 struct StatusRow {
     status: Status,
 }
@@ -49,6 +53,42 @@ struct StatusRow {
 struct NameRow {
     id: UserId,
     name: String,
+}
+
+struct FoundRow {
+    found_by: String,
+    id: UserId,
+    username: String,
+    name: Option<String>,
+    email: Option<String>,
+    roles: String,
+    status: Status,
+    must_change_password: bool,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    last_login_at: Option<Timestamp>,
+}
+
+impl From<FoundRow> for User {
+    fn from(row: FoundRow) -> Self {
+        Self {
+            id: row.id,
+            username: row.username,
+            name: row.name,
+            email: row.email,
+            roles: Roles::from(row.roles),
+            status: row.status,
+            must_change_password: row.must_change_password,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            last_login_at: row.last_login_at,
+        }
+    }
+}
+
+/// What matches the roles of whoever has this one, or of everyone. A role's name has no `%`, but `_` is a letter in it.
+fn role_pattern(role: Option<&str>) -> String {
+    role.map_or("%".to_owned(), |role| format!("% {} %", role.replace('_', "\\_")))
 }
 
 /// Every column of a user but the hash.
@@ -85,11 +125,97 @@ impl Conn {
         Ok(row.map(|row| (row.id, row.password_hash)))
     }
 
-    /// Users in the order they were made, from the one after `after`.
-    pub async fn users(&mut self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, Error> {
+    /// Users with this role and status, if those are given, in the order they were made, from the one after `after`.
+    pub async fn users(
+        &mut self,
+        role: Option<&str>,
+        status: Option<Status>,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<Vec<User>, Error> {
         let (after, limit) = (after.unwrap_or_default(), i64::from(limit));
-        let rows = fetch_users!(fetch_all, self, "WHERE id > $1 ORDER BY id LIMIT $2", after as _, limit)?;
+        let (status, pattern) = (status.map_or("", Status::as_str), role_pattern(role));
+        // Nearly everyone is an active `user` and found on the way; who is something else has an index.
+        let rows = match (role, status) {
+            (_, "disabled") => fetch_users!(
+                fetch_all,
+                self,
+                r"WHERE status = 'disabled' AND ' ' || roles || ' ' LIKE $1 ESCAPE '\' AND id > $2 ORDER BY id LIMIT $3",
+                pattern,
+                after as _,
+                limit
+            )?,
+            (Some(role), _) if role != Roles::DEFAULT => fetch_users!(
+                fetch_all,
+                self,
+                r"WHERE roles <> 'user' AND ' ' || roles || ' ' LIKE $1 ESCAPE '\' AND ($2 = '' OR status = $2) AND id > $3
+                ORDER BY id LIMIT $4",
+                pattern,
+                status,
+                after as _,
+                limit
+            )?,
+            _ => fetch_users!(
+                fetch_all,
+                self,
+                r"WHERE ' ' || roles || ' ' LIKE $1 ESCAPE '\' AND ($2 = '' OR status = $2) AND id > $3 ORDER BY id LIMIT $4",
+                pattern,
+                status,
+                after as _,
+                limit
+            )?,
+        };
         Ok(rows.into_iter().map(User::from).collect())
+    }
+
+    /// Users whose username, name or e-mail begins with this, in the order of what does, from after `after`: the key and
+    /// the id of the last one seen. Someone who is found by more than one comes once, by the first.
+    pub async fn users_beginning_with(
+        &mut self,
+        begin: &str,
+        role: Option<&str>,
+        status: Option<Status>,
+        after: Option<(&str, UserId)>,
+        limit: u32,
+    ) -> Result<Vec<(String, User)>, Error> {
+        // Text is compared by its bytes, and nothing that goes on from here comes after the last code point.
+        let end = format!("{begin}\u{10ffff}");
+        let (key, id) = after.unwrap_or((begin, UserId::default()));
+        let (status, pattern, limit) = (status.map_or("", Status::as_str), role_pattern(role), i64::from(limit));
+        let rows = fetch_all!(
+            self,
+            FoundRow,
+            r#"SELECT found_by AS "found_by!", id AS "id!: UserId", username AS "username!", name, email, roles AS "roles!",
+            status AS "status!: Status", must_change_password AS "must_change_password!: bool",
+            created_at AS "created_at!: Timestamp", updated_at AS "updated_at!: Timestamp",
+            last_login_at AS "last_login_at: Timestamp" FROM (
+                SELECT * FROM (SELECT username AS found_by, users.* FROM users
+                    WHERE username >= $1 AND username < $2 AND (username, id) > ($1, $3)
+                    AND NOT (name_key IS NOT NULL AND name_key >= $4 AND name_key < username)
+                    AND NOT (email_key IS NOT NULL AND email_key >= $4 AND email_key < username)
+                    AND ' ' || roles || ' ' LIKE $5 ESCAPE '\' AND ($6 = '' OR status = $6) ORDER BY username, id LIMIT $7) AS a
+                UNION ALL
+                SELECT * FROM (SELECT name_key AS found_by, users.* FROM users
+                    WHERE name_key >= $1 AND name_key < $2 AND (name_key, id) > ($1, $3)
+                    AND NOT (username >= $4 AND username <= name_key)
+                    AND NOT (email_key IS NOT NULL AND email_key >= $4 AND email_key < name_key)
+                    AND ' ' || roles || ' ' LIKE $5 ESCAPE '\' AND ($6 = '' OR status = $6) ORDER BY name_key, id LIMIT $7) AS b
+                UNION ALL
+                SELECT * FROM (SELECT email_key AS found_by, users.* FROM users
+                    WHERE email_key >= $1 AND email_key < $2 AND (email_key, id) > ($1, $3)
+                    AND NOT (username >= $4 AND username <= email_key)
+                    AND NOT (name_key IS NOT NULL AND name_key >= $4 AND name_key <= email_key)
+                    AND ' ' || roles || ' ' LIKE $5 ESCAPE '\' AND ($6 = '' OR status = $6) ORDER BY email_key, id LIMIT $7) AS c
+            ) AS found ORDER BY found_by, id LIMIT $7"#,
+            key,
+            end,
+            id as _,
+            begin,
+            pattern,
+            status,
+            limit,
+        )?;
+        Ok(rows.into_iter().map(|row| (row.found_by.clone(), row.into())).collect())
     }
 
     /// Ids and display names of active users in the order they were made, from the one after `after`.
@@ -106,6 +232,16 @@ impl Conn {
         Ok(rows.into_iter().map(|row| (row.id, row.name)).collect())
     }
 
+    /// Whether this is the hash of the user's password.
+    pub async fn is_password(&mut self, id: UserId, hash: &PasswordHash) -> Result<bool, Error> {
+        Ok(fetch_scalar!(
+            self,
+            r#"SELECT EXISTS (SELECT 1 FROM users WHERE id = $1 AND password_hash = $2) AS "is_password!: bool""#,
+            id as _,
+            hash as _,
+        )?)
+    }
+
     /// Whether there is an admin who can come in. It reads only users with uncommon roles, by their index.
     pub async fn has_admin(&mut self) -> Result<bool, Error> {
         Ok(fetch_scalar!(
@@ -120,10 +256,12 @@ impl Tx {
     /// Adds a user. [`Error::UsernameTaken`] when someone has the name.
     pub async fn insert_user(&mut self, user: &User, hash: &PasswordHash) -> Result<(), Error> {
         let (roles, status) = (user.roles.to_string(), user.status.as_str());
+        let (name_key, email_key) = (user.name.as_deref().map(search_key), user.email.as_deref().map(search_key));
         let inserted = execute!(
             &mut **self,
             "INSERT INTO users (id, username, name, email, roles, status, password_hash, must_change_password, created_at,
-            updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (username) DO NOTHING",
+            updated_at, name_key, email_key) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+            ON CONFLICT (username) DO NOTHING",
             user.id as _,
             user.username,
             user.name,
@@ -134,6 +272,8 @@ impl Tx {
             user.must_change_password,
             user.created_at as _,
             user.updated_at as _,
+            name_key,
+            email_key,
         )?;
         if inserted == 1 { Ok(()) } else { Err(Error::UsernameTaken) }
     }
@@ -148,6 +288,64 @@ impl Tx {
             id as _,
         )?;
         Ok(row.map(|row| row.status))
+    }
+
+    /// Writes what may be changed of a user.
+    pub async fn update_user(&mut self, user: &User) -> Result<(), Error> {
+        let (roles, status) = (user.roles.to_string(), user.status.as_str());
+        let (name_key, email_key) = (user.name.as_deref().map(search_key), user.email.as_deref().map(search_key));
+        execute!(
+            &mut **self,
+            "UPDATE users SET name = $1, name_key = $2, email = $3, email_key = $4, roles = $5, status = $6,
+            updated_at = $7 WHERE id = $8",
+            user.name,
+            name_key,
+            user.email,
+            email_key,
+            roles,
+            status,
+            user.updated_at as _,
+            user.id as _,
+        )?;
+        Ok(())
+    }
+
+    /// Gives a user another password.
+    pub async fn set_password(
+        &mut self,
+        id: UserId,
+        hash: &PasswordHash,
+        must_change: bool,
+        updated_at: Timestamp,
+    ) -> Result<(), Error> {
+        execute!(
+            &mut **self,
+            "UPDATE users SET password_hash = $1, must_change_password = $2, updated_at = $3 WHERE id = $4",
+            hash as _,
+            must_change,
+            updated_at as _,
+            id as _,
+        )?;
+        Ok(())
+    }
+
+    /// Takes a user away, with all that is theirs. Their sessions are to be ended before, or status lists would not know.
+    pub async fn delete_user(&mut self, id: UserId) -> Result<(), Error> {
+        execute!(&mut **self, "DELETE FROM users WHERE id = $1", id as _)?;
+        Ok(())
+    }
+
+    /// Keeps everyone else from changing any admin until this transaction ends, so that of two who take away the last two
+    /// one comes late. Gives who can come in. It goes before any other lock: of two who did it last each could wait for the
+    /// other for ever.
+    pub async fn lock_admins(&mut self) -> Result<Vec<UserId>, Error> {
+        let rows = fetch_all!(
+            &mut **self,
+            IdRow,
+            r#"UPDATE users SET status = status WHERE roles <> 'user' AND status = 'active'
+            AND ' ' || roles || ' ' LIKE '% admin %' RETURNING id AS "id!: UserId""#,
+        )?;
+        Ok(rows.into_iter().map(|row| row.id).collect())
     }
 
     /// Puts a stronger hash of the same password in place of the one that was checked, unless it has changed since.

@@ -28,7 +28,7 @@ async fn what_is_not_there_and_what_cannot_be_done_there_are_problems_too() {
         (Method::GET, "/login", "POST"),
         (Method::PATCH, "/admin/users", "GET,HEAD,POST"),
         (Method::POST, "/health", "GET,HEAD"),
-        (Method::from_bytes(b"BREW").unwrap(), "/me", "GET,HEAD"),
+        (Method::from_bytes(b"BREW").unwrap(), "/me", "GET,HEAD,PATCH"),
     ] {
         let answer = app.anon().send(method, path).await.expect(405);
         assert_eq!(answer.problem(), "method-not-allowed");

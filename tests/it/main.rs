@@ -14,6 +14,7 @@
 mod admin;
 mod architecture;
 mod article;
+mod audit;
 mod credentials;
 mod docs;
 mod errors;

@@ -2,25 +2,29 @@
 
 use axum::{
     Json,
+    extract::FromRequestParts,
     http::{
         HeaderName, HeaderValue, StatusCode,
-        header::{ETAG, LOCATION},
+        header::{ETAG, IF_MATCH, LOCATION},
+        request::Parts,
     },
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    auth::Creator,
+    auth::{Creator, Cursor},
+    error::FieldError,
     http::{
         App,
         extract::{self, Admin, Caller, PathId, Query},
-        openapi::{Guarded, InvalidBody, InvalidQuery, NotFound, UsernameTaken},
-        page::PageQuery,
+        openapi::{ChangedMeanwhile, Guarded, InvalidBody, InvalidQuery, LastAdmin, NotFound, UsernameTaken},
+        page,
         problem::Problem,
     },
-    model::{NewUser, Roles, Status, Timestamp, User, UserId},
+    model::{NewUser, Roles, Status, Timestamp, User, UserFilter, UserId, UserPatch},
 };
 
 /// A user to be made.
@@ -39,6 +43,64 @@ pub struct CreateUser {
     email: Option<String>,
     /// `user` if it is not given. `admin` may do everything; other names are free.
     roles: Option<Vec<String>>,
+    /// Whether they must choose another password before anything else.
+    #[serde(default)]
+    must_change_password: bool,
+}
+
+/// What is to be changed; what is not there stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatchUser {
+    /// What they are called; with null the username.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    name: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, format = Email)]
+    email: Option<Option<String>>,
+    roles: Option<Vec<String>>,
+    /// `active` or `disabled`.
+    #[schema(value_type = Option<String>, example = "disabled")]
+    status: Option<Status>,
+}
+
+/// Tells a field that is null from one that is not there.
+pub(in crate::http) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Another password.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetPassword {
+    #[schema(value_type = String, format = Password, example = "my-password")]
+    password: SecretString,
+    /// Whether they must choose another one before anything else.
+    #[serde(default)]
+    must_change_password: bool,
+}
+
+/// Which users, and which page of them.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct UserQuery {
+    /// What username, name or e-mail begins with, in any case.
+    q: Option<String>,
+    /// A role they have.
+    role: Option<String>,
+    /// `active` or `disabled`.
+    #[param(value_type = Option<String>)]
+    status: Option<Status>,
+    /// How many at most.
+    #[serde(default = "page::default_limit")]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: u32,
+    /// `next` of the page before.
+    after: Option<String>,
 }
 
 /// A user.
@@ -85,8 +147,22 @@ impl From<User> for UserView {
 pub struct UserPage {
     items: Vec<UserView>,
     /// What to give as `after` for the next page; none on the last.
-    #[schema(value_type = Option<uuid::Uuid>)]
-    next: Option<UserId>,
+    next: Option<String>,
+}
+
+/// A cursor as text: the id, and what they were found by if there was something looked for. It is no secret.
+fn write_cursor((key, id): Cursor) -> String {
+    if key.is_empty() { id.to_string() } else { format!("{id}.{}", URL_SAFE_NO_PAD.encode(key)) }
+}
+
+fn read_cursor(text: &str) -> Result<Cursor, Problem> {
+    let read = || {
+        let (id, key) = text.split_once('.').unwrap_or((text, ""));
+        let key = String::from_utf8(URL_SAFE_NO_PAD.decode(key).ok()?).ok().filter(|key| !key.contains('\0'))?;
+        Some((key, id.parse().ok()?))
+    };
+    let wrong = || FieldError::new("after", "malformed", "must be the `next` of a page");
+    read().ok_or_else(|| Problem::validation(vec![wrong()]))
 }
 
 /// Adds a user. While there is no admin, the setup token may do this.
@@ -104,20 +180,24 @@ pub async fn create_user(
     extract::Json(new): extract::Json<CreateUser>,
 ) -> Result<(StatusCode, [(HeaderName, HeaderValue); 2], Json<UserView>), Problem> {
     let roles = new.roles.unwrap_or_else(|| vec![Roles::DEFAULT.to_owned()]);
-    let user = NewUser { username: new.username, name: new.name, email: new.email, roles };
+    let must_change_password = new.must_change_password;
+    let user = NewUser { username: new.username, name: new.name, email: new.email, roles, must_change_password };
     let user = app.auth().create_user(creator, user, &new.password).await?;
     let location = header_value(&format!("/admin/users/{}", user.id));
     Ok((StatusCode::CREATED, [(LOCATION, location), (ETAG, etag(&user))], Json(user.into())))
 }
 
-/// All users in the order they were made.
+/// Users: all, or those that are looked for, whose username, name or e-mail begins with `q`.
 #[utoipa::path(
-    get, path = "/admin/users", tag = "admin", params(PageQuery), security(("basic" = []), ("bearer" = ["admin"])),
+    get, path = "/admin/users", tag = "admin", params(UserQuery), security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 200, body = UserPage), Guarded, InvalidQuery),
 )]
-pub async fn list_users(app: App, _: Caller<Admin>, Query(page): Query<PageQuery>) -> Result<Json<UserPage>, Problem> {
-    let (users, next) = app.auth().users(page.after(), page.limit()?).await?;
-    Ok(Json(UserPage { items: users.into_iter().map(UserView::from).collect(), next }))
+pub async fn list_users(app: App, _: Caller<Admin>, Query(query): Query<UserQuery>) -> Result<Json<UserPage>, Problem> {
+    let limit = page::checked(query.limit)?;
+    let after = query.after.as_deref().map(read_cursor).transpose()?;
+    let filter = UserFilter { begins_with: query.q, role: query.role, status: query.status };
+    let (users, next) = app.auth().users(&filter, after, limit).await?;
+    Ok(Json(UserPage { items: users.into_iter().map(UserView::from).collect(), next: next.map(write_cursor) }))
 }
 
 /// One user.
@@ -137,6 +217,74 @@ pub async fn get_user(
 ) -> Result<([(HeaderName, HeaderValue); 1], Json<UserView>), Problem> {
     let user = app.auth().user(id).await?;
     Ok(([(ETAG, etag(&user))], Json(user.into())))
+}
+
+/// Changes a user. Disabling ends every session and token of theirs, and enabling revives none.
+#[utoipa::path(
+    patch, path = "/admin/users/{id}", tag = "admin", params(("id" = uuid::Uuid, Path), ("If-Match" = Option<String>, Header)),
+    security(("basic" = []), ("bearer" = ["admin"])),
+    responses((status = 200, body = UserView, headers(("ETag"))), NotFound, LastAdmin, ChangedMeanwhile, Guarded, InvalidBody),
+)]
+pub async fn update_user(
+    app: App,
+    caller: Caller<Admin>,
+    PathId(id): PathId<UserId>,
+    IfMatch(versions): IfMatch,
+    extract::Json(patch): extract::Json<PatchUser>,
+) -> Result<([(HeaderName, HeaderValue); 1], Json<UserView>), Problem> {
+    let patch = UserPatch { name: patch.name, email: patch.email, roles: patch.roles, status: patch.status };
+    let user = app.auth().update_user(caller.actor(), id, versions, patch).await?;
+    Ok(([(ETAG, etag(&user))], Json(user.into())))
+}
+
+/// Takes a user away, with all that is theirs.
+#[utoipa::path(
+    delete, path = "/admin/users/{id}", tag = "admin", params(("id" = uuid::Uuid, Path), ("If-Match" = Option<String>, Header)),
+    security(("basic" = []), ("bearer" = ["admin"])),
+    responses((status = 204), NotFound, LastAdmin, ChangedMeanwhile, Guarded),
+)]
+pub async fn delete_user(
+    app: App,
+    caller: Caller<Admin>,
+    PathId(id): PathId<UserId>,
+    IfMatch(versions): IfMatch,
+) -> Result<StatusCode, Problem> {
+    app.auth().delete_user(caller.actor(), id, versions).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Gives a user another password, and ends every session and token of theirs.
+#[utoipa::path(
+    put, path = "/admin/users/{id}/password", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    security(("basic" = []), ("bearer" = ["admin"])),
+    responses((status = 204), NotFound, Guarded, InvalidBody),
+)]
+pub async fn set_user_password(
+    app: App,
+    caller: Caller<Admin>,
+    PathId(id): PathId<UserId>,
+    extract::Json(new): extract::Json<SetPassword>,
+) -> Result<StatusCode, Problem> {
+    app.auth().set_password(caller.actor(), id, &new.password, new.must_change_password).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The versions of a user that `If-Match` names (RFC 9110, section 13.1.1); none when any will do.
+pub struct IfMatch(Option<Vec<Timestamp>>);
+
+impl FromRequestParts<App> for IfMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        let values = parts.headers.get_all(IF_MATCH);
+        if values.iter().next().is_none() || values.iter().any(|value| value == "*") {
+            return Ok(Self(None));
+        }
+        // A tag that is weak, or no tag of ours, is no version that could be there.
+        let version = |tag: &str| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok().map(Timestamp);
+        let tags = values.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+        Ok(Self(Some(tags.filter_map(version).collect())))
+    }
 }
 
 /// Changes whenever someone changes the user. A login does not count, for it should stand in nobody's way.

@@ -1,18 +1,21 @@
 //! `/me`: what a user sees of themself.
 
+pub mod password;
 pub mod sessions;
 pub mod tokens;
 
 use axum::Json;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    admin::users::UserView,
-    extract::{Caller, Profile},
-    openapi::Guarded,
+    App,
+    admin::users::{UserView, given},
+    extract::{self, Caller, Profile},
+    openapi::{Guarded, InvalidBody},
+    problem::Problem,
 };
-use crate::model::{Method, Scopes, SessionId, Timestamp};
+use crate::model::{Method, Scopes, SessionId, Timestamp, UserPatch};
 
 /// Who is calling, and how they proved it.
 #[derive(Serialize, ToSchema)]
@@ -46,4 +49,32 @@ pub async fn get_me(caller: Caller<Profile>) -> Json<MeView> {
         scopes: principal.scopes,
         expires_at: principal.expires_at,
     })
+}
+
+/// What is to be changed; what is not there stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatchMe {
+    /// What to be called; with null the username.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    name: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, format = Email)]
+    email: Option<Option<String>>,
+}
+
+/// Changes the caller's own name and e-mail.
+#[utoipa::path(
+    patch, path = "/me", tag = "me", security(("basic" = []), ("bearer" = ["profile"])),
+    responses((status = 200, body = UserView), Guarded, InvalidBody),
+)]
+pub async fn update_me(
+    app: App,
+    caller: Caller<Profile>,
+    extract::Json(patch): extract::Json<PatchMe>,
+) -> Result<Json<UserView>, Problem> {
+    let patch = UserPatch { name: patch.name, email: patch.email, ..UserPatch::default() };
+    let user = app.auth().update_user(caller.actor(), caller.principal.user.id, None, patch).await?;
+    Ok(Json(user.into()))
 }

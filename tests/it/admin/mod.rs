@@ -1,3 +1,5 @@
+mod change;
 mod keys;
+mod search;
 mod sessions;
 mod users;

@@ -120,7 +120,13 @@ impl App {
     /// Adds a user by the service's own means. Gives the id.
     pub async fn create(&self, username: &str, roles: &[&str]) -> String {
         let roles = roles.iter().map(ToString::to_string).collect();
-        let new = countersign::model::NewUser { username: username.into(), name: None, email: None, roles };
+        let new = countersign::model::NewUser {
+            username: username.into(),
+            name: None,
+            email: None,
+            roles,
+            must_change_password: false,
+        };
         let creator = countersign::auth::Creator::Operator;
         let user = self.service.auth().create_user(creator, new, &PASSWORD.into()).await.unwrap();
         user.id.to_string()
@@ -173,6 +179,10 @@ impl Caller<'_> {
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         Answer::of(self.request(Method::POST, path).json(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        Answer::of(self.request(Method::PATCH, path).json(body)).await
     }
 
     /// Without a body.
