@@ -22,8 +22,8 @@ impl Auth {
         password: &SecretString,
         must_change: bool,
     ) -> Result<(), Error> {
-        self.user(id).await?;
-        if let Some(fault) = self.password_rule("password", password) {
+        let user = self.user(id).await?;
+        if let Some(fault) = self.password_rule("password", password, &user.names()) {
             return Err(Error::Invalid(vec![fault]));
         }
         let hash = self.hash_password(password).await?;
@@ -54,7 +54,7 @@ impl Auth {
         }
         let unchanged = (current.expose_secret() == new.expose_secret())
             .then(|| FieldError::new("new_password", "unchanged", "must be another than the current one"));
-        if let Some(fault) = self.password_rule("new_password", new).or(unchanged) {
+        if let Some(fault) = self.password_rule("new_password", new, &principal.user.names()).or(unchanged) {
             return Err(Error::Invalid(vec![fault]));
         }
         let hash = self.hash_password(new).await?;

@@ -12,6 +12,7 @@ use aws_lc_rs::constant_time;
 use secrecy::{ExposeSecret, SecretString};
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
+use zxcvbn::matching::patterns::MatchPattern;
 
 use super::{Auth, hashing::Memory, random};
 use crate::{
@@ -23,6 +24,9 @@ use crate::{
 const MAX_PASSWORD_BYTES: usize = 1024;
 /// The dearest stored hash that is run: 1 GiB, or as many passes over less.
 const MAX_STORED_COST: u64 = 1 << 20;
+
+/// The longest password that is looked for among common ones, in characters.
+const MAX_COMMON_CHARS: usize = 32;
 
 /// What a new hash costs.
 #[derive(Clone, Copy, Debug)]
@@ -118,8 +122,13 @@ impl Auth {
         self.hash_pool.run(move |memory| hash(memory, cost, password.as_bytes())).await?
     }
 
-    /// What is wrong with a new password, if anything.
-    pub(super) fn password_rule(&self, field: &str, password: &SecretString) -> Option<FieldError> {
+    /// What is wrong with a new password, if anything. `own` is what its user is called: username, name and e-mail.
+    pub(super) fn password_rule(
+        &self,
+        field: &str,
+        password: &SecretString,
+        own: &[Option<&str>],
+    ) -> Option<FieldError> {
         let fault = |code: &str, message: String| Some(FieldError::new(field, code, message));
         let (password, least) = (normal(password), self.settings.password_min_length);
         if password.len() > MAX_PASSWORD_BYTES {
@@ -129,10 +138,33 @@ impl Auth {
         } else if password.contains(char::is_control) {
             // HTTP Basic could not carry it (RFC 7617, section 2).
             fault("malformed", "must have no control character".to_owned())
+        } else if is_own_name(&password, own) {
+            fault("own-name", "must not be what the user is called".to_owned())
+        } else if is_common(&password) {
+            fault("common", "is among those that are guessed first".to_owned())
         } else {
             None
         }
     }
+}
+
+/// Whether this is the user's own username, name or e-mail, or what the latter begins with.
+fn is_own_name(password: &str, own: &[Option<&str>]) -> bool {
+    let password = Zeroizing::new(fold_username(password));
+    own.iter()
+        .flatten()
+        .map(|name| fold_username(name))
+        .any(|name| name == *password || name.split_once('@').is_some_and(|(mailbox, _)| mailbox == *password))
+}
+
+/// Whether the whole of it is one thing that is guessed first: a word of zxcvbn's lists of passwords, words and names, also
+/// backwards or with digits for letters, a date, or a row of keys. Longer ones are in no list.
+fn is_common(password: &str) -> bool {
+    if password.chars().count() > MAX_COMMON_CHARS {
+        return false;
+    }
+    let guessed = zxcvbn::zxcvbn(password, &[]);
+    matches!(guessed.sequence(), [whole] if whole.pattern != MatchPattern::BruteForce)
 }
 
 /// The bytes that are hashed: NFC, so that `é` is the same password however the keyboard composes it.

@@ -77,7 +77,8 @@ impl Auth {
 
     fn check_new_user(&self, new: &NewUser, password: &SecretString) -> Result<(), Error> {
         let mut fields = FieldError::all(new.validate());
-        fields.extend(self.password_rule("password", password));
+        let own = [Some(new.username.as_str()), new.name.as_deref(), new.email.as_deref()];
+        fields.extend(self.password_rule("password", password, &own));
         if fields.is_empty() { Ok(()) } else { Err(Error::Invalid(fields)) }
     }
 

@@ -51,6 +51,11 @@ impl User {
         self.status == Status::Active && self.roles.contains(Roles::ADMIN)
     }
 
+    /// Everything they are called: username, name, e-mail.
+    pub fn names(&self) -> [Option<&str>; 3] {
+        [Some(&self.username), self.name.as_deref(), self.email.as_deref()]
+    }
+
     /// The name to show: the one they set, or else the username.
     pub fn display_name(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.username)

@@ -176,3 +176,48 @@ async fn of_ten_who_ask_for_one_name_at_once_one_gets_it() {
     statuses.sort_unstable();
     assert_eq!(statuses, [vec![201], vec![409; 9]].concat());
 }
+
+#[tokio::test]
+async fn a_password_that_is_guessed_first_is_refused_and_my_password_is_not_one() {
+    let app = App::start().await;
+    let create = async |password: &str| {
+        let body = json!({"username": "sergio.r", "password": password, "name": "Sérgio Rodríguez",
+            "email": "sergio.rodriguez@example.com"});
+        app.admin().post("/admin/users", &body).await
+    };
+    for (password, code) in [
+        ("password", "common"),
+        ("PASSWORD", "common"),
+        ("P@ssw0rd", "common"),
+        ("drowssap", "common"),
+        ("12345678", "common"),
+        ("qwertyuiop", "common"),
+        ("aaaaaaaa", "common"),
+        ("abcdefghijk", "common"),
+        ("sunshine", "common"),
+        ("19841224", "common"),
+        ("Sergio.R", "own-name"),
+        ("SE\u{301}RGIO RODRI\u{301}GUEZ", "own-name"),
+        ("sergio.rodriguez@example.com", "own-name"),
+        ("Sergio.Rodriguez", "own-name"),
+        ("seven77", "too-short"),
+    ] {
+        let answer = create(password).await.expect(422);
+        assert_eq!(answer.field_errors(), [format!("password:{code}")], "{password}");
+    }
+    create(PASSWORD).await.expect(201);
+    let id = app.admin().get("/admin/users?q=sergio").await.json()["items"][0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/admin/users/{id}/password");
+    for (password, code) in [("password", "common"), ("Sergio.R", "own-name")] {
+        let given = app.admin().request(Method::PUT, &path).json(&json!({"password": password}));
+        let answer = crate::support::Answer::of(given).await.expect(422);
+        assert_eq!(answer.field_errors(), [format!("password:{code}")]);
+        let own = json!({"current_password": PASSWORD, "new_password": password});
+        let answer = app.with(basic("sergio.r", PASSWORD)).post("/me/password", &own).await.expect(422);
+        assert_eq!(answer.field_errors(), [format!("new_password:{code}")]);
+    }
+    for fine in ["correct horse battery staple", "my-password-2", "påskelilje-i-mai", &"x1y".repeat(300)] {
+        let given = app.admin().request(Method::PUT, &path).json(&json!({"password": fine}));
+        crate::support::Answer::of(given).await.expect(204);
+    }
+}
