@@ -6,11 +6,15 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 
+use super::{Auth, users::cut_to};
 use crate::{
     error::Error,
-    model::{AuditRecord, Event, Origin, Outcome, Principal, Timestamp, UserId},
+    model::{AuditFilter, AuditRecord, AuditRow, Event, Origin, Outcome, Principal, Timestamp, UserId},
     store::Tx,
 };
+
+/// Records that are read at a time when the chain is followed.
+const CHAIN_STEP: u32 = 1000;
 
 /// Who does something.
 #[derive(Clone, Copy, Debug)]
@@ -91,21 +95,83 @@ impl AuditRecord {
 /// Puts a record at the end of the chain. Let it be the last of a transaction: from here on others wait.
 pub(super) async fn record(tx: &mut Tx, record: AuditRecord) -> Result<(), Error> {
     let (seq, before) = tx.next_audit_row().await?;
-    let hash = chain(&before, seq, &record)?;
-    tx.append_audit_row(seq, &record, &hash).await
+    let mut row = AuditRow {
+        seq,
+        at: record.at,
+        event: record.event.as_str().to_owned(),
+        outcome: record.outcome.as_str().to_owned(),
+        actor: record.actor,
+        subject: record.subject,
+        target: record.target,
+        method: record.method.map(ToOwned::to_owned),
+        address: record.address,
+        request_id: record.request_id,
+        hash: Vec::new(),
+    };
+    row.hash = chain(&before, &row)?;
+    tx.append_audit_row(&row).await
 }
 
 /// The hash of a record and of all before it. A JSON array has one reading: no field can run into the next.
-fn chain(before: &[u8], seq: i64, record: &AuditRecord) -> Result<Vec<u8>, Error> {
+fn chain(before: &[u8], row: &AuditRow) -> Result<Vec<u8>, Error> {
     let fields = serde_json::to_vec(&(
         before,
-        seq,
-        record.at.0,
-        record.event.as_str(),
-        record.outcome.as_str(),
-        (record.actor, record.subject, &record.target),
-        (record.method, &record.address, &record.request_id),
+        row.seq,
+        row.at.0,
+        &row.event,
+        &row.outcome,
+        (row.actor, row.subject, &row.target),
+        (&row.method, &row.address, &row.request_id),
     ));
     let fields = fields.map_err(|error| Error::Internal(error.into()))?;
     Ok(digest(&SHA256, &fields).as_ref().to_vec())
+}
+
+/// What came of following the chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// How many records hang together from the first one on.
+    pub records: i64,
+    /// The first number at which the chain is broken: a record there was changed or is missing.
+    pub broken_at: Option<i64>,
+}
+
+impl Auth {
+    /// Records that the filter lets through, the newest first, from the one before `before`, and where the next page begins.
+    pub async fn audit(
+        &self,
+        filter: &AuditFilter,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<(Vec<AuditRow>, Option<i64>), Error> {
+        let before = before.unwrap_or(i64::MAX);
+        let mut rows = self.store.read().await?.audit_records(filter, before, limit.saturating_add(1)).await?;
+        let more = cut_to(&mut rows, limit);
+        let next = rows.last().filter(|_| more).map(|row| row.seq);
+        Ok((rows, next))
+    }
+
+    /// Follows the chain from its beginning to its end.
+    pub async fn verify_audit(&self) -> Result<Verified, Error> {
+        // The end first: what is appended meanwhile comes after it.
+        let (last, end) = self.store.read().await?.audit_head().await?;
+        let (mut seq, mut hash) = (0, vec![0; 32]);
+        while seq < last {
+            let rows = self.store.read().await?.audit_chain(seq, CHAIN_STEP).await?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in rows {
+                if row.seq != seq + 1 || chain(&hash, &row)? != row.hash {
+                    return Ok(Verified { records: seq, broken_at: Some(seq + 1) });
+                }
+                (seq, hash) = (row.seq, row.hash);
+                if seq == last {
+                    break;
+                }
+            }
+        }
+        let broken_at = (seq != last || hash != end).then_some(if seq == last { last } else { seq + 1 });
+        Ok(Verified { records: seq, broken_at })
+    }
 }

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::{Auth, jwt::Jwt, random, statuses};
+use super::{Actor, Auth, audit, jwt::Jwt, random, statuses};
 use crate::{
     error::Error,
-    model::{Client, OpaqueToken, PasswordHash, Session, SessionId, User, UserId},
+    model::{
+        AuditRecord, Client, Event, OpaqueToken, Origin, PasswordHash, Session, SessionId, User, UserId, fold_username,
+        may_be_username,
+    },
 };
 
 /// What a login gives: both tokens belong to one session.
@@ -31,12 +34,33 @@ impl Auth {
     pub async fn login(&self, username: &str, password: &SecretString, client: Client) -> Result<Login, Error> {
         // A second try meets the hash that another login put there while the first was on its way.
         for _ in 0..2 {
-            let (user_id, checked) = self.check_password(username, password).await?;
+            let checked = self.check_password(username, password).await;
+            if matches!(checked, Err(Error::InvalidCredentials)) {
+                self.record_failed_login(username, client.origin).await;
+            }
+            let (user_id, checked) = checked?;
             if let Some(login) = self.begin_session(user_id, checked, client.clone()).await? {
                 return Ok(login);
             }
         }
         Err(Error::InvalidCredentials)
+    }
+
+    /// Records that someone tried. That it could not be written is no reason for another answer. Whoever is not there is not
+    /// named: people type passwords where the name goes.
+    async fn record_failed_login(&self, username: &str, origin: Origin) {
+        let (auth, now, username) = (self.clone(), self.clock.now(), fold_username(username));
+        let recorded = self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            let known = if may_be_username(&username) { tx.password_of(&username).await? } else { None };
+            let record = Actor::Unknown { method: "password", origin }.did(Event::LoginFailed, now).refused();
+            let subject = known.map(|(id, _)| id);
+            audit::record(&mut tx, AuditRecord { subject, ..record }).await?;
+            tx.commit().await
+        });
+        if let Err(error) = recorded.await {
+            tracing::warn!(%error, "a failed login was not recorded");
+        }
     }
 
     /// A session and its tokens, if the user is still who was checked.
@@ -57,6 +81,7 @@ impl Auth {
             address: client.origin.address.to_string(),
             user_agent: client.user_agent,
         };
+        let actor = Actor::User { id: user_id, method: "password", origin: client.origin };
         let (id, expires_at, hash, auth) = (session.id, session.expires_at, opaque.hash(), self.clone());
         let begun = self.finish(async move {
             let mut tx = auth.store.write().await?;
@@ -69,6 +94,7 @@ impl Auth {
             if user.as_ref().is_some_and(|user| user.must_change_password) {
                 return Err(Error::PasswordChangeRequired);
             }
+            audit::record(&mut tx, actor.did(Event::LoggedIn, now).on(user_id).to(id)).await?;
             tx.commit().await?;
             Ok(user.map(|user| (user, place)))
         });

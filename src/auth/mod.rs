@@ -29,7 +29,7 @@ use std::{
     time::Duration,
 };
 
-pub use audit::Actor;
+pub use audit::{Actor, Verified};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 pub use credential::{Credential, Standing};

@@ -212,7 +212,7 @@ impl Tx {
 }
 
 /// Cuts the row too many that was asked for to learn whether there are more. Tells whether there are.
-fn cut_to<T>(rows: &mut Vec<T>, limit: u32) -> bool {
+pub(super) fn cut_to<T>(rows: &mut Vec<T>, limit: u32) -> bool {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = rows.len() > limit;
     rows.truncate(limit);

@@ -107,6 +107,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(admin::sessions::end_session))
         .routes(routes!(admin::tokens::list_user_tokens, admin::tokens::revoke_user_tokens))
         .routes(routes!(admin::tokens::revoke_token))
+        .routes(routes!(admin::audit::list_audit))
+        .routes(routes!(admin::audit::verify_audit))
         .routes(routes!(admin::keys::list_keys))
         .routes(routes!(admin::keys::rotate_keys))
         .routes(routes!(well_known::get_jwks))

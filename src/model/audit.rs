@@ -3,6 +3,10 @@ use super::{Timestamp, UserId};
 /// What is worth remembering. The words are a promise: programs look for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// Someone logged in.
+    LoggedIn,
+    /// Someone tried to log in; whom they said to be is noted if there is such a user, and never what they typed.
+    LoginFailed,
     /// An opaque token that had been exchanged was presented again; its session was ended.
     TokenReused,
     /// A session was ended by a person or a service.
@@ -31,6 +35,8 @@ impl Event {
     /// The word the database keeps.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::LoggedIn => "login.succeeded",
+            Self::LoginFailed => "login.failed",
             Self::TokenReused => "session.token-reused",
             Self::SessionEnded => "session.ended",
             Self::TokenCreated => "token.created",
@@ -86,4 +92,42 @@ pub struct AuditRecord {
     pub address: Option<String>,
     /// In which request.
     pub request_id: Option<String>,
+}
+
+/// A record as it is kept.
+#[derive(Clone, Debug)]
+pub struct AuditRow {
+    /// Its number.
+    pub seq: i64,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub event: String,
+    /// How it ended: `done` or `refused`.
+    pub outcome: String,
+    /// Who did it, if that is known.
+    pub actor: Option<UserId>,
+    /// To whom.
+    pub subject: Option<UserId>,
+    /// To which of their things.
+    pub target: Option<String>,
+    /// How the actor proved who they are.
+    pub method: Option<String>,
+    /// From which address.
+    pub address: Option<String>,
+    /// In which request.
+    pub request_id: Option<String>,
+    /// The hash of this record and of all before it.
+    pub hash: Vec<u8>,
+}
+
+/// Which records are looked for; all conditions hold.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// Who did it, or to whom it was done.
+    pub user: Option<UserId>,
+    /// What happened.
+    pub event: Option<String>,
+    /// Not before.
+    pub since: Option<Timestamp>,
 }

@@ -10,7 +10,7 @@ mod time;
 mod token;
 mod user;
 
-pub use audit::{AuditRecord, Event, Outcome};
+pub use audit::{AuditFilter, AuditRecord, AuditRow, Event, Outcome};
 pub use id::{SessionId, StatusListId, TokenId, UserId};
 pub use key::{Algorithm, SealedKey};
 pub use principal::{Method, Principal};

@@ -1,38 +1,122 @@
 //! `audit`: what happened, in order, each row with a hash over itself and the row before. `audit_head` is the end of the
 //! chain; whoever appends holds it until their transaction ends, so that rows come one after the other.
 
-use super::{Tx, execute, fetch_scalar};
-use crate::{error::Error, model::AuditRecord};
+use super::{Conn, Tx, execute, fetch_all, fetch_optional};
+use crate::{
+    error::Error,
+    model::{AuditFilter, AuditRow, Timestamp, UserId},
+};
+
+/// Every column of a record.
+macro_rules! fetch_records {
+    ($conn:expr, $rest:tt, $($arg:expr),*) => {
+        fetch_all!(
+            $conn,
+            AuditRow,
+            r#"SELECT seq AS "seq!", at AS "at!: Timestamp", event AS "event!", outcome AS "outcome!",
+            actor_id AS "actor: UserId", subject_id AS "subject: UserId", target, method, address, request_id,
+            hash AS "hash!" FROM audit "# + $rest,
+            $($arg),*
+        )
+    };
+}
+
+impl Conn {
+    /// Records that the filter lets through, the newest first, from the one before `before`.
+    pub async fn audit_records(
+        &mut self,
+        filter: &AuditFilter,
+        before: i64,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, Error> {
+        let (limit, since) = (i64::from(limit), filter.since.unwrap_or(Timestamp(i64::MIN)));
+        let event = filter.event.as_deref().unwrap_or_default();
+        // Where the time begins is looked up once, so that the search ends there.
+        Ok(match filter.user {
+            Some(user) => fetch_records!(
+                self,
+                "WHERE (actor_id = $1 OR subject_id = $1) AND ($2 = '' OR event = $2) AND seq < $3
+                AND seq >= COALESCE((SELECT seq FROM audit WHERE at >= $4 ORDER BY at, seq LIMIT 1), $3)
+                ORDER BY seq DESC LIMIT $5",
+                user as _,
+                event,
+                before,
+                since as _,
+                limit
+            )?,
+            None => fetch_records!(
+                self,
+                "WHERE ($1 = '' OR event = $1) AND seq < $2
+                AND seq >= COALESCE((SELECT seq FROM audit WHERE at >= $3 ORDER BY at, seq LIMIT 1), $2)
+                ORDER BY seq DESC LIMIT $4",
+                event,
+                before,
+                since as _,
+                limit
+            )?,
+        })
+    }
+
+    /// Records in their order, from the one after `after`.
+    pub async fn audit_chain(&mut self, after: i64, limit: u32) -> Result<Vec<AuditRow>, Error> {
+        let limit = i64::from(limit);
+        Ok(fetch_records!(self, "WHERE seq > $1 ORDER BY seq LIMIT $2", after, limit)?)
+    }
+
+    /// The number and the hash of the last record, as the end of the chain has them.
+    pub async fn audit_head(&mut self) -> Result<(i64, Vec<u8>), Error> {
+        let head =
+            fetch_optional!(self, HeadRow, r#"SELECT seq AS "seq!", hash AS "hash!" FROM audit_head WHERE id = 1"#)?;
+        head.map(Into::into).ok_or_else(no_head)
+    }
+}
+
+struct HeadRow {
+    seq: i64,
+    hash: Vec<u8>,
+}
+
+impl From<HeadRow> for (i64, Vec<u8>) {
+    fn from(head: HeadRow) -> Self {
+        (head.seq, head.hash)
+    }
+}
+
+/// The migration that made the table put the one row in.
+fn no_head() -> Error {
+    Error::Internal("the audit trail has no end".into())
+}
 
 impl Tx {
     /// Takes the next number and keeps everyone else from appending. Gives the number and the hash of the row before.
     pub async fn next_audit_row(&mut self) -> Result<(i64, Vec<u8>), Error> {
-        let seq =
-            fetch_scalar!(&mut **self, r#"UPDATE audit_head SET seq = seq + 1 WHERE id = 1 RETURNING seq AS "seq!""#)?;
-        let hash = fetch_scalar!(&mut **self, r#"SELECT hash AS "hash!" FROM audit_head WHERE id = 1"#)?;
-        Ok((seq, hash))
+        let head = fetch_optional!(
+            &mut **self,
+            HeadRow,
+            r#"UPDATE audit_head SET seq = seq + 1 WHERE id = 1 RETURNING seq AS "seq!", hash AS "hash!""#
+        )?;
+        head.map(Into::into).ok_or_else(no_head)
     }
 
-    /// Appends a row, with the hash that makes it the end of the chain.
-    pub async fn append_audit_row(&mut self, seq: i64, record: &AuditRecord, hash: &[u8]) -> Result<(), Error> {
-        let (event, outcome) = (record.event.as_str(), record.outcome.as_str());
+    /// Appends a row, which is now the end of the chain.
+    pub async fn append_audit_row(&mut self, row: &AuditRow) -> Result<(), Error> {
         execute!(
             &mut **self,
             "INSERT INTO audit (seq, at, event, outcome, actor_id, subject_id, target, method, address, request_id, hash)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-            seq,
-            record.at as _,
-            event,
-            outcome,
-            record.actor as _,
-            record.subject as _,
-            record.target,
-            record.method,
-            record.address,
-            record.request_id,
-            hash,
+            row.seq,
+            row.at as _,
+            row.event,
+            row.outcome,
+            row.actor as _,
+            row.subject as _,
+            row.target,
+            row.method,
+            row.address,
+            row.request_id,
+            row.hash,
         )?;
-        execute!(&mut **self, "UPDATE audit_head SET hash = $1 WHERE id = 1", hash)?;
+        execute!(&mut **self, "UPDATE audit_head SET hash = $1 WHERE id = 1", row.hash)?;
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! `/admin`: what takes the scope `admin`.
 
+pub mod audit;
 pub mod keys;
 pub mod sessions;
 pub mod tokens;
