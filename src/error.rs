@@ -46,6 +46,9 @@ pub enum Error {
     /// There is no key to turn over: with HS256 it is a setting.
     #[error("there is no key to turn over")]
     NoRotation,
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// Without this user no admin could come in any more.
     #[error("the last active admin stays")]
     LastAdmin,

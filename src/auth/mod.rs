@@ -5,6 +5,7 @@
 mod audit;
 mod credential;
 mod hashing;
+mod idempotency;
 mod introspection;
 mod jwt;
 mod keys;
@@ -34,6 +35,7 @@ pub use audit::{Actor, Verified};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 pub use credential::{Credential, Standing};
 use hashing::HashPool;
+pub use idempotency::Once;
 pub use keys::Jwks;
 use keys::Keys;
 use last_seen::LastSeen;

@@ -5,7 +5,7 @@
 
 use validator::Validate;
 
-use super::{Actor, Auth, audit, random};
+use super::{Actor, Auth, Once, audit, random};
 use crate::{
     error::{Error, FieldError},
     model::{Event, Method, NewToken, PersonalSecret, PersonalToken, Principal, Status, TokenId, UserId},
@@ -15,13 +15,15 @@ use crate::{
 const MAX_TOKENS: usize = 100;
 
 impl Auth {
-    /// Makes a token for the caller. Gives it with its secret, to be shown this once. One made with a personal token has
+    /// Makes a token for the caller. Gives it with its secret, to be shown this once, or what
+    /// the same request was given before. One made with a personal token has
     /// no scope that one has not, and goes when that one goes.
     pub async fn create_token(
         &self,
         principal: &Principal,
         actor: Actor,
         new: NewToken,
+        once: Option<Once>,
     ) -> Result<(PersonalToken, PersonalSecret), Error> {
         let mut fields = FieldError::all(new.validate());
         let scopes = new.scopes.unwrap_or(principal.scopes);
@@ -45,19 +47,24 @@ impl Auth {
             last_used_at: None,
         };
         let (auth, hash, parent) = (self.clone(), secret.hash(), principal.token);
-        let token = self.finish(async move {
+        self.finish(async move {
             let mut tx = auth.store.write().await?;
+            let answered: Option<(PersonalToken, String)> = auth.answered(&mut tx, actor, once.as_ref(), now).await?;
+            if let Some((token, secret)) = answered {
+                return Ok((token, PersonalSecret::parse(&secret).ok_or(Error::KeyReused)?));
+            }
             // Locked, so that two who come at once do not both make the hundredth.
             tx.lock_user(token.user_id).await?.filter(|status| *status == Status::Active).ok_or(Error::InvalidToken)?;
             if tx.personal_tokens_of(token.user_id, now).await?.len() >= MAX_TOKENS {
                 return Err(Error::TooManyTokens);
             }
             tx.insert_personal_token(&token, hash, parent).await?;
+            auth.note_answer(&mut tx, actor, once.as_ref(), &(&token, secret.reveal()), now).await?;
             audit::record(&mut tx, actor.did(Event::TokenCreated, now).on(token.user_id).to(token.id)).await?;
             tx.commit().await?;
-            Ok(token)
-        });
-        Ok((token.await?, secret))
+            Ok((token, secret))
+        })
+        .await
     }
 
     /// The tokens of a user that have not run out, the newest first. [`Error::NotFound`] when there is no such user.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{self, MissedTickBehavior};
 
-use super::Auth;
+use super::{Auth, idempotency::REMEMBERED};
 use crate::{error::Error, store::Tx};
 
 /// How often keys and last uses are looked after.
@@ -65,6 +65,8 @@ impl Auth {
         let marks = now.before(MARK_GRACE);
         self.in_steps(async move |tx| tx.delete_statuses_expired_before(marks, SWEEP_STEP).await).await?;
         self.in_steps(async move |tx| tx.delete_spent_status_lists().await).await?;
+        let answers = now.before(REMEMBERED);
+        self.in_steps(async move |tx| tx.delete_answers_before(answers, SWEEP_STEP).await).await?;
         self.in_steps(async move |tx| tx.delete_spent_signing_keys(now).await).await?;
         Ok(sessions + tokens)
     }

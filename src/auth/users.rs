@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use unicode_normalization::UnicodeNormalization;
 use validator::Validate;
 
-use super::{Actor, Auth, audit, random};
+use super::{Actor, Auth, Once, audit, random};
 use crate::{
     error::{Error, FieldError},
     model::{
@@ -34,8 +34,15 @@ pub enum Creator {
 pub type Cursor = (String, UserId);
 
 impl Auth {
-    /// Adds a user. [`Error::Invalid`] names every field that will not do; [`Error::UsernameTaken`].
-    pub async fn create_user(&self, creator: Creator, new: NewUser, password: &SecretString) -> Result<User, Error> {
+    /// Adds a user, or gives the one that the same request made before. [`Error::Invalid`] names every field that will not
+    /// do; [`Error::UsernameTaken`].
+    pub async fn create_user(
+        &self,
+        creator: Creator,
+        new: NewUser,
+        password: &SecretString,
+        once: Option<Once>,
+    ) -> Result<User, Error> {
         let new =
             NewUser { username: fold_username(&new.username), name: new.name.map(|name| name.nfc().collect()), ..new };
         self.check_new_user(&new, password)?;
@@ -64,10 +71,14 @@ impl Auth {
                 }
                 Creator::Operator => Actor::Operator,
             };
+            if let Some(user) = auth.answered(&mut tx, actor, once.as_ref(), now).await? {
+                return Ok(user);
+            }
             tx.insert_user(&user, &hash).await?;
             if user.roles.contains(Roles::ADMIN) {
                 tx.delete_setup_token().await?;
             }
+            auth.note_answer(&mut tx, actor, once.as_ref(), &user, now).await?;
             audit::record(&mut tx, actor.did(Event::UserCreated, now).on(user.id)).await?;
             tx.commit().await?;
             Ok(user)

@@ -4,7 +4,7 @@ use std::{fmt::Display, marker::PhantomData, net::SocketAddr, str::FromStr, time
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Request},
+    extract::{FromRequest, FromRequestParts, MatchedPath, Request},
     http::{
         HeaderMap, HeaderValue, StatusCode,
         header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
@@ -19,9 +19,9 @@ use super::{
     problem::{self, Problem},
 };
 use crate::{
-    auth::{self, Actor, Creator},
+    auth::{self, Actor, Creator, Once},
     error::{Error, FieldError},
-    model::{Client, Origin, Principal, Scope},
+    model::{Client, Origin, Principal, Scope, TokenHash},
 };
 
 /// How long a body may take to arrive.
@@ -199,6 +199,41 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
             return Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE));
         }
         from_json(&body(request, app).await?).map(Self)
+    }
+}
+
+/// A JSON body that may come again, with its `Idempotency-Key` if it has one.
+pub struct JsonOnce<T>(pub T, pub Option<Once>);
+
+impl<T: DeserializeOwned> FromRequest<App> for JsonOnce<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        if !has_type(request.headers(), "application/json") {
+            return Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE));
+        }
+        let key = idempotency_key(request.headers())?;
+        let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
+        let body = body(request, app).await?;
+        let once = key.map(|key| Once { key, route: route.unwrap_or_default(), body: TokenHash::of(&body) });
+        Ok(Self(from_json(&body)?, once))
+    }
+}
+
+/// The one `Idempotency-Key`, up to 255 visible characters.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let wrong = || {
+        let mend = "must come once and be 1 to 255 visible characters";
+        Problem::validation(vec![FieldError::new("Idempotency-Key", "malformed", mend)])
+    };
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => match value.to_str() {
+            Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(key.to_owned())),
+            _ => Err(wrong()),
+        },
+        _ => Err(wrong()),
     }
 }
 

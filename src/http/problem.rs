@@ -90,6 +90,8 @@ kinds! {
         "The Content-Type is missing or not one this route reads. Send application/json.";
     VALIDATION = 422 "validation" "Fields not valid"
         "Some fields do not keep their rules. The member errors names each with a code and a sentence.";
+    KEY_REUSED = 422 "idempotency-key-reused" "Key used before"
+        "This Idempotency-Key was used for another request within the last day. Choose a new key for a new request.";
     HEADERS_TOO_LARGE = 431 "headers-too-large" "Headers too large"
         "The request's headers are over 16 KiB. Send fewer or shorter ones.";
     INTERNAL = 500 "internal" "Internal error"
@@ -283,6 +285,7 @@ impl From<Error> for Problem {
             Error::OpaqueRequired => Self::new(&OPAQUE_REQUIRED),
             Error::TooManyTokens => Self::new(&TOO_MANY_TOKENS),
             Error::UnsupportedTokenType => Self::new(&UNSUPPORTED_TOKEN_TYPE),
+            Error::KeyReused => Self::new(&KEY_REUSED),
             Error::LastAdmin => Self::new(&LAST_ADMIN),
             Error::Stale => Self::new(&PRECONDITION_FAILED),
             Error::PasswordChangeRequired => Self::new(&PASSWORD_CHANGE_REQUIRED),

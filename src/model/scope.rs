@@ -1,6 +1,6 @@
 use std::{fmt, str::FromStr};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What a credential may do here (RFC 6749, section 3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +99,14 @@ impl fmt::Display for Scopes {
             f.write_str(scope.as_str())?;
         }
         Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for Scopes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let names = Vec::<String>::deserialize(deserializer)?;
+        let scopes: Result<Self, UnknownScope> = names.iter().map(|name| name.parse::<Scope>()).collect();
+        scopes.map_err(|_| serde::de::Error::custom("not a scope"))
     }
 }
 

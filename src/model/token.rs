@@ -2,6 +2,7 @@ use std::fmt;
 
 use aws_lc_rs::{constant_time, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
 use uuid::{Uuid, Variant};
 use validator::Validate;
 
@@ -97,7 +98,7 @@ fn checksum(secret: &[u8]) -> [u8; 4] {
 }
 
 /// A personal access token as its owner sees it later: everything but the secret.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PersonalToken {
     /// Which.
     pub id: TokenId,

@@ -1,6 +1,6 @@
 use std::{collections::BTreeSet, fmt, time::Duration};
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use unicode_normalization::UnicodeNormalization;
 use validator::{Validate, ValidateEmail, ValidationError};
 
@@ -16,7 +16,7 @@ const MAX_EMAIL_CHARS: usize = 254;
 const MAX_ROLES: usize = 32;
 
 /// Someone who can prove who they are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct User {
     /// Stays for ever; `sub` in JWTs.
     pub id: UserId,
@@ -148,6 +148,12 @@ impl fmt::Display for Roles {
             f.write_str(role)?;
         }
         Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for Roles {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        BTreeSet::deserialize(deserializer).map(Self)
     }
 }
 

@@ -6,6 +6,7 @@
 //! transaction does not compile.
 
 mod audit;
+mod idempotency;
 mod keys;
 mod open;
 mod rotated_tokens;

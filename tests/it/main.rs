@@ -22,6 +22,7 @@ mod examples;
 mod hash_pool;
 mod header_parser;
 mod health;
+mod idempotency;
 mod jwt;
 mod login;
 mod logout;

@@ -19,7 +19,7 @@ use crate::{
     error::FieldError,
     http::{
         App,
-        extract::{self, Admin, Caller, PathId, Query},
+        extract::{self, Admin, Caller, JsonOnce, PathId, Query},
         openapi::{ChangedMeanwhile, Guarded, InvalidBody, InvalidQuery, LastAdmin, NotFound, UsernameTaken},
         page,
         problem::Problem,
@@ -167,7 +167,7 @@ fn read_cursor(text: &str) -> Result<Cursor, Problem> {
 
 /// Adds a user. While there is no admin, the setup token may do this.
 #[utoipa::path(
-    post, path = "/admin/users", tag = "admin", security(("basic" = []), ("bearer" = ["admin"])),
+    post, path = "/admin/users", tag = "admin", params(("Idempotency-Key" = Option<String>, Header)), security(("basic" = []), ("bearer" = ["admin"])),
     responses(
         (status = 201, body = UserView, headers(("Location", description = "Where the user is"), ("ETag"))),
         UsernameTaken,
@@ -177,12 +177,12 @@ fn read_cursor(text: &str) -> Result<Cursor, Problem> {
 pub async fn create_user(
     app: App,
     creator: Creator,
-    extract::Json(new): extract::Json<CreateUser>,
+    JsonOnce(new, once): JsonOnce<CreateUser>,
 ) -> Result<(StatusCode, [(HeaderName, HeaderValue); 2], Json<UserView>), Problem> {
     let roles = new.roles.unwrap_or_else(|| vec![Roles::DEFAULT.to_owned()]);
     let must_change_password = new.must_change_password;
     let user = NewUser { username: new.username, name: new.name, email: new.email, roles, must_change_password };
-    let user = app.auth().create_user(creator, user, &new.password).await?;
+    let user = app.auth().create_user(creator, user, &new.password, once).await?;
     let location = header_value(&format!("/admin/users/{}", user.id));
     Ok((StatusCode::CREATED, [(LOCATION, location), (ETAG, etag(&user))], Json(user.into())))
 }

@@ -1,17 +1,17 @@
 //! `/me/tokens`.
 
 use axum::{Json, http::StatusCode};
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
     http::{
         App,
-        extract::{self, Caller, PathId, Tokens},
+        extract::{Caller, JsonOnce, PathId, Tokens},
         openapi::{Guarded, InvalidBody, NotFound, TooManyTokens},
         problem::Problem,
     },
-    model::{NewToken, PersonalToken, Scope, Scopes, Timestamp, TokenId},
+    model::{NewToken, PersonalToken, Scopes, Timestamp, TokenId},
 };
 
 /// A personal access token to be made.
@@ -22,19 +22,11 @@ pub struct CreateToken {
     #[schema(example = "backup script")]
     name: String,
     /// What it may do; all the caller may, if this is not given.
-    #[serde(default, deserialize_with = "scopes")]
     #[schema(value_type = Option<Vec<String>>, example = json!(["profile"]))]
     scopes: Option<Scopes>,
     /// Seconds until it runs out; never, if this is not given.
     #[schema(minimum = 1, maximum = 3_153_600_000u64)]
     expires_in: Option<u64>,
-}
-
-/// Names of scopes, each a known one.
-fn scopes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Scopes>, D::Error> {
-    let Some(names) = Option::<Vec<String>>::deserialize(deserializer)? else { return Ok(None) };
-    let scopes: Result<Scopes, _> = names.iter().map(|name| name.parse::<Scope>()).collect();
-    scopes.map(Some).map_err(|_| D::Error::custom("not a scope"))
 }
 
 /// A personal access token, without its secret.
@@ -92,16 +84,16 @@ impl TokenList {
 
 /// Makes a personal access token for the caller, with no more than the caller's own scopes.
 #[utoipa::path(
-    post, path = "/me/tokens", tag = "me", security(("basic" = []), ("bearer" = ["tokens"])),
+    post, path = "/me/tokens", tag = "me", params(("Idempotency-Key" = Option<String>, Header)), security(("basic" = []), ("bearer" = ["tokens"])),
     responses((status = 201, body = CreatedToken), TooManyTokens, Guarded, InvalidBody),
 )]
 pub async fn create_my_token(
     app: App,
     caller: Caller<Tokens>,
-    extract::Json(new): extract::Json<CreateToken>,
+    JsonOnce(new, once): JsonOnce<CreateToken>,
 ) -> Result<(StatusCode, Json<CreatedToken>), Problem> {
     let new = NewToken { name: new.name, scopes: new.scopes, expires_in: new.expires_in };
-    let (token, secret) = app.auth().create_token(&caller.principal, caller.actor(), new).await?;
+    let (token, secret) = app.auth().create_token(&caller.principal, caller.actor(), new, once).await?;
     Ok((StatusCode::CREATED, Json(CreatedToken { token: secret.reveal(), about: token.into() })))
 }
 

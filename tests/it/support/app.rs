@@ -128,7 +128,7 @@ impl App {
             must_change_password: false,
         };
         let creator = countersign::auth::Creator::Operator;
-        let user = self.service.auth().create_user(creator, new, &PASSWORD.into()).await.unwrap();
+        let user = self.service.auth().create_user(creator, new, &PASSWORD.into(), None).await.unwrap();
         user.id.to_string()
     }
 
