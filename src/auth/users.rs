@@ -14,7 +14,7 @@ use crate::{
     error::{Error, FieldError},
     model::{
         Event, NewUser, Roles, Status, Timestamp, TokenHash, User, UserFilter, UserId, UserPatch, fold_username,
-        may_be_role, search_key,
+        may_be_role, may_be_username, search_key,
     },
     store::Tx,
 };
@@ -96,6 +96,15 @@ impl Auth {
     /// The user with this id.
     pub async fn user(&self, id: UserId) -> Result<User, Error> {
         self.store.read().await?.user(id).await?.ok_or(Error::NotFound)
+    }
+
+    /// The user with this username, in any case. [`Error::NotFound`] when there is none.
+    pub async fn user_named(&self, username: &str) -> Result<User, Error> {
+        let username = fold_username(username);
+        if !may_be_username(&username) {
+            return Err(Error::NotFound);
+        }
+        self.store.read().await?.user_named(&username).await?.ok_or(Error::NotFound)
     }
 
     /// A page of the users that the filter lets through, and where the next one begins. Those looked for by their beginning

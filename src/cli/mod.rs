@@ -2,6 +2,7 @@
 
 mod key;
 pub mod serve;
+mod user;
 
 use std::io::Write;
 
@@ -13,9 +14,10 @@ use crate::{
 
 /// Does what the command says.
 pub fn run(cli: &Cli) -> Result<(), StartError> {
-    match cli.command {
+    match &cli.command {
         None | Some(Command::Serve) => serve::run(&cli.config),
-        Some(Command::Key(command)) => key::run(&cli.config, command),
+        Some(Command::User(command)) => user::run(&cli.config, command),
+        Some(Command::Key(command)) => key::run(&cli.config, *command),
         Some(Command::Openapi) => print(&http::document()),
     }
 }

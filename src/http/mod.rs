@@ -29,7 +29,7 @@ use std::{
     },
 };
 
-pub use admin::keys::KeyList;
+pub use admin::{keys::KeyList, users::UserView};
 use axum::{Router, extract::DefaultBodyLimit, extract::FromRequestParts, http::request::Parts, middleware};
 pub use openapi::document;
 use problem::Problem;

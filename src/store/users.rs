@@ -112,6 +112,11 @@ impl Conn {
         Ok(fetch_users!(fetch_optional, self, "WHERE id = $1", id as _)?.map(User::from))
     }
 
+    /// The user with this username.
+    pub async fn user_named(&mut self, username: &str) -> Result<Option<User>, Error> {
+        Ok(fetch_users!(fetch_optional, self, "WHERE username = $1", username)?.map(User::from))
+    }
+
     /// Which active user has this username, and the hash to check their password against. A disabled user is not found,
     /// so that to whoever tries one they are nobody, in every way down to the time it takes.
     pub async fn password_of(&mut self, username: &str) -> Result<Option<(UserId, PasswordHash)>, Error> {

@@ -15,6 +15,7 @@ mod admin;
 mod architecture;
 mod article;
 mod audit;
+mod command_line;
 mod credentials;
 mod docs;
 mod errors;

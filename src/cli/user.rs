@@ -1,0 +1,174 @@
+//! `countersign user`: users, from the command line.
+
+use std::{
+    fmt::Write,
+    io::{BufRead, IsTerminal},
+};
+
+use secrecy::SecretString;
+
+use super::{print, run_async};
+use crate::{
+    auth::{Actor, Auth, Creator},
+    config::{Config, UserCommand},
+    error::{Error, StartError},
+    http::UserView,
+    model::{Clock, NewUser, Roles, Status, User, UserFilter, UserPatch},
+};
+
+/// Users that are read at a time.
+const PAGE: u32 = 1000;
+
+/// Does what the command says of users.
+pub fn run(config: &Config, command: &UserCommand) -> Result<(), StartError> {
+    let settings = config.settings()?;
+    run_async(async {
+        let auth = Auth::start_beside(Clock::System, settings).await?;
+        let done = answer(&auth, command).await;
+        auth.stop().await;
+        print(&done?)
+    })
+}
+
+async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, StartError> {
+    match command {
+        UserCommand::Create { username, name, email, roles, must_change_password } => {
+            let roles = if roles.is_empty() { vec![Roles::DEFAULT.to_owned()] } else { roles.clone() };
+            let new = NewUser {
+                username: username.clone(),
+                name: name.clone(),
+                email: email.clone(),
+                roles,
+                must_change_password: *must_change_password,
+            };
+            let user = auth.create_user(Creator::Operator, new, &read_password()?, None).await.map_err(told)?;
+            Ok(format!("{} was made, with the id {}\n", user.username, user.id))
+        }
+        UserCommand::List { begins_with, role, json } => list(auth, begins_with.clone(), role.clone(), *json).await,
+        UserCommand::Show { username, json: true } => as_json(find(auth, username).await?),
+        UserCommand::Show { username, json: false } => Ok(card(&find(auth, username).await?)),
+        UserCommand::SetPassword { username, must_change_password } => {
+            let user = find(auth, username).await?;
+            let done = auth.set_password(Actor::Operator, user.id, &read_password()?, *must_change_password).await;
+            done.map_err(told)?;
+            Ok(format!("{} has another password\n", user.username))
+        }
+        UserCommand::Disable { username } => change_status(auth, username, Status::Disabled).await,
+        UserCommand::Enable { username } => change_status(auth, username, Status::Active).await,
+        UserCommand::Delete { username } => {
+            let user = find(auth, username).await?;
+            auth.delete_user(Actor::Operator, user.id, None).await.map_err(told)?;
+            Ok(format!("{} was deleted\n", user.username))
+        }
+        UserCommand::Role { username, add, remove } => {
+            let user = find(auth, username).await?;
+            let kept = user.roles.iter().filter(|role| !remove.iter().any(|gone| gone == role)).map(ToOwned::to_owned);
+            let roles = Some(kept.chain(add.iter().cloned()).collect());
+            let patch = UserPatch { roles, ..UserPatch::default() };
+            // Only if nobody else has changed them meanwhile.
+            let read = Some(vec![user.updated_at]);
+            let user = auth.update_user(Actor::Operator, user.id, read, patch).await.map_err(told)?;
+            Ok(format!("{} has the roles: {}\n", user.username, user.roles))
+        }
+    }
+}
+
+async fn find(auth: &Auth, username: &str) -> Result<User, StartError> {
+    match auth.user_named(username).await {
+        Err(Error::NotFound) => Err(StartError(format!("there is no user {username}"))),
+        found => found.map_err(told),
+    }
+}
+
+async fn change_status(auth: &Auth, username: &str, status: Status) -> Result<String, StartError> {
+    let user = find(auth, username).await?;
+    let patch = UserPatch { status: Some(status), ..UserPatch::default() };
+    let user = auth.update_user(Actor::Operator, user.id, None, patch).await.map_err(told)?;
+    Ok(format!("{} is {}\n", user.username, user.status.as_str()))
+}
+
+async fn list(
+    auth: &Auth,
+    begins_with: Option<String>,
+    role: Option<String>,
+    json: bool,
+) -> Result<String, StartError> {
+    let filter = UserFilter { begins_with, role, status: None };
+    let row = |username: &str, status: &str, roles: &str, last_login: &str| {
+        format!("{username:<24}  {status:<8}  {roles:<24}  {last_login}").trim_end().to_owned() + "\n"
+    };
+    let mut text = if json { String::new() } else { row("USERNAME", "STATUS", "ROLES", "LAST LOGIN") };
+    let mut after = None;
+    loop {
+        let (users, next) = auth.users(&filter, after, PAGE).await?;
+        for user in users {
+            if json {
+                text += &as_json(user)?;
+            } else {
+                let last_login = user.last_login_at.map(|at| at.to_string()).unwrap_or_default();
+                text += &row(&user.username, user.status.as_str(), &user.roles.to_string(), &last_login);
+            }
+        }
+        if next.is_none() {
+            return Ok(text);
+        }
+        after = next;
+    }
+}
+
+fn as_json(user: User) -> Result<String, StartError> {
+    let json = serde_json::to_string(&UserView::from(user)).map_err(|error| StartError(error.to_string()))?;
+    Ok(json + "\n")
+}
+
+fn card(user: &User) -> String {
+    let none = || "-".to_owned();
+    let mut text = String::new();
+    for (what, value) in [
+        ("Username", user.username.clone()),
+        ("Id", user.id.to_string()),
+        ("Name", user.name.clone().unwrap_or_else(none)),
+        ("E-mail", user.email.clone().unwrap_or_else(none)),
+        ("Roles", user.roles.to_string()),
+        ("Status", user.status.as_str().to_owned()),
+        ("Made", user.created_at.to_string()),
+        ("Last login", user.last_login_at.map_or_else(none, |at| at.to_string())),
+    ] {
+        let _infallible = writeln!(text, "{what:<11} {value}");
+    }
+    text
+}
+
+/// From whoever sits there, twice and unseen, or the first line of standard input. Never from an argument, which other
+/// users of the machine can read.
+fn read_password() -> Result<SecretString, StartError> {
+    let cannot = |error: std::io::Error| StartError(format!("the password cannot be read: {error}"));
+    if !std::io::stdin().is_terminal() {
+        let mut line = zeroize::Zeroizing::new(String::new());
+        std::io::stdin().lock().read_line(&mut line).map_err(cannot)?;
+        return Ok(line.trim_end_matches(['\r', '\n']).into());
+    }
+    let password = rpassword::prompt_password("Password: ").map_err(cannot)?;
+    let again = zeroize::Zeroizing::new(rpassword::prompt_password("Once more: ").map_err(cannot)?);
+    if password == *again {
+        Ok(password.into())
+    } else {
+        Err(StartError("the two are not the same; nothing was changed".into()))
+    }
+}
+
+/// An error in one sentence for whoever typed the command.
+fn told(error: Error) -> StartError {
+    match error {
+        Error::Invalid(fields) => {
+            let fields: Vec<_> = fields.iter().map(|field| format!("{} {}", field.field, field.message)).collect();
+            StartError(fields.join("; "))
+        }
+        Error::UsernameTaken => StartError("the username is taken".into()),
+        Error::LastAdmin => {
+            StartError("without this user no admin could come in any more; make another one first".into())
+        }
+        Error::Stale => StartError("someone has changed the user meanwhile; try again".into()),
+        error => error.into(),
+    }
+}
