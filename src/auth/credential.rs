@@ -10,7 +10,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::{Auth, jwt};
+use super::{Actor, Auth, jwt};
 use crate::{
     error::Error,
     model::{
@@ -148,7 +148,7 @@ impl Auth {
             Credential::Jwt(token) => self.check_jwt(token).await,
             Credential::Opaque(token) => self.check_opaque(token.hash(), origin).await,
             Credential::Personal(token) => self.check_personal(token.hash()).await,
-            Credential::Basic { username, password } => self.check_basic(&username, &password).await,
+            Credential::Basic { username, password } => self.check_basic(&username, &password, origin).await,
         }
     }
 
@@ -215,8 +215,9 @@ impl Auth {
         })
     }
 
-    async fn check_basic(&self, username: &str, password: &SecretString) -> Result<Principal, Error> {
-        let (id, _) = self.check_password(username, password).await?;
+    async fn check_basic(&self, username: &str, password: &SecretString, origin: Origin) -> Result<Principal, Error> {
+        let attempt = Actor::Unknown { method: Method::Basic.as_str(), origin };
+        let (id, _) = self.check_password(attempt, username, password).await?;
         // Read after the hash: a user disabled while it ran is refused.
         let user = self.store.read().await?.user(id).await?;
         let user = user.filter(|user| user.status == Status::Active).ok_or(Error::InvalidCredentials)?;

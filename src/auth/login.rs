@@ -10,11 +10,11 @@ use secrecy::SecretString;
 use super::{Actor, Auth, audit, jwt::Jwt, random, statuses};
 use crate::{
     error::Error,
-    model::{
-        AuditRecord, Client, Event, OpaqueToken, Origin, PasswordHash, Session, SessionId, User, UserId, fold_username,
-        may_be_username,
-    },
+    model::{AuditRecord, Client, Event, OpaqueToken, PasswordHash, Session, SessionId, User, UserId},
 };
+
+/// How whoever logs in proves who they are, in the words of the audit trail.
+const METHOD: &str = "password";
 
 /// What a login gives: both tokens belong to one session.
 pub struct Login {
@@ -34,11 +34,8 @@ impl Auth {
     pub async fn login(&self, username: &str, password: &SecretString, client: Client) -> Result<Login, Error> {
         // A second try meets the hash that another login put there while the first was on its way.
         for _ in 0..2 {
-            let checked = self.check_password(username, password).await;
-            if matches!(checked, Err(Error::InvalidCredentials)) {
-                self.record_failed_login(username, client.origin).await;
-            }
-            let (user_id, checked) = checked?;
+            let attempt = Actor::Unknown { method: METHOD, origin: client.origin };
+            let (user_id, checked) = self.check_password(attempt, username, password).await?;
             if let Some(login) = self.begin_session(user_id, checked, client.clone()).await? {
                 return Ok(login);
             }
@@ -48,13 +45,11 @@ impl Auth {
 
     /// Records that someone tried. That it could not be written is no reason for another answer. Whoever is not there is not
     /// named: people type passwords where the name goes.
-    async fn record_failed_login(&self, username: &str, origin: Origin) {
-        let (auth, now, username) = (self.clone(), self.clock.now(), fold_username(username));
+    pub(super) async fn record_failed_login(&self, attempt: Actor, subject: Option<UserId>) {
+        let (auth, now) = (self.clone(), self.clock.now());
         let recorded = self.finish(async move {
             let mut tx = auth.store.write().await?;
-            let known = if may_be_username(&username) { tx.password_of(&username).await? } else { None };
-            let record = Actor::Unknown { method: "password", origin }.did(Event::LoginFailed, now).refused();
-            let subject = known.map(|(id, _)| id);
+            let record = attempt.did(Event::LoginFailed, now).refused();
             audit::record(&mut tx, AuditRecord { subject, ..record }).await?;
             tx.commit().await
         });
@@ -81,7 +76,7 @@ impl Auth {
             address: client.origin.address.to_string(),
             user_agent: client.user_agent,
         };
-        let actor = Actor::User { id: user_id, method: "password", origin: client.origin };
+        let actor = Actor::User { id: user_id, method: METHOD, origin: client.origin };
         let (id, expires_at, hash, auth) = (session.id, session.expires_at, opaque.hash(), self.clone());
         let begun = self.finish(async move {
             let mut tx = auth.store.write().await?;

@@ -12,9 +12,11 @@ mod keys;
 mod last_seen;
 mod login;
 mod own_password;
+mod pace;
 mod passwords;
 mod refresh;
 mod rotation;
+mod schemes;
 mod secret_key;
 mod sessions;
 mod setup;
@@ -40,6 +42,7 @@ pub use keys::Jwks;
 use keys::Keys;
 use last_seen::LastSeen;
 pub use login::Login;
+use pace::Pace;
 pub use passwords::Cost;
 pub use refresh::Refreshed;
 pub use rotation::{JWKS_MAX_AGE, KeyState, Turn};
@@ -72,6 +75,7 @@ pub struct Inner {
     keys: RwLock<Arc<Keys>>,
     refreshing_keys: tokio::sync::Mutex<()>,
     last_seen: LastSeen,
+    pace: Pace,
     status_lists: SignedStatusLists,
     writes: TaskTracker,
 }
@@ -161,6 +165,7 @@ impl Auth {
             keys: RwLock::new(Arc::new(keys)),
             refreshing_keys: tokio::sync::Mutex::default(),
             last_seen: LastSeen::new(settings.idle_ttl),
+            pace: Pace::default(),
             status_lists: SignedStatusLists::default(),
             settings,
             writes: TaskTracker::new(),

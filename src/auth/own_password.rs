@@ -48,7 +48,7 @@ impl Auth {
         current: &SecretString,
         new: &SecretString,
     ) -> Result<(), Error> {
-        let (id, checked) = self.check_password(&principal.user.username, current).await?;
+        let (id, checked) = self.check_password(actor, &principal.user.username, current).await?;
         if id != principal.user.id {
             return Err(Error::InvalidCredentials);
         }

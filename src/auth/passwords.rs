@@ -1,50 +1,49 @@
 //! Passwords: what one must be, and whether one is right.
 //!
-//! Rule: argon2id (RFC 9106) in PHC strings; an unknown name costs the same hash as a known one; a weaker hash is
-//! replaced when its password is next seen. Threats: guessing from a stolen database, telling who has an account by the
-//! time an answer takes, and a stored hash so dear that checking it stops the service.
+//! Rule: argon2id (RFC 9106) in PHC strings; an unknown name costs the same hash as a known one; a weaker hash, and one that
+//! other software wrote, is replaced when its password is next seen. Threats: guessing from a stolen database, and telling
+//! who has an account by the time an answer takes.
 
-use argon2::{
-    Argon2, Block, Params, Version,
-    password_hash::phc::{Output, ParamsString, PasswordHash as Phc, Salt},
-};
-use aws_lc_rs::constant_time;
+use std::time::Instant;
+
+use argon2::Params;
 use secrecy::{ExposeSecret, SecretString};
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 use zxcvbn::matching::patterns::MatchPattern;
 
-use super::{Auth, hashing::Memory, random};
+use super::{
+    Actor, Auth,
+    hashing::Memory,
+    schemes::{self, MAX_WORK, Scheme, Stored, work},
+};
 use crate::{
     error::{Error, FieldError, StartError},
-    model::{PasswordHash, UserId, fold_username, may_be_username},
+    model::{PasswordHash, Status, UserId, fold_username, may_be_username},
 };
 
 /// The longest password, in bytes; a limit, so that hashing one costs no more than the next.
 const MAX_PASSWORD_BYTES: usize = 1024;
-/// The dearest stored hash that is run: 1 GiB, or as many passes over less.
-const MAX_STORED_COST: u64 = 1 << 20;
-
 /// The longest password that is looked for among common ones, in characters.
 const MAX_COMMON_CHARS: usize = 32;
 
 /// What a new hash costs.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
-    memory_kib: u32,
-    iterations: u32,
+    pub(super) memory_kib: u32,
+    pub(super) iterations: u32,
 }
 
 impl Cost {
     /// Checks that argon2id takes these figures, and that a hash made with them will be run when it comes back.
     pub fn new(memory_kib: u32, iterations: u32) -> Result<Self, StartError> {
-        if !(Params::MIN_M_COST..=MAX_STORED_COST as u32).contains(&memory_kib) {
+        if !(Params::MIN_M_COST..=MAX_WORK as u32).contains(&memory_kib) {
             return Err(StartError::setting(
                 "COUNTERSIGN_ARGON2_MEMORY_KIB",
                 "must be from 8 to 1048576; 19456 is a good figure",
             ));
         }
-        if iterations == 0 || work(memory_kib, iterations) > MAX_STORED_COST {
+        if iterations == 0 || work(memory_kib, iterations) > MAX_WORK {
             return Err(StartError::setting(
                 "COUNTERSIGN_ARGON2_ITERATIONS",
                 "must be at least 1, and times ARGON2_MEMORY_KIB at most 1048576; 2 is a good figure",
@@ -63,10 +62,12 @@ enum Verdict {
 }
 
 impl Auth {
-    /// Who has this username and this password, with the hash that was checked or has taken its place. The one way to check a password:
-    /// login, Basic and whatever comes to need it go through here. [`Error::InvalidCredentials`] says nothing of why.
+    /// Who has this username and this password, with the hash that was checked or has taken its place. The one way to check
+    /// a password: login, Basic and whatever comes to need it go through here, and what fails is recorded as an `attempt`.
+    /// [`Error::InvalidCredentials`] says nothing of why.
     pub(super) async fn check_password(
         &self,
+        attempt: Actor,
         username: &str,
         password: &SecretString,
     ) -> Result<(UserId, PasswordHash), Error> {
@@ -74,8 +75,8 @@ impl Auth {
         if password.expose_secret().len() > 3 * MAX_PASSWORD_BYTES {
             return Err(Error::InvalidCredentials);
         }
-        let typed = normal(password);
-        if typed.len() > MAX_PASSWORD_BYTES {
+        let typed = Typed::new(password);
+        if typed.normal.len() > MAX_PASSWORD_BYTES {
             return Err(Error::InvalidCredentials);
         }
         let username = fold_username(username);
@@ -83,16 +84,30 @@ impl Auth {
             true => self.store.read().await?.password_of(&username).await?,
             false => None,
         };
-        let (id, hash) = match found {
-            Some((id, hash)) => (Some(id), hash),
-            None => (None, dummy_hash(self.settings.cost)),
+        let known = found.as_ref().map(|(id, _, _)| *id);
+        // A disabled user's hash is run as any other, and counts for nothing.
+        let (active, hash) = match found {
+            Some((id, hash, status)) => (Some(id).filter(|_| status == Status::Active), Some(hash)),
+            None => (None, None),
         };
-        let (cost, stored) = (self.settings.cost, hash.clone());
-        let verdict = self.hash_pool.run(move |memory| verify(memory, cost, &stored, &typed)).await?;
-        match (id, verdict) {
-            (Some(id), Verdict::Right) => Ok((id, hash)),
-            (Some(id), Verdict::Weak) => Ok((id, self.upgrade(id, hash, password).await)),
-            _ => Err(Error::InvalidCredentials),
+        let (auth, stored) = (self.clone(), hash.clone());
+        let checked = self.hash_pool.run(move |memory| {
+            let begun = Instant::now();
+            let (verdict, scheme) = verify(memory, auth.settings.cost, stored.as_ref(), &typed);
+            if typed.raw.is_none() {
+                auth.pace.note(scheme, begun.elapsed());
+            }
+            (verdict, begun)
+        });
+        let (verdict, begun) = checked.await?;
+        match (active, hash, verdict) {
+            (Some(id), Some(hash), Verdict::Right) => Ok((id, hash)),
+            (Some(id), Some(hash), Verdict::Weak) => Ok((id, self.upgrade(id, hash, password).await)),
+            _ => {
+                self.pace.hold(begun).await;
+                self.record_failed_login(attempt, known).await;
+                Err(Error::InvalidCredentials)
+            }
         }
     }
 
@@ -119,7 +134,8 @@ impl Auth {
     /// The hash of a new password, made in the hash pool.
     pub(super) async fn hash_password(&self, password: &SecretString) -> Result<PasswordHash, Error> {
         let (cost, password) = (self.settings.cost, normal(password));
-        self.hash_pool.run(move |memory| hash(memory, cost, password.as_bytes())).await?
+        let hash = self.hash_pool.run(move |memory| schemes::hash(memory, cost, password.as_bytes())).await?;
+        hash.ok_or_else(|| Error::Internal("argon2 does not take the cost that is set".into()))
     }
 
     /// What is wrong with a new password, if anything. `own` is what its user is called: username, name and e-mail.
@@ -172,73 +188,36 @@ fn normal(password: &SecretString) -> Zeroizing<String> {
     Zeroizing::new(password.expose_secret().nfc().collect())
 }
 
-/// A hash that no password has, of the cost a real one would have.
-fn dummy_hash(cost: Cost) -> PasswordHash {
-    let (salt, output) = (Salt::new(&random::<16>()), Output::new(&random::<32>()));
-    let text = match (salt, output) {
-        (Ok(salt), Ok(output)) => {
-            format!("$argon2id$v=19$m={},t={},p=1${salt}${output}", cost.memory_kib, cost.iterations)
-        }
-        _ => String::new(), // not reached: both lengths are within what PHC takes
-    };
-    PasswordHash(text)
+/// A password as someone typed it: composed, as we hash it, and if that is something else as it came, as other software
+/// may have hashed it.
+struct Typed {
+    normal: Zeroizing<String>,
+    raw: Option<SecretString>,
 }
 
-fn hash(memory: &mut Memory, cost: Cost, password: &[u8]) -> Result<PasswordHash, Error> {
-    let fault = |error: &dyn std::fmt::Display| Error::Internal(error.to_string().into());
-    let params = Params::new(cost.memory_kib, cost.iterations, 1, None).map_err(|e| fault(&e))?;
-    let salt = random::<16>();
-    let output = argon2id(memory, params.clone(), password, &salt).ok_or_else(|| fault(&"argon2"))?;
-    let phc = Phc {
-        algorithm: argon2::ARGON2ID_IDENT,
-        version: Some(Version::V0x13.into()),
-        params: ParamsString::try_from(&params).map_err(|e| fault(&e))?,
-        salt: Some(Salt::new(&salt).map_err(|e| fault(&e))?),
-        hash: Some(Output::new(&output).map_err(|e| fault(&e))?),
-    };
-    Ok(PasswordHash(phc.to_string()))
+impl Typed {
+    fn new(password: &SecretString) -> Self {
+        let normal = normal(password);
+        let raw = (*normal != password.expose_secret()).then(|| password.clone());
+        Self { normal, raw }
+    }
 }
 
-/// Checks a password against a stored hash. One that cannot be read, or costs more than any we would make, is matched by
-/// no password, and a dummy is run in its place, so that its owner is not told from nobody by the time.
-fn verify(memory: &mut Memory, cost: Cost, stored: &PasswordHash, password: &str) -> Verdict {
-    let parts = runnable(stored);
-    let readable = parts.is_some();
-    let Some((params, salt, expected)) = parts.or_else(|| runnable(&dummy_hash(cost))) else { return Verdict::Wrong };
-    let weak = work(params.m_cost(), params.t_cost()) < work(cost.memory_kib, cost.iterations);
-    let output = argon2id(memory, params, password.as_bytes(), salt.as_ref());
-    let right = output.is_some_and(|output| constant_time::verify_slices_are_equal(&output, expected.as_ref()).is_ok());
-    match (right && readable, weak) {
+/// Checks a password against a stored hash. Where there is none, or one that must not be run, a dummy is run in its place,
+/// so that its owner is not told from nobody by the time.
+fn verify(memory: &mut Memory, cost: Cost, stored: Option<&PasswordHash>, typed: &Typed) -> (Verdict, Scheme) {
+    let readable = stored.and_then(Stored::parse);
+    let is_real = readable.is_some();
+    let stored = readable.unwrap_or_else(|| Stored::dummy(Scheme::ours(cost)));
+    let composed = stored.is_of(memory, typed.normal.as_bytes());
+    let right =
+        typed.raw.as_ref().map_or(composed, |raw| stored.is_of(memory, raw.expose_secret().as_bytes()) || composed);
+    let verdict = match (right && is_real, stored.scheme.is_as_good_as(cost)) {
         (false, _) => Verdict::Wrong,
-        (true, true) => Verdict::Weak,
-        (true, false) => Verdict::Right,
-    }
-}
-
-/// The parts of a stored hash that is argon2id as we make it, and costs no more than we would ever pay.
-fn runnable(stored: &PasswordHash) -> Option<(Params, Salt, Output)> {
-    let phc = Phc::new(&stored.0).ok()?;
-    let params = Params::try_from(&phc).ok()?;
-    let ours = phc.algorithm == argon2::ARGON2ID_IDENT && phc.version == Some(Version::V0x13.into());
-    let payable = work(params.m_cost(), params.t_cost()) <= MAX_STORED_COST;
-    if ours && payable { Some((params, phc.salt?, phc.hash?)) } else { None }
-}
-
-/// What a hash costs: the kibibytes it writes.
-fn work(memory_kib: u32, iterations: u32) -> u64 {
-    u64::from(memory_kib) * u64::from(iterations)
-}
-
-/// 32 bytes of argon2id, version 0x13, in memory that grows to what is needed and stays.
-fn argon2id(memory: &mut Memory, params: Params, password: &[u8], salt: &[u8]) -> Option<[u8; 32]> {
-    if memory.len() < params.block_count() {
-        memory.resize(params.block_count(), Block::new());
-    }
-    let mut output = [0; 32];
-    Argon2::new(argon2::Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into_with_memory(password, salt, &mut output, memory)
-        .ok()?;
-    Some(output)
+        (true, false) => Verdict::Weak,
+        (true, true) => Verdict::Right,
+    };
+    (verdict, stored.scheme)
 }
 
 #[cfg(test)]
@@ -248,35 +227,48 @@ mod tests {
     const CHEAP: Cost = Cost { memory_kib: 8, iterations: 1 };
     const DEARER: Cost = Cost { memory_kib: 16, iterations: 1 };
 
-    fn is(verdict: &Verdict, expected: &str) -> bool {
-        expected
-            == match verdict {
-                Verdict::Wrong => "wrong",
-                Verdict::Right => "right",
-                Verdict::Weak => "weak",
-            }
+    fn checked(memory: &mut Memory, cost: Cost, stored: &str, password: &str) -> &'static str {
+        let stored = PasswordHash(stored.to_owned());
+        match verify(memory, cost, Some(&stored), &Typed::new(&password.into())).0 {
+            Verdict::Wrong => "wrong",
+            Verdict::Right => "right",
+            Verdict::Weak => "weak",
+        }
+    }
+
+    fn hash(memory: &mut Memory, cost: Cost) -> String {
+        schemes::hash(memory, cost, b"my-password").unwrap().0
     }
 
     #[test]
     fn a_hash_is_matched_by_its_password_alone() {
         let mut memory = Memory::new();
-        let stored = hash(&mut memory, CHEAP, b"my-password").unwrap();
-        assert!(stored.0.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{}", stored.0);
-        assert!(is(&verify(&mut memory, CHEAP, &stored, "my-password"), "right"));
-        assert!(is(&verify(&mut memory, CHEAP, &stored, "my-passwore"), "wrong"));
-        assert!(is(&verify(&mut memory, CHEAP, &stored, ""), "wrong"));
+        let stored = hash(&mut memory, CHEAP);
+        assert!(stored.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{stored}");
+        assert_eq!(checked(&mut memory, CHEAP, &stored, "my-password"), "right");
+        assert_eq!(checked(&mut memory, CHEAP, &stored, "my-passwore"), "wrong");
+        assert_eq!(checked(&mut memory, CHEAP, &stored, ""), "wrong");
     }
 
     #[test]
     fn a_hash_cheaper_than_new_ones_is_weak() {
         let mut memory = Memory::new();
-        let stored = hash(&mut memory, CHEAP, b"my-password").unwrap();
-        assert!(is(&verify(&mut memory, DEARER, &stored, "my-password"), "weak"));
-        assert!(is(&verify(&mut memory, DEARER, &stored, "other"), "wrong"));
-        let dear = hash(&mut memory, DEARER, b"my-password").unwrap();
-        assert!(is(&verify(&mut memory, CHEAP, &dear, "my-password"), "right"));
+        let stored = hash(&mut memory, CHEAP);
+        assert_eq!(checked(&mut memory, DEARER, &stored, "my-password"), "weak");
+        assert_eq!(checked(&mut memory, DEARER, &stored, "other"), "wrong");
+        let dear = hash(&mut memory, DEARER);
+        assert_eq!(checked(&mut memory, CHEAP, &dear, "my-password"), "right");
         let as_dear = Cost { memory_kib: 8, iterations: 2 };
-        assert!(is(&verify(&mut memory, as_dear, &dear, "my-password"), "right"), "it is the product that counts");
+        assert_eq!(checked(&mut memory, as_dear, &dear, "my-password"), "right", "it is the product that counts");
+    }
+
+    #[test]
+    fn a_password_that_other_software_hashed_as_it_was_typed_is_right() {
+        let mut memory = Memory::new();
+        let decomposed = "zoe\u{308}-password";
+        let stored = schemes::hash(&mut memory, CHEAP, decomposed.as_bytes()).unwrap().0;
+        assert_eq!(checked(&mut memory, CHEAP, &stored, decomposed), "right");
+        assert_eq!(checked(&mut memory, CHEAP, &stored, "zo\u{eb}-password"), "wrong");
     }
 
     #[test]
@@ -289,7 +281,7 @@ mod tests {
             "",
             "my-password",
         ] {
-            assert!(is(&verify(&mut memory, CHEAP, &PasswordHash(stored.into()), "my-password"), "wrong"));
+            assert_eq!(checked(&mut memory, CHEAP, stored, "my-password"), "wrong");
         }
         assert_eq!(memory.len(), 8, "the memory of the dummy was taken and no more");
     }
@@ -297,8 +289,9 @@ mod tests {
     #[test]
     fn the_dummy_costs_what_a_real_hash_costs_and_matches_nothing() {
         let mut memory = Memory::new();
-        let dummy = dummy_hash(DEARER);
-        assert!(is(&verify(&mut memory, DEARER, &dummy, ""), "wrong"));
+        let (verdict, scheme) = verify(&mut memory, DEARER, None, &Typed::new(&"".into()));
+        assert!(matches!(verdict, Verdict::Wrong));
+        assert_eq!(scheme, Scheme::ours(DEARER));
         assert_eq!(memory.len(), 16, "it was run");
     }
 }

@@ -37,6 +37,7 @@ impl Auth {
             }
         };
         let seldom = async {
+            log("what passwords cost was not learnt", self.learn_schemes().await);
             time::sleep(FIRST_SWEEP).await;
             loop {
                 match self.sweep().await {
@@ -45,6 +46,7 @@ impl Auth {
                     failed => log("what has run out was not forgotten", failed.map(drop)),
                 }
                 time::sleep(SWEEP).await;
+                log("what passwords cost was not learnt", self.learn_schemes().await);
             }
         };
         tokio::join!(often, seldom);

@@ -42,6 +42,12 @@ struct HashRow {
     password_hash: PasswordHash,
 }
 
+struct PasswordRow {
+    id: UserId,
+    password_hash: PasswordHash,
+    status: Status,
+}
+
 struct IdRow {
     id: UserId,
 }
@@ -117,17 +123,30 @@ impl Conn {
         Ok(fetch_users!(fetch_optional, self, "WHERE username = $1", username)?.map(User::from))
     }
 
-    /// Which active user has this username, and the hash to check their password against. A disabled user is not found,
-    /// so that to whoever tries one they are nobody, in every way down to the time it takes.
-    pub async fn password_of(&mut self, username: &str) -> Result<Option<(UserId, PasswordHash)>, Error> {
+    /// Who has this username, the hash to check their password against, and whether they may come in.
+    pub async fn password_of(&mut self, username: &str) -> Result<Option<(UserId, PasswordHash, Status)>, Error> {
         let row = fetch_optional!(
+            self,
+            PasswordRow,
+            r#"SELECT id AS "id!: UserId", password_hash AS "password_hash!: PasswordHash", status AS "status!: Status"
+            FROM users WHERE username = $1"#,
+            username,
+        )?;
+        Ok(row.map(|row| (row.id, row.password_hash, row.status)))
+    }
+
+    /// The hashes of users in the order of their ids, from the one after `after`.
+    pub async fn password_hashes(&mut self, after: UserId, limit: u32) -> Result<Vec<(UserId, PasswordHash)>, Error> {
+        let limit = i64::from(limit);
+        let rows = fetch_all!(
             self,
             HashRow,
             r#"SELECT id AS "id!: UserId", password_hash AS "password_hash!: PasswordHash" FROM users
-            WHERE username = $1 AND status = 'active'"#,
-            username,
+            WHERE id > $1 ORDER BY id LIMIT $2"#,
+            after as _,
+            limit,
         )?;
-        Ok(row.map(|row| (row.id, row.password_hash)))
+        Ok(rows.into_iter().map(|row| (row.id, row.password_hash)).collect())
     }
 
     /// Users with this role and status, if those are given, in the order they were made, from the one after `after`.
