@@ -31,31 +31,27 @@ impl Auth {
         let (Some(id), Some(presented)) = (principal.session, principal.opaque) else {
             return Err(Error::OpaqueRequired);
         };
-        let now = self.clock.now();
-        let (live, jwt, opaque) = if rotate {
-            let (new, auth) = (OpaqueToken::new(random()), self.clone());
-            let hash = new.hash();
-            let exchanged = self.finish(async move {
-                let mut tx = auth.store.write().await?;
-                if !tx.rotate_token(id, presented, hash, now).await? {
-                    return Ok(None);
-                }
-                // Before the commit: once the old token is spent there must be new ones to hand out.
-                let live = tx.session_by_id(id, now).await?.ok_or(Error::InvalidToken)?;
-                let jwt = auth.issue_jwt(&live.user, id, live.status, live.expires_at, now)?;
-                tx.commit().await?;
-                Ok(Some((live, jwt)))
-            });
-            let Some((live, jwt)) = exchanged.await? else {
-                // Someone else exchanged it between our check and now.
-                self.end_reused_session(id, origin).await?;
-                return Err(Error::InvalidToken);
-            };
-            (live, jwt, Some(new))
-        } else {
-            let live = self.store.read().await?.session_by_id(id, now).await?.ok_or(Error::InvalidToken)?;
-            let jwt = self.issue_jwt(&live.user, id, live.status, live.expires_at, now)?;
-            (live, jwt, None)
+        let (auth, now, actor) = (self.clone(), self.clock.now(), Actor::caller(principal, origin));
+        let opaque = rotate.then(|| OpaqueToken::new(random()));
+        let new = opaque.as_ref().map(OpaqueToken::hash);
+        let refreshed = self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            if let Some(new) = new
+                && !tx.rotate_token(id, presented, new, now).await?
+            {
+                return Ok(None);
+            }
+            // Before the commit: once the old token is spent there must be new ones to hand out.
+            let live = tx.session_by_id(id, now).await?.ok_or(Error::InvalidToken)?;
+            let jwt = auth.issue_jwt(&live.user, id, live.status, live.expires_at, now)?;
+            audit::record(&mut tx, actor.did(Event::SessionRefreshed, now).on(live.user.id).to(id)).await?;
+            tx.commit().await?;
+            Ok(Some((live, jwt)))
+        });
+        let Some((live, jwt)) = refreshed.await? else {
+            // Someone else exchanged it between our check and now.
+            self.end_reused_session(id, origin).await?;
+            return Err(Error::InvalidToken);
         };
         let left = live.expires_at.as_unix_seconds() - now.as_unix_seconds();
         let opaque_expires_in = Duration::from_secs(u64::try_from(left).unwrap_or(0));

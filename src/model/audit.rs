@@ -5,8 +5,10 @@ use super::{Timestamp, UserId};
 pub enum Event {
     /// Someone logged in.
     LoggedIn,
-    /// Someone tried to log in; whom they said to be is noted if there is such a user, and never what they typed.
+    /// Someone showed a wrong password, at login or elsewhere; whom they said to be is noted if there is such a user, and never what they typed.
     LoginFailed,
+    /// A session was given a new JWT, and perhaps a new opaque token.
+    SessionRefreshed,
     /// An opaque token that had been exchanged was presented again; its session was ended.
     TokenReused,
     /// A session was ended by a person or a service.
@@ -37,6 +39,7 @@ impl Event {
         match self {
             Self::LoggedIn => "login.succeeded",
             Self::LoginFailed => "login.failed",
+            Self::SessionRefreshed => "session.refreshed",
             Self::TokenReused => "session.token-reused",
             Self::SessionEnded => "session.ended",
             Self::TokenCreated => "token.created",

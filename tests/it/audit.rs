@@ -202,6 +202,45 @@ async fn logins_are_recorded_also_those_that_fail_and_never_what_was_typed() {
 }
 
 #[tokio::test]
+async fn a_wrong_password_is_recorded_wherever_it_is_checked_and_a_refresh_too() {
+    let app = App::start().await;
+    app.create("sergio", &["user"]).await;
+    let (opaque, _) = app.tokens("sergio").await;
+    let before = newest(&app).await["seq"].as_i64().unwrap();
+    app.with(basic("sergio", "wrong-password")).get("/me").await.expect(401);
+    let wrong = json!({"current_password": "wrong-password", "new_password": "another-password"});
+    app.with(&opaque).post("/me/password", &wrong).await.expect(401);
+    let asked = app.admin().request(Method::POST, "/oauth/introspect");
+    let value = &basic("sergio", "wrong-password")["Basic ".len()..];
+    crate::support::Answer::of(asked.form(&[("token", value)])).await.expect(200);
+    app.with(&opaque).send(Method::POST, "/refresh").await.expect(200);
+    app.with(&opaque).send(Method::POST, "/refresh?rotate=true").await.expect(200);
+    // No hash runs for what no password could be, so there is nothing to tell.
+    app.with(basic("sergio", &"x".repeat(4000))).get("/me").await.expect(401);
+    let page = app.admin().get("/admin/audit?limit=5").await.expect(200).json();
+    let told = page["items"].as_array().unwrap().iter().rev().map(|record| {
+        let known = if record["actor"] == record["subject"] { "self" } else { "unknown" };
+        format!("{} {} {known}", record["event"].as_str().unwrap(), record["method"].as_str().unwrap())
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(page["items"][4]["seq"], before + 1);
+    assert_eq!(
+        told,
+        [
+            "login.failed basic unknown",
+            "login.failed opaque self",
+            "login.failed basic unknown",
+            "session.refreshed opaque self",
+            "session.refreshed opaque self",
+        ]
+    );
+}
+
+async fn newest(app: &App) -> serde_json::Value {
+    app.admin().get("/admin/audit?limit=1").await.expect(200).json()["items"][0].clone()
+}
+
+#[tokio::test]
 async fn the_trail_is_read_by_user_event_and_time_in_pages() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
