@@ -6,7 +6,7 @@ use countersign::{cli, config};
 
 fn main() -> ExitCode {
     match config::read().and_then(|cli| cli::run(&cli)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(outcome) => outcome.into(),
         Err(error) => {
             use std::io::Write;
             let _closed = writeln!(std::io::stderr(), "countersign: {error}");

@@ -2,24 +2,17 @@
 
 use std::fmt::Write;
 
-use super::{print, run_async};
+use super::{beside_servers, json, print};
 use crate::{
     auth::{Actor, Auth},
     config::{Config, KeyCommand},
     error::{Error, StartError},
     http::KeyList,
-    model::Clock,
 };
 
 /// Does what the command says of the signing keys.
 pub fn run(config: &Config, command: KeyCommand) -> Result<(), StartError> {
-    let settings = config.settings()?;
-    run_async(async {
-        let auth = Auth::start_beside(Clock::System, settings).await?;
-        let done = answer(&auth, command).await;
-        auth.stop().await;
-        print(&done?)
-    })
+    print(&beside_servers(config, async |auth| answer(auth, command).await)?)
 }
 
 async fn answer(auth: &Auth, command: KeyCommand) -> Result<String, StartError> {
@@ -36,8 +29,7 @@ async fn answer(auth: &Auth, command: KeyCommand) -> Result<String, StartError> 
             let _infallible = writeln!(text, "{} is public and signs from {}", next.kid, next.signs_from);
         }
         KeyCommand::List { json: true } => {
-            let list = KeyList::from(auth.signing_keys().await?);
-            text = serde_json::to_string_pretty(&list).map_err(|error| StartError(error.to_string()))? + "\n";
+            text = json(&KeyList::from(auth.signing_keys().await?))?;
         }
         KeyCommand::List { json: false } => {
             let row = |kid: &str, algorithm: &str, state: &str, from: &str, until: &str| {

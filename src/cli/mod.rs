@@ -4,22 +4,46 @@ mod key;
 pub mod serve;
 mod user;
 
-use std::io::Write;
+use std::{io::Write, process::ExitCode};
+
+use serde::Serialize;
 
 use crate::{
-    config::{Cli, Command},
-    error::StartError,
+    auth::Auth,
+    config::{Cli, Command, Config},
+    error::{Error, StartError},
     http,
+    model::{Clock, User},
 };
 
-/// Does what the command says.
-pub fn run(cli: &Cli) -> Result<(), StartError> {
-    match &cli.command {
-        None | Some(Command::Serve) => serve::run(&cli.config),
-        Some(Command::User(command)) => user::run(&cli.config, command),
-        Some(Command::Key(command)) => key::run(&cli.config, *command),
-        Some(Command::Openapi) => print(&http::document()),
+/// What came of a command that could be carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// What was asked.
+    Done,
+    /// The same, and something was found that needs a person.
+    NeedsPerson,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => Self::SUCCESS,
+            Outcome::NeedsPerson => Self::from(3),
+        }
     }
+}
+
+/// Does what the command says.
+pub fn run(cli: &Cli) -> Result<Outcome, StartError> {
+    let config = &cli.config;
+    match &cli.command {
+        None | Some(Command::Serve) => serve::run(config)?,
+        Some(Command::User(command)) => user::run(config, command)?,
+        Some(Command::Key(command)) => key::run(config, *command)?,
+        Some(Command::Openapi) => print(&http::document())?,
+    }
+    Ok(Outcome::Done)
 }
 
 /// Runs a future to its end.
@@ -29,6 +53,51 @@ fn run_async<T>(future: impl Future<Output = Result<T, StartError>>) -> Result<T
         .build()
         .map_err(|error| StartError(format!("the runtime cannot be started: {error}")))?
         .block_on(future)
+}
+
+/// Does something with the service, which may run elsewhere on the same database.
+fn beside_servers<T>(config: &Config, work: impl AsyncFnOnce(&Auth) -> Result<T, StartError>) -> Result<T, StartError> {
+    let settings = config.settings()?;
+    run_async(async {
+        let auth = Auth::start_beside(Clock::System, settings).await?;
+        let done = work(&auth).await;
+        auth.stop().await;
+        done
+    })
+}
+
+/// The user with this username.
+async fn find(auth: &Auth, username: &str) -> Result<User, StartError> {
+    match auth.user_named(username).await {
+        Err(Error::NotFound) => Err(StartError(format!("there is no user {username}"))),
+        found => found.map_err(told),
+    }
+}
+
+/// An error in one sentence for whoever typed the command.
+fn told(error: Error) -> StartError {
+    match error {
+        Error::Invalid(fields) => {
+            let fields: Vec<_> = fields.iter().map(|field| format!("{} {}", field.field, field.message)).collect();
+            StartError(fields.join("; "))
+        }
+        Error::UsernameTaken => StartError("the username is taken".into()),
+        Error::LastAdmin => {
+            StartError("without this user no admin could come in any more; make another one first".into())
+        }
+        Error::Stale => StartError("someone has changed the user meanwhile; try again".into()),
+        error => error.into(),
+    }
+}
+
+/// A value as programs read it, on one line.
+fn json_line(value: &impl Serialize) -> Result<String, StartError> {
+    Ok(serde_json::to_string(value).map_err(|error| StartError(error.to_string()))? + "\n")
+}
+
+/// A value as programs read it, and people too.
+fn json(value: &impl Serialize) -> Result<String, StartError> {
+    Ok(serde_json::to_string_pretty(value).map_err(|error| StartError(error.to_string()))? + "\n")
 }
 
 fn print(text: &str) -> Result<(), StartError> {

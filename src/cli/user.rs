@@ -7,13 +7,13 @@ use std::{
 
 use secrecy::SecretString;
 
-use super::{print, run_async};
+use super::{beside_servers, find, json_line, print, told};
 use crate::{
     auth::{Actor, Auth, Creator},
     config::{Config, UserCommand},
-    error::{Error, StartError},
+    error::StartError,
     http::UserView,
-    model::{Clock, NewUser, Roles, Status, User, UserFilter, UserPatch},
+    model::{NewUser, Roles, Status, User, UserFilter, UserPatch},
 };
 
 /// Users that are read at a time.
@@ -21,13 +21,7 @@ const PAGE: u32 = 1000;
 
 /// Does what the command says of users.
 pub fn run(config: &Config, command: &UserCommand) -> Result<(), StartError> {
-    let settings = config.settings()?;
-    run_async(async {
-        let auth = Auth::start_beside(Clock::System, settings).await?;
-        let done = answer(&auth, command).await;
-        auth.stop().await;
-        print(&done?)
-    })
+    print(&beside_servers(config, async |auth| answer(auth, command).await)?)
 }
 
 async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, StartError> {
@@ -45,7 +39,7 @@ async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, StartError
             Ok(format!("{} was made, with the id {}\n", user.username, user.id))
         }
         UserCommand::List { begins_with, role, json } => list(auth, begins_with.clone(), role.clone(), *json).await,
-        UserCommand::Show { username, json: true } => as_json(find(auth, username).await?),
+        UserCommand::Show { username, json: true } => json_line(&UserView::from(find(auth, username).await?)),
         UserCommand::Show { username, json: false } => Ok(card(&find(auth, username).await?)),
         UserCommand::SetPassword { username, must_change_password } => {
             let user = find(auth, username).await?;
@@ -73,13 +67,6 @@ async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, StartError
     }
 }
 
-async fn find(auth: &Auth, username: &str) -> Result<User, StartError> {
-    match auth.user_named(username).await {
-        Err(Error::NotFound) => Err(StartError(format!("there is no user {username}"))),
-        found => found.map_err(told),
-    }
-}
-
 async fn change_status(auth: &Auth, username: &str, status: Status) -> Result<String, StartError> {
     let user = find(auth, username).await?;
     let patch = UserPatch { status: Some(status), ..UserPatch::default() };
@@ -103,7 +90,7 @@ async fn list(
         let (users, next) = auth.users(&filter, after, PAGE).await?;
         for user in users {
             if json {
-                text += &as_json(user)?;
+                text += &json_line(&UserView::from(user))?;
             } else {
                 let last_login = user.last_login_at.map(|at| at.to_string()).unwrap_or_default();
                 text += &row(&user.username, user.status.as_str(), &user.roles.to_string(), &last_login);
@@ -114,11 +101,6 @@ async fn list(
         }
         after = next;
     }
-}
-
-fn as_json(user: User) -> Result<String, StartError> {
-    let json = serde_json::to_string(&UserView::from(user)).map_err(|error| StartError(error.to_string()))?;
-    Ok(json + "\n")
 }
 
 fn card(user: &User) -> String {
@@ -154,21 +136,5 @@ fn read_password() -> Result<SecretString, StartError> {
         Ok(password.into())
     } else {
         Err(StartError("the two are not the same; nothing was changed".into()))
-    }
-}
-
-/// An error in one sentence for whoever typed the command.
-fn told(error: Error) -> StartError {
-    match error {
-        Error::Invalid(fields) => {
-            let fields: Vec<_> = fields.iter().map(|field| format!("{} {}", field.field, field.message)).collect();
-            StartError(fields.join("; "))
-        }
-        Error::UsernameTaken => StartError("the username is taken".into()),
-        Error::LastAdmin => {
-            StartError("without this user no admin could come in any more; make another one first".into())
-        }
-        Error::Stale => StartError("someone has changed the user meanwhile; try again".into()),
-        error => error.into(),
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! Secrets have a type that does not print, and their values are kept out of `--help` and of errors.
 
+mod commands;
+
 use std::{error::Error as _, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{
-    Args, CommandFactory, Parser, Subcommand, ValueEnum,
+    Args, CommandFactory, Parser, ValueEnum,
     error::{ContextKind, ContextValue, ErrorKind},
 };
+pub use commands::{Command, KeyCommand, UserCommand};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
@@ -16,9 +19,14 @@ use crate::{
     model::Algorithm,
 };
 
+/// What a command's exit code says; clap itself ends with 2.
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 not done, and standard error says why in one sentence; 2 not understood; \
+3 done, and something was found that needs a person.";
+
 /// Users, passwords and tokens in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "countersign", version, args_override_self = true, max_term_width = 100)]
+#[command(after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do; without a command it serves.
     #[command(subcommand)]
@@ -45,109 +53,6 @@ impl Cli {
 
 /// A duration, or `off`. The alias keeps clap from taking it for a setting that may be missing.
 pub type OrOff = Option<Duration>;
-
-/// What to do.
-#[derive(Clone, Debug, Subcommand)]
-pub enum Command {
-    /// Serve until SIGTERM or Ctrl-C (also without a command)
-    Serve,
-    /// Create, find and change users
-    #[command(subcommand)]
-    User(UserCommand),
-    /// Show the signing keys, or turn them over
-    #[command(subcommand)]
-    Key(KeyCommand),
-    /// Print the API document
-    Openapi,
-}
-
-/// What to do with users. It works beside a running server, which goes by it at the next request.
-#[derive(Clone, Debug, Subcommand)]
-pub enum UserCommand {
-    /// Create a user; the password is asked for, or is the first line of standard input
-    Create {
-        /// What they log in with
-        username: String,
-        /// What they are called
-        #[arg(long)]
-        name: Option<String>,
-        /// Where mail reaches them
-        #[arg(long)]
-        email: Option<String>,
-        /// A role, as often as needed; `user` without any
-        #[arg(long = "role", value_name = "ROLE")]
-        roles: Vec<String>,
-        /// They must choose another password before anything else
-        #[arg(long)]
-        must_change_password: bool,
-    },
-    /// List users
-    List {
-        /// Only those whose username, name or e-mail begins with this
-        begins_with: Option<String>,
-        /// Only those with this role
-        #[arg(long)]
-        role: Option<String>,
-        /// As JSON, an object a line, for programs
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show a user
-    Show {
-        /// What they log in with
-        username: String,
-        /// As JSON, for programs
-        #[arg(long)]
-        json: bool,
-    },
-    /// Give a user another password, which ends every session and token of theirs
-    SetPassword {
-        /// What they log in with
-        username: String,
-        /// They must choose another password before anything else
-        #[arg(long)]
-        must_change_password: bool,
-    },
-    /// Let a user in no more; ends every session and token of theirs
-    Disable {
-        /// What they log in with
-        username: String,
-    },
-    /// Let a user in again
-    Enable {
-        /// What they log in with
-        username: String,
-    },
-    /// Take a user away
-    Delete {
-        /// What they log in with
-        username: String,
-    },
-    /// Give a user roles and take some away
-    Role {
-        /// What they log in with
-        username: String,
-        /// A role to give
-        #[arg(long, value_name = "ROLE")]
-        add: Vec<String>,
-        /// A role to take away
-        #[arg(long, value_name = "ROLE")]
-        remove: Vec<String>,
-    },
-}
-
-/// What to do with the signing keys. It works beside a running server, which learns of it within seconds.
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub enum KeyCommand {
-    /// Show which keys sign and verify
-    List {
-        /// As JSON, for programs
-        #[arg(long)]
-        json: bool,
-    },
-    /// Make the next key, which is public at once and signs eleven minutes later
-    Rotate,
-}
 
 /// The settings.
 #[derive(Clone, Debug, Args)]
@@ -358,8 +263,8 @@ pub fn read() -> Result<Cli, StartError> {
     Cli::try_parse().map(Cli::without_empty).map_err(|error| one_sentence(&error))
 }
 
-/// clap's error as one sentence that names the setting and never shows its value. Help, and a flag that does not exist,
-/// are clap's to explain.
+/// clap's error as one sentence that names the setting and never shows its value. Help, and what is amiss with a command
+/// and not with a setting, are clap's to explain.
 fn one_sentence(error: &clap::Error) -> StartError {
     let flag = match (error.kind(), error.get(ContextKind::InvalidArg)) {
         (ErrorKind::ValueValidation | ErrorKind::InvalidValue, Some(ContextValue::String(flag))) => {
@@ -367,10 +272,14 @@ fn one_sentence(error: &clap::Error) -> StartError {
         }
         _ => error.exit(),
     };
+    let name = flag.trim_start_matches('-');
+    if !Cli::command().get_arguments().any(|setting| setting.get_long() == Some(name)) {
+        error.exit();
+    }
     let variable = match flag {
         "--database-url" => "DATABASE_URL".to_owned(),
         "--log" => "RUST_LOG".to_owned(),
-        flag => format!("COUNTERSIGN_{}", flag.trim_start_matches('-').replace('-', "_").to_uppercase()),
+        _ => format!("COUNTERSIGN_{}", name.replace('-', "_").to_uppercase()),
     };
     let mend = match (error.get(ContextKind::ValidValue), error.source()) {
         (Some(ContextValue::Strings(values)), _) if !values.is_empty() => {

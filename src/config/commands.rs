@@ -1,0 +1,107 @@
+//! The commands and what they take. Passwords and tokens are never among it: other users of the machine can read
+//! arguments.
+
+use clap::Subcommand;
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Serve until SIGTERM or Ctrl-C (also without a command)
+    Serve,
+    /// Create, find and change users
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Show the signing keys, or turn them over
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Print the API document
+    Openapi,
+}
+
+/// What to do with users. It works beside a running server, which goes by it at the next request.
+#[derive(Clone, Debug, Subcommand)]
+pub enum UserCommand {
+    /// Create a user; the password is asked for, or is the first line of standard input
+    Create {
+        /// What they log in with
+        username: String,
+        /// What they are called
+        #[arg(long)]
+        name: Option<String>,
+        /// Where mail reaches them
+        #[arg(long)]
+        email: Option<String>,
+        /// A role, as often as needed; `user` without any
+        #[arg(long = "role", value_name = "ROLE")]
+        roles: Vec<String>,
+        /// They must choose another password before anything else
+        #[arg(long)]
+        must_change_password: bool,
+    },
+    /// List users
+    List {
+        /// Only those whose username, name or e-mail begins with this
+        begins_with: Option<String>,
+        /// Only those with this role
+        #[arg(long)]
+        role: Option<String>,
+        /// As JSON, an object a line, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a user
+    Show {
+        /// What they log in with
+        username: String,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give a user another password, which ends every session and token of theirs
+    SetPassword {
+        /// What they log in with
+        username: String,
+        /// They must choose another password before anything else
+        #[arg(long)]
+        must_change_password: bool,
+    },
+    /// Let a user in no more; ends every session and token of theirs
+    Disable {
+        /// What they log in with
+        username: String,
+    },
+    /// Let a user in again
+    Enable {
+        /// What they log in with
+        username: String,
+    },
+    /// Take a user away
+    Delete {
+        /// What they log in with
+        username: String,
+    },
+    /// Give a user roles and take some away
+    Role {
+        /// What they log in with
+        username: String,
+        /// A role to give
+        #[arg(long, value_name = "ROLE")]
+        add: Vec<String>,
+        /// A role to take away
+        #[arg(long, value_name = "ROLE")]
+        remove: Vec<String>,
+    },
+}
+
+/// What to do with the signing keys. It works beside a running server, which learns of it within seconds.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Show which keys sign and verify
+    List {
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the next key, which is public at once and signs eleven minutes later
+    Rotate,
+}

@@ -1,0 +1,83 @@
+//! The commands, by the built binary, as a person or a script gives them.
+
+mod users;
+
+use std::{io::Write, process::Stdio};
+
+use tempfile::TempDir;
+
+use crate::support::{Binary, Database};
+
+/// Whoever types commands where a database is.
+struct Shell<'a>(&'a Database);
+
+/// How a command ended.
+struct Ended {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl<'a> Shell<'a> {
+    fn on(database: &'a Database) -> Self {
+        Self(database)
+    }
+
+    fn end(&self, args: &[&str], stdin: &str) -> Ended {
+        let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32]);
+        let mut binary = Binary::new(self.0.folder.path())
+            .env("DATABASE_URL", &self.0.url)
+            .env("COUNTERSIGN_SECRET_KEY", &key)
+            .args(&["--argon2-memory-kib", "8", "--argon2-iterations", "1"])
+            .args(args);
+        let command = binary.0.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let _not_read = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+        let done = child.wait_with_output().unwrap();
+        Ended {
+            code: done.status.code().unwrap(),
+            stdout: String::from_utf8(done.stdout).unwrap(),
+            stderr: String::from_utf8(done.stderr).unwrap(),
+        }
+    }
+
+    /// What the command prints; what it says on standard error if it fails.
+    fn run(&self, args: &[&str], stdin: &str) -> Result<String, String> {
+        let ended = self.end(args, stdin);
+        if ended.code == 0 {
+            assert!(ended.stderr.is_empty(), "{}", ended.stderr);
+            Ok(ended.stdout)
+        } else {
+            assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{args:?}: {}", ended.stderr);
+            assert_eq!(ended.stderr.lines().count(), 1, "{args:?}: {}", ended.stderr);
+            Err(ended.stderr)
+        }
+    }
+}
+
+#[test]
+fn exit_codes_tell_what_is_not_done_from_what_is_not_understood_and_help_says_so() {
+    let folder = TempDir::new().unwrap();
+    let ended = |args: &[&str]| {
+        let done = Binary::new(folder.path()).args(args).output();
+        (
+            done.status.code().unwrap(),
+            String::from_utf8(done.stdout).unwrap() + &String::from_utf8(done.stderr).unwrap(),
+        )
+    };
+    for (args, code) in [
+        (vec!["--help"], 0),
+        (vec!["user", "show", "nobody"], 1),
+        (vec!["--listen", "nowhere", "user", "list"], 1),
+        (vec!["user"], 2),
+        (vec!["user", "show"], 2),
+        (vec!["nothing"], 2),
+        (vec!["--nothing"], 2),
+    ] {
+        let (ended, said) = ended(&args);
+        assert_eq!(ended, code, "{args:?}: {said}");
+    }
+    let help = ended(&["--help"]).1.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("Exit codes: 0 done; 1 not done, and standard error says why"), "{help}");
+    assert!(help.contains("3 done, and something was found that needs a person"), "{help}");
+}
