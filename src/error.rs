@@ -92,6 +92,25 @@ impl FieldError {
         Self { field: field.into(), code: code.into(), message: message.into() }
     }
 
+    /// The field that is missing, unknown or of the wrong type, from where serde stopped. Its own sentence quotes the value,
+    /// so only the kind of fault is taken from it, and a name only if it is one of ours or plainly a name.
+    pub fn wrong_shape(path: &str, error: &impl std::fmt::Display) -> Self {
+        let text = error.to_string();
+        let quoted = |prefix: &str| text.strip_prefix(prefix)?.split('`').next().map(ToOwned::to_owned);
+        let is_name =
+            |name: &str| name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.[]".contains(&b));
+        let at = if path != "." && is_name(path) { path } else { "" };
+        if let Some(name) = quoted("missing field `") {
+            Self::new(name, "required", "is missing")
+        } else if text.starts_with("unknown field `") {
+            Self::new(at, "unknown", "is not a field of this request")
+        } else if let Some(name) = quoted("duplicate field `") {
+            Self::new(name, "duplicate", "comes more than once")
+        } else {
+            Self::new(at, "malformed", "is not of the type or form this field has")
+        }
+    }
+
     /// What a validation found, by field. It takes field, code and sentence and leaves the parameters, in which validator
     /// keeps the rejected value.
     pub fn all(validated: Result<(), validator::ValidationErrors>) -> Vec<Self> {

@@ -4,8 +4,10 @@
 
 mod audit;
 mod credential;
+mod export;
 mod hashing;
 mod idempotency;
+mod import;
 mod introspection;
 mod jwt;
 mod keys;
@@ -36,8 +38,10 @@ pub use audit::{Actor, Verified};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 pub use credential::{Credential, Standing};
+pub use export::{header as export_header, write_users};
 use hashing::HashPool;
 pub use idempotency::Once;
+pub use import::{Format, Import, Outcome, RowReport, Rows, Summary};
 pub use keys::Jwks;
 use keys::Keys;
 use last_seen::LastSeen;

@@ -161,16 +161,7 @@ impl Auth {
             if patch.takes_rights() && !changed.is_active_admin() {
                 keep_an_admin(&admins, id)?;
             }
-            tx.update_user(&changed).await?;
-            if changed.status == Status::Disabled && user.status == Status::Active {
-                tx.end_all_of(id, now).await?;
-            }
-            let event = match (user.status, changed.status) {
-                (Status::Active, Status::Disabled) => Event::UserDisabled,
-                (Status::Disabled, Status::Active) => Event::UserEnabled,
-                _ => Event::UserChanged,
-            };
-            audit::record(&mut tx, actor.did(event, now).on(id)).await?;
+            tx.change_user(actor, &user, &changed, now).await?;
             tx.commit().await?;
             Ok(changed)
         })
@@ -208,7 +199,7 @@ impl Auth {
 }
 
 /// Refuses to take away the last of the admins who can come in.
-fn keep_an_admin(admins: &[UserId], id: UserId) -> Result<(), Error> {
+pub(super) fn keep_an_admin(admins: &[UserId], id: UserId) -> Result<(), Error> {
     if admins == [id] { Err(Error::LastAdmin) } else { Ok(()) }
 }
 
@@ -221,6 +212,26 @@ impl Tx {
             return Err(Error::Stale);
         }
         Ok(user)
+    }
+
+    /// Writes what was changed of a user, with what follows from it, and records it.
+    pub(super) async fn change_user(
+        &mut self,
+        actor: Actor,
+        user: &User,
+        changed: &User,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.update_user(changed).await?;
+        let event = match (user.status, changed.status) {
+            (Status::Active, Status::Disabled) => Event::UserDisabled,
+            (Status::Disabled, Status::Active) => Event::UserEnabled,
+            _ => Event::UserChanged,
+        };
+        if event == Event::UserDisabled {
+            self.end_all_of(user.id, now).await?;
+        }
+        audit::record(self, actor.did(event, now).on(user.id)).await
     }
 
     /// Ends every session and token of a user.

@@ -1,15 +1,17 @@
 //! The command line.
 
+mod export;
+mod import;
 mod key;
 pub mod serve;
 mod user;
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, path::Path, process::ExitCode};
 
 use serde::Serialize;
 
 use crate::{
-    auth::Auth,
+    auth::{Auth, Format},
     config::{Cli, Command, Config},
     error::{Error, StartError},
     http,
@@ -40,6 +42,8 @@ pub fn run(cli: &Cli) -> Result<Outcome, StartError> {
     match &cli.command {
         None | Some(Command::Serve) => serve::run(config)?,
         Some(Command::User(command)) => user::run(config, command)?,
+        Some(Command::Import(command)) => return import::run(config, command),
+        Some(Command::Export(command)) => export::run(config, command)?,
         Some(Command::Key(command)) => key::run(config, *command)?,
         Some(Command::Openapi) => print(&http::document())?,
     }
@@ -87,6 +91,15 @@ fn told(error: Error) -> StartError {
         }
         Error::Stale => StartError("someone has changed the user meanwhile; try again".into()),
         error => error.into(),
+    }
+}
+
+/// The form that a file's name says it has.
+fn format_of(file: &Path) -> Option<Format> {
+    match file.extension()?.to_str()? {
+        "csv" => Some(Format::Csv),
+        "ndjson" | "jsonl" => Some(Format::Ndjson),
+        _ => None,
     }
 }
 

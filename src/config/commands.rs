@@ -1,7 +1,11 @@
 //! The commands and what they take. Passwords and tokens are never among it: other users of the machine can read
 //! arguments.
 
-use clap::Subcommand;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::{auth::Format, model::Conflict};
 
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
@@ -11,6 +15,10 @@ pub enum Command {
     /// Create, find and change users
     #[command(subcommand)]
     User(UserCommand),
+    /// Take users in from a file, with the hashes of their passwords as their source wrote them
+    Import(ImportCommand),
+    /// Write all users to a file, with the hashes of their passwords, in the form that an import takes
+    Export(ExportCommand),
     /// Show the signing keys, or turn them over
     #[command(subcommand)]
     Key(KeyCommand),
@@ -104,4 +112,36 @@ pub enum KeyCommand {
     },
     /// Make the next key, which is public at once and signs eleven minutes later
     Rotate,
+}
+
+/// How to take users in. Rows are written in batches; an import that is interrupted leaves whole ones and can be run again.
+#[derive(Clone, Debug, Args)]
+pub struct ImportCommand {
+    /// CSV with a header line, or a JSON object a line; - is standard input
+    pub file: PathBuf,
+    /// Its form [default: by its ending, or else by its first character]
+    #[arg(long)]
+    pub format: Option<Format>,
+    /// What to do about usernames that somebody has
+    #[arg(long, value_name = "WHAT", default_value = "skip")]
+    pub on_conflict: Conflict,
+    /// Do everything but keep it
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Write what became of each row to this file, as a JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Print what became of each row, as a JSON object a line, and then the summary
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How to write users out.
+#[derive(Clone, Debug, Args)]
+pub struct ExportCommand {
+    /// A new file; without one, standard output
+    pub file: Option<PathBuf>,
+    /// Its form [default: by its ending, or else ndjson]
+    #[arg(long)]
+    pub format: Option<Format>,
 }

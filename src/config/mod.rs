@@ -10,7 +10,7 @@ use clap::{
     Args, CommandFactory, Parser, ValueEnum,
     error::{ContextKind, ContextValue, ErrorKind},
 };
-pub use commands::{Command, KeyCommand, UserCommand};
+pub use commands::{Command, ExportCommand, ImportCommand, KeyCommand, UserCommand};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{

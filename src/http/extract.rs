@@ -1,6 +1,6 @@
 //! From a request to what a handler asks for: who is calling, the body, the query, an id in the path.
 
-use std::{fmt::Display, marker::PhantomData, net::SocketAddr, str::FromStr, time::Duration};
+use std::{marker::PhantomData, net::SocketAddr, str::FromStr, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -293,7 +293,7 @@ pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         if error.inner().is_data() {
-            wrong_shape(&error.path().to_string(), error.inner())
+            Problem::validation(vec![FieldError::wrong_shape(&error.path().to_string(), error.inner())])
         } else {
             Problem::new(&problem::MALFORMED_JSON)
         }
@@ -305,24 +305,6 @@ pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 /// Reads a form of a known shape.
 pub fn from_form<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let form = serde_urlencoded::Deserializer::new(form_urlencoded::parse(bytes));
-    serde_path_to_error::deserialize(form).map_err(|error| wrong_shape(&error.path().to_string(), error.inner()))
-}
-
-/// The field that is missing, unknown or of the wrong type. serde's own sentence quotes the value, so only the kind of
-/// fault is taken from it, and a name only if it is one of ours or plainly a name.
-fn wrong_shape(path: &str, error: &impl Display) -> Problem {
-    let text = error.to_string();
-    let quoted = |prefix: &str| text.strip_prefix(prefix)?.split('`').next().map(ToOwned::to_owned);
-    let is_name =
-        |name: &str| name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.[]".contains(&b));
-    let at = if path != "." && is_name(path) { path } else { "" };
-    Problem::validation(vec![if let Some(name) = quoted("missing field `") {
-        FieldError::new(name, "required", "is missing")
-    } else if text.starts_with("unknown field `") {
-        FieldError::new(at, "unknown", "is not a field of this request")
-    } else if let Some(name) = quoted("duplicate field `") {
-        FieldError::new(name, "duplicate", "comes more than once")
-    } else {
-        FieldError::new(at, "malformed", "is not of the type or form this field has")
-    }])
+    serde_path_to_error::deserialize(form)
+        .map_err(|error| Problem::validation(vec![FieldError::wrong_shape(&error.path().to_string(), error.inner())]))
 }

@@ -29,7 +29,11 @@ use std::{
     },
 };
 
-pub use admin::{keys::KeyList, users::UserView};
+pub use admin::{
+    import::{RowView, SummaryView},
+    keys::KeyList,
+    users::UserView,
+};
 use axum::{Router, extract::DefaultBodyLimit, extract::FromRequestParts, http::request::Parts, middleware};
 pub use openapi::document;
 use problem::Problem;
@@ -107,6 +111,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(admin::sessions::end_session))
         .routes(routes!(admin::tokens::list_user_tokens, admin::tokens::revoke_user_tokens))
         .routes(routes!(admin::tokens::revoke_token))
+        .routes(routes!(admin::import::import_users))
+        .routes(routes!(admin::import::export_users))
         .routes(routes!(admin::audit::list_audit))
         .routes(routes!(admin::audit::verify_audit))
         .routes(routes!(admin::keys::list_keys))

@@ -24,6 +24,8 @@ use crate::model::{Principal, User, UserId};
 
 /// The longest a request may take, its body included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The route that takes as long as the file it is sent: each part of that has a time limit of its own.
+const UNHURRIED: &str = "/admin/import";
 /// The largest head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -107,7 +109,8 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
         Problem::new(&problem::HEADERS_TOO_LARGE).into_response()
     } else {
         let run = AssertUnwindSafe(next.run(request)).catch_unwind();
-        match tokio::time::timeout(REQUEST_TIMEOUT, run).await {
+        let is_unhurried = line.route.as_ref().is_some_and(|route| route.as_str() == UNHURRIED);
+        match tokio::time::timeout(if is_unhurried { Duration::MAX } else { REQUEST_TIMEOUT }, run).await {
             Ok(Ok(response)) => response,
             Ok(Err(_panic)) => Problem::new(&problem::INTERNAL).into_response(),
             Err(_elapsed) => Problem::new(&problem::TIMEOUT).into_response(),

@@ -186,7 +186,7 @@ pub(super) struct ProblemBody<'a> {
 
 /// A field that does not keep its rule.
 #[derive(Serialize, ToSchema)]
-pub(super) struct FieldProblem<'a> {
+pub struct FieldProblem<'a> {
     /// The field's name.
     #[schema(example = "password")]
     field: &'a str,
@@ -196,6 +196,12 @@ pub(super) struct FieldProblem<'a> {
     /// A sentence for people.
     #[schema(example = "must have at least 8 characters")]
     message: &'a str,
+}
+
+impl<'a> From<&'a FieldError> for FieldProblem<'a> {
+    fn from(error: &'a FieldError) -> Self {
+        Self { field: &error.field, code: &error.code, message: &error.message }
+    }
 }
 
 impl Problem {
@@ -236,11 +242,7 @@ impl Problem {
             detail: self.detail.as_deref().unwrap_or(self.kind.about),
             error: self.kind.oauth_error().filter(|_| asked.speaks_oauth),
             request_id,
-            errors: self
-                .errors
-                .iter()
-                .map(|e| FieldProblem { field: &e.field, code: &e.code, message: &e.message })
-                .collect(),
+            errors: self.errors.iter().map(FieldProblem::from).collect(),
         };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after {

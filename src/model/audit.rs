@@ -31,6 +31,10 @@ pub enum Event {
     UserDeleted,
     /// A user was given another password.
     PasswordSet,
+    /// Users were brought along from elsewhere.
+    UsersImported,
+    /// All users were read out, with the hashes of their passwords.
+    UsersExported,
 }
 
 impl Event {
@@ -51,6 +55,8 @@ impl Event {
             Self::UserEnabled => "user.enabled",
             Self::UserDeleted => "user.deleted",
             Self::PasswordSet => "user.password-set",
+            Self::UsersImported => "user.imported",
+            Self::UsersExported => "user.exported",
         }
     }
 }

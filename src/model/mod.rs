@@ -2,6 +2,7 @@
 
 mod audit;
 mod id;
+mod import;
 mod key;
 mod principal;
 mod scope;
@@ -12,6 +13,7 @@ mod user;
 
 pub use audit::{AuditFilter, AuditRecord, AuditRow, Event, Outcome};
 pub use id::{SessionId, StatusListId, TokenId, UserId};
+pub use import::{Conflict, UserRecord};
 pub use key::{Algorithm, SealedKey};
 pub use principal::{Method, Principal};
 pub use scope::{Scope, Scopes};

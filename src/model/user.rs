@@ -83,8 +83,9 @@ impl Status {
     }
 }
 
-/// A stored password hash as a PHC string. It shows itself nowhere and cannot be serialised.
-#[derive(Clone, sqlx::Type)]
+/// A stored password hash in the form its maker gave it. It shows itself nowhere and cannot be serialised.
+#[derive(Clone, PartialEq, Eq, Deserialize, sqlx::Type)]
+#[serde(transparent)]
 #[sqlx(transparent)]
 pub struct PasswordHash(pub String);
 
@@ -247,7 +248,7 @@ pub fn may_be_username(username: &str) -> bool {
 }
 
 /// A colon would end the name in HTTP Basic (RFC 7617); spaces and control characters hide in lists and logs.
-fn username_rule(username: &str) -> Result<(), ValidationError> {
+pub(super) fn username_rule(username: &str) -> Result<(), ValidationError> {
     let forbidden = |c: char| c == ':' || c.is_whitespace() || c.is_control() || is_invisible(c);
     if username.is_empty() {
         Err(rule("required", "must not be empty"))
@@ -280,7 +281,7 @@ pub fn may_be_role(role: &str) -> bool {
         && role.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-:.".contains(&b))
 }
 
-fn email_rule(email: &str) -> Result<(), ValidationError> {
+pub(super) fn email_rule(email: &str) -> Result<(), ValidationError> {
     if email.chars().count() > MAX_EMAIL_CHARS {
         Err(rule("too-long", "must be at most 254 characters"))
     } else if !email.validate_email() {
@@ -290,7 +291,7 @@ fn email_rule(email: &str) -> Result<(), ValidationError> {
     }
 }
 
-fn roles_rule(roles: &[String]) -> Result<(), ValidationError> {
+pub(super) fn roles_rule(roles: &[String]) -> Result<(), ValidationError> {
     if roles.len() > MAX_ROLES {
         Err(rule("too-long", "must be at most 32 roles"))
     } else if !roles.iter().all(|role| may_be_role(role)) {

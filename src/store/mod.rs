@@ -7,6 +7,7 @@
 
 mod audit;
 mod idempotency;
+mod import;
 mod keys;
 mod open;
 mod rotated_tokens;

@@ -353,6 +353,23 @@ impl Tx {
         Ok(())
     }
 
+    /// Says whether a user must choose another password before anything else.
+    pub async fn set_must_change_password(
+        &mut self,
+        id: UserId,
+        must_change: bool,
+        updated_at: Timestamp,
+    ) -> Result<(), Error> {
+        execute!(
+            &mut **self,
+            "UPDATE users SET must_change_password = $1, updated_at = $2 WHERE id = $3",
+            must_change,
+            updated_at as _,
+            id as _,
+        )?;
+        Ok(())
+    }
+
     /// Takes a user away, with all that is theirs. Their sessions are to be ended before, or status lists would not know.
     pub async fn delete_user(&mut self, id: UserId) -> Result<(), Error> {
         execute!(&mut **self, "DELETE FROM users WHERE id = $1", id as _)?;

@@ -1,6 +1,7 @@
 //! `/admin`: what takes the scope `admin`.
 
 pub mod audit;
+pub mod import;
 pub mod keys;
 pub mod sessions;
 pub mod tokens;

@@ -1,4 +1,5 @@
 mod change;
+mod import;
 mod keys;
 mod search;
 mod sessions;

@@ -1,0 +1,90 @@
+//! Rows of an import about somebody who is there already.
+
+use crate::{
+    auth::{Actor, audit, import::Outcome, users::keep_an_admin},
+    error::{Error, FieldError},
+    model::{Event, Timestamp, User, UserId, UserPatch, UserRecord},
+    store::Tx,
+};
+
+impl Tx {
+    /// Changes a user to what a row says, with all that follows from such a change; what it does not say stays. `admins` are
+    /// those who can come in, and are locked.
+    pub(super) async fn update_from(
+        &mut self,
+        actor: Actor,
+        record: &UserRecord,
+        admins: &mut Vec<UserId>,
+        now: Timestamp,
+    ) -> Result<Result<Outcome, FieldError>, Error> {
+        // Whoever a dry run would have made is not there.
+        let Some(user) = self.user_named(&record.username).await? else { return Ok(Ok(Outcome::Updated)) };
+        let user = self.locked_user(user.id, None).await?;
+        if record.id.is_some_and(|id| id != user.id) {
+            return Ok(Err(FieldError::new("id", "not-allowed", "is not the id of the user of this name")));
+        }
+        let changed = patch(record).apply(&user, now);
+        if !changed.is_active_admin() && keep_an_admin(admins, user.id).is_err() {
+            return Ok(Err(FieldError::new("roles", "last-admin", "would leave nobody to manage the rest")));
+        }
+        let profile = self.update_profile(actor, &user, &changed, now).await?;
+        let password = self.update_password(actor, record, &user, &changed, now).await?;
+        admins.retain(|admin| *admin != user.id);
+        if changed.is_active_admin() {
+            admins.push(user.id);
+            self.delete_setup_token().await?;
+        }
+        Ok(Ok(if profile || password { Outcome::Updated } else { Outcome::Unchanged }))
+    }
+
+    /// Name, e-mail, roles and status. Tells whether they are others now.
+    async fn update_profile(
+        &mut self,
+        actor: Actor,
+        user: &User,
+        changed: &User,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let profile = |user: &User| (user.name.clone(), user.email.clone(), user.roles.clone(), user.status);
+        if profile(user) == profile(changed) {
+            return Ok(false);
+        }
+        self.change_user(actor, user, changed, now).await?;
+        Ok(true)
+    }
+
+    /// The password, and whether another must be chosen. Tells whether anything is new.
+    async fn update_password(
+        &mut self,
+        actor: Actor,
+        record: &UserRecord,
+        user: &User,
+        changed: &User,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let must_change = record.must_change_password.unwrap_or(user.must_change_password);
+        match &record.password_hash {
+            Some(hash) if !self.is_password(user.id, hash).await? => {
+                self.set_password(user.id, hash, must_change, changed.updated_at).await?;
+                self.end_all_of(user.id, now).await?;
+                audit::record(self, actor.did(Event::PasswordSet, now).on(user.id)).await?;
+                Ok(true)
+            }
+            _ if must_change != user.must_change_password => {
+                self.set_must_change_password(user.id, must_change, changed.updated_at).await?;
+                audit::record(self, actor.did(Event::UserChanged, now).on(user.id)).await?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+fn patch(record: &UserRecord) -> UserPatch {
+    UserPatch {
+        name: record.name.clone().map(Some),
+        email: record.email.clone().map(Some),
+        roles: record.roles.clone(),
+        status: record.status,
+    }
+}

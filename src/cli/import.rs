@@ -1,0 +1,157 @@
+//! `countersign import`: users from a file.
+
+use std::{
+    fmt::Write as _,
+    fs::File,
+    io::{self, BufRead, BufReader, BufWriter, Read, Write},
+    path::Path,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::{Outcome, beside_servers, print, told};
+use crate::{
+    auth::{self, Actor, Auth, Format, Import, RowReport, Rows, Summary},
+    config::{Config, ImportCommand},
+    error::StartError,
+    http::{RowView, SummaryView},
+};
+
+/// Rows that failed and are shown when nobody wanted a report.
+const MAX_SHOWN: u64 = 20;
+
+/// Takes users in and tells what became of them.
+pub fn run(config: &Config, command: &ImportCommand) -> Result<Outcome, StartError> {
+    let mut source = open(&command.file)?;
+    let format = match command.format.or_else(|| super::format_of(&command.file)) {
+        Some(format) => format,
+        None => guess(&mut source).map_err(|error| unreadable(&command.file, &error))?,
+    };
+    let mut report = Report::new(command)?;
+    let summary = beside_servers(config, async |auth| take_in(auth, command, format, source, &mut report).await)?;
+    report.finish(&summary, command)?;
+    let is_whole = summary.failed == 0 && summary.stopped.is_none();
+    Ok(if is_whole { Outcome::Done } else { Outcome::NeedsPerson })
+}
+
+async fn take_in(
+    auth: &Auth,
+    command: &ImportCommand,
+    format: Format,
+    source: BufReader<Box<dyn Read + Send>>,
+    report: &mut Report,
+) -> Result<Summary, StartError> {
+    let bar = progress_bar(&command.file);
+    let rows = Rows::read(format, bar.wrap_read(source)).map_err(told)?;
+    let import =
+        Import { actor: Actor::Operator, standing: None, conflict: command.on_conflict, dry_run: command.dry_run };
+    let done = auth.import(import, rows, |row| report.add(&row)).await;
+    bar.finish_and_clear();
+    done.map_err(told)
+}
+
+fn open(file: &Path) -> Result<BufReader<Box<dyn Read + Send>>, StartError> {
+    let source: Box<dyn Read + Send> = if file == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(file).map_err(|error| unreadable(file, &error))?)
+    };
+    Ok(BufReader::with_capacity(256 * 1024, source))
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> StartError {
+    StartError(format!("{} cannot be read: {error}", file.display()))
+}
+
+/// A line that begins with a brace is no CSV header.
+fn guess(source: &mut impl BufRead) -> io::Result<Format> {
+    let begin = source.fill_buf()?.trim_ascii_start();
+    Ok(if begin.first() == Some(&b'{') { Format::Ndjson } else { Format::Csv })
+}
+
+/// On a terminal, how far it is; nothing elsewhere.
+fn progress_bar(file: &Path) -> ProgressBar {
+    let size = std::fs::metadata(file).map(|about| about.len()).ok().filter(|size| *size > 0);
+    let (bar, form) = match size {
+        Some(size) => (ProgressBar::new(size), "{bar:40} {percent}%  {bytes} of {total_bytes}, {eta} to go"),
+        None => (ProgressBar::no_length(), "{spinner} {bytes}, {elapsed}"),
+    };
+    bar.with_style(ProgressStyle::with_template(form).unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Where what became of the rows is written down.
+struct Report {
+    lines: Option<BufWriter<Box<dyn Write>>>,
+    shown: String,
+}
+
+impl Report {
+    fn new(command: &ImportCommand) -> Result<Self, StartError> {
+        let lines: Option<Box<dyn Write>> = match &command.report {
+            Some(file) => Some(Box::new(
+                File::create(file)
+                    .map_err(|error| StartError(format!("{} cannot be written: {error}", file.display())))?,
+            )),
+            None if command.json => Some(Box::new(io::stdout())),
+            None => None,
+        };
+        Ok(Self { lines: lines.map(BufWriter::new), shown: String::new() })
+    }
+
+    fn add(&mut self, row: &RowReport) -> io::Result<()> {
+        if let Some(lines) = &mut self.lines {
+            write_line(lines, &RowView::from(row))?;
+        }
+        if row.outcome == auth::Outcome::Failed && self.shown.lines().count() < MAX_SHOWN as usize {
+            let username = row.username.as_deref().unwrap_or("-");
+            let errors: Vec<_> = row.errors.iter().map(|e| format!("{} {}", e.field, e.message)).collect();
+            let _infallible = writeln!(self.shown, "line {}: {username}: {}", row.line, errors.join("; ").trim());
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, summary: &Summary, command: &ImportCommand) -> Result<(), StartError> {
+        let view = SummaryView::new(summary, command.dry_run);
+        if let Some(lines) = &mut self.lines {
+            let written = write_line(lines, &view).and_then(|()| lines.flush());
+            written.map_err(|error| StartError(format!("the report cannot be written: {error}")))?;
+        }
+        if command.json {
+            return if command.report.is_some() { print(&super::json_line(&view)?) } else { Ok(()) };
+        }
+        if summary.failed > MAX_SHOWN && command.report.is_none() {
+            let _infallible =
+                writeln!(self.shown, "and {} more; --report FILE has them all", summary.failed - MAX_SHOWN);
+        }
+        print(&(self.shown + &sentence(summary, command.dry_run)))
+    }
+}
+
+fn write_line(lines: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *lines, line)?;
+    lines.write_all(b"\n")
+}
+
+fn sentence(summary: &Summary, dry_run: bool) -> String {
+    let counts = [
+        (summary.created, "created"),
+        (summary.updated, "updated"),
+        (summary.unchanged, "unchanged"),
+        (summary.skipped, "skipped, for somebody has the username"),
+        (summary.failed, "failed"),
+    ];
+    let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let counts: Vec<_> = counts.collect();
+    let mut text = match counts.is_empty() {
+        true => "no rows\n".to_owned(),
+        false => counts.join(", ") + "\n",
+    };
+    if let Some((line, error)) = &summary.stopped {
+        let _infallible = writeln!(text, "stopped at line {line}: {} {}", error.field, error.message);
+    }
+    if dry_run {
+        text += "it was a dry run: nothing was kept\n";
+    }
+    text
+}
