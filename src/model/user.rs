@@ -238,6 +238,10 @@ pub fn search_key(text: &str) -> String {
 /// The one spelling of a username: NFC and one case, so that `Zoë` and `zoë` are one person however they are typed. By way
 /// of the upper case, since only that brings `ς` to `σ` and `ß` to `ss`.
 pub fn fold_username(username: &str) -> String {
+    if username.is_ascii() {
+        // The same, and most names are.
+        return username.to_ascii_lowercase();
+    }
     username.nfc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()
 }
 

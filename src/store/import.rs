@@ -61,32 +61,34 @@ impl Conn {
 }
 
 impl Tx {
-    /// Which of these usernames somebody has.
-    pub async fn taken_usernames(&mut self, usernames: &[&str]) -> Result<HashSet<String>, Error> {
-        let rows = match &mut **self {
+    /// Makes room for many rows: with SQLite, pages are kept until the transaction ends and the log grows to half a
+    /// gigabyte before it is written back, since rows in no order touch every page of an index again and again.
+    pub async fn begin_bulk(&mut self) -> Result<(), Error> {
+        let room = "PRAGMA cache_size = -131072; PRAGMA wal_autocheckpoint = 131072; PRAGMA journal_size_limit = -1";
+        self.pragma(room).await
+    }
+
+    /// Gives back the memory of the pages. They are read again when they are needed.
+    pub async fn forget_pages(&mut self) -> Result<(), Error> {
+        self.pragma("PRAGMA cache_size = -2000").await
+    }
+
+    /// Writes the log back with the next commit, and from then on as it is done otherwise.
+    pub async fn end_bulk(&mut self) -> Result<(), Error> {
+        let usual = "PRAGMA cache_size = -2000; PRAGMA wal_autocheckpoint = 1000; PRAGMA journal_size_limit = 67108864";
+        self.pragma(usual).await
+    }
+
+    /// Tells SQLite something about this connection; PostgreSQL needs none of it.
+    #[cfg_attr(not(feature = "sqlite"), expect(unused_variables))]
+    async fn pragma(&mut self, text: &'static str) -> Result<(), Error> {
+        match &mut **self {
             #[cfg(feature = "sqlite")]
-            Conn::Sqlite(conn) => {
-                let usernames = json(&usernames)?;
-                sqlx::query_scalar!(
-                    r#"/* sqlite */ SELECT username AS "username!" FROM users
-                    WHERE username IN (SELECT value FROM json_each($1))"#,
-                    usernames
-                )
-                .fetch_all(&mut **conn)
-                .await?
-            }
+            Conn::Sqlite(conn) => sqlx::Executor::execute(&mut **conn, sqlx::raw_sql(text)).await.map(drop)?,
             #[cfg(feature = "postgres")]
-            Conn::Postgres(conn) => {
-                let usernames: Vec<String> = usernames.iter().map(ToString::to_string).collect();
-                sqlx::query_scalar!(
-                    r#"/* postgres */ SELECT username AS "username!" FROM users WHERE username = ANY($1)"#,
-                    &usernames
-                )
-                .fetch_all(&mut **conn)
-                .await?
-            }
-        };
-        Ok(rows.into_iter().collect())
+            Conn::Postgres(_) => {}
+        }
+        Ok(())
     }
 
     /// Which of these ids somebody has.
@@ -117,8 +119,17 @@ impl Tx {
         Ok(rows.into_iter().collect())
     }
 
-    /// Adds users, but those whose id or username somebody has. Tells how many.
-    pub async fn insert_users(&mut self, users: &[(User, PasswordHash)]) -> Result<usize, Error> {
+    /// Adds users, but those whose username somebody has: gives which were added. None of their ids may be taken.
+    pub async fn insert_users(&mut self, users: &[(User, PasswordHash)]) -> Result<HashSet<UserId>, Error> {
+        let ids: Vec<UserId> = users.iter().map(|(user, _)| user.id).collect();
+        if self.insert_all(users).await? == users.len() {
+            Ok(ids.into_iter().collect())
+        } else {
+            self.taken_ids(&ids).await
+        }
+    }
+
+    async fn insert_all(&mut self, users: &[(User, PasswordHash)]) -> Result<usize, Error> {
         let inserted = match &mut **self {
             #[cfg(feature = "sqlite")]
             Conn::Sqlite(conn) => {
@@ -128,7 +139,7 @@ impl Tx {
                     must_change_password, created_at, updated_at, last_login_at, name_key, email_key)
                     SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
                     value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12
-                    FROM json_each($1) WHERE TRUE ON CONFLICT DO NOTHING",
+                    FROM jsonb_each($1) WHERE TRUE ON CONFLICT DO NOTHING",
                     rows
                 )
                 .execute(&mut **conn)

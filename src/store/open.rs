@@ -160,6 +160,8 @@ async fn open_sqlite(path: &Path) -> Result<Store, StartError> {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(PATIENCE)
+        // After an import the log does not stay as large as it was.
+        .pragma("journal_size_limit", "67108864")
         .optimize_on_close(true, None);
     let write = SqlitePoolOptions::new()
         .max_connections(1)

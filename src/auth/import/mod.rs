@@ -11,6 +11,7 @@ mod update;
 use std::{
     collections::HashSet,
     hash::{BuildHasher, RandomState},
+    time::{Duration, Instant},
 };
 
 use rows::{Broken, Row};
@@ -112,10 +113,19 @@ pub struct Import {
     pub dry_run: bool,
 }
 
-/// What came of a batch: the reports, and the line that ended the import.
+/// What came of a transaction: the reports, and the line that ended the import, in which case nothing was kept.
+#[derive(Default)]
 struct Done {
     reports: Vec<RowReport>,
     stopped: Option<u64>,
+}
+
+/// What is still to be done.
+struct Work {
+    import: Import,
+    rows: Rows,
+    /// Whom a dry run would have made, which the database does not know.
+    seen: Seen,
 }
 
 /// Usernames that a dry run has met, as hashes: of a million there are some megabytes.
@@ -135,8 +145,10 @@ impl Seen {
     }
 }
 
-/// How often a batch is tried when somebody else takes one of its usernames meanwhile.
-const TRIES: usize = 3;
+/// How long a transaction takes in one batch after the other: others wait, but each commit writes the same index pages anew.
+const HOLD: Duration = Duration::from_millis(500);
+/// How long others have the writer between two transactions.
+const PAUSE: Duration = Duration::from_millis(8);
 
 impl Auth {
     /// Takes users in. `report` is told of each row in their order; when it fails, the import ends. [`Error::Invalid`] when
@@ -144,12 +156,28 @@ impl Auth {
     pub async fn import(
         &self,
         import: Import,
-        mut rows: Rows,
+        rows: Rows,
+        report: impl FnMut(RowReport) -> std::io::Result<()>,
+    ) -> Result<Summary, Error> {
+        let imported = self.take_all_in(Work { import, rows, seen: Seen::default() }, report).await;
+        let auth = self.clone();
+        self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            tx.end_bulk().await?;
+            tx.commit().await
+        })
+        .await?;
+        self.learn_schemes().await?;
+        imported
+    }
+
+    async fn take_all_in(
+        &self,
+        mut work: Work,
         mut report: impl FnMut(RowReport) -> std::io::Result<()>,
     ) -> Result<Summary, Error> {
-        let mut summary = Summary::default();
-        let mut seen = Seen::default();
-        while let Some(batch) = rows.next().await {
+        let (mut summary, standing) = (Summary::default(), work.import.standing);
+        while let Some(batch) = work.rows.next().await {
             let batch = match batch {
                 Ok(batch) => batch,
                 Err(Broken { fault, .. }) if summary.rows() == 0 => return Err(Error::Invalid(vec![fault])),
@@ -158,11 +186,11 @@ impl Auth {
                     break;
                 }
             };
-            if let Some(standing) = import.standing {
+            if let Some(standing) = standing {
                 self.confirm(standing).await?;
             }
-            let (done, names) = self.take_in(import, batch, seen).await?;
-            seen = names;
+            let (done, rest) = self.take_in(work, batch).await?;
+            work = rest;
             for row in done.reports {
                 summary.count(row.outcome);
                 report(row).map_err(|error| Error::Internal(error.into()))?;
@@ -171,29 +199,47 @@ impl Auth {
                 summary.stopped = Some((line, taken()));
                 break;
             }
+            tokio::time::sleep(PAUSE).await;
         }
-        self.learn_schemes().await?;
         Ok(summary)
     }
 
-    /// Takes a batch in. `seen` are the usernames of a dry run so far, which the database does not know.
-    async fn take_in(&self, import: Import, batch: Vec<Row>, mut seen: Seen) -> Result<(Done, Seen), Error> {
+    /// One transaction: a batch, and more of them if they are there in time.
+    async fn take_in(&self, mut work: Work, batch: Vec<Row>) -> Result<(Done, Work), Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
-            for _ in 0..TRIES {
-                let mut tx = auth.store.write().await?;
-                let Some(done) = tx.take_in(import, &batch, &seen, now).await? else { continue };
-                if import.dry_run {
-                    batch.iter().filter_map(|row| row.username.as_deref()).for_each(|name| seen.add(name));
-                } else if done.stopped.is_none() {
-                    tx.commit().await?;
+            let mut tx = auth.store.write().await?;
+            tx.begin_bulk().await?;
+            let (begun, mut all, mut next) = (Instant::now(), Done::default(), Some(batch));
+            while let Some(batch) = next {
+                let done = tx.take_in(work.import, &batch, &work.seen, now).await?;
+                if done.stopped.is_some() {
+                    return Ok((done, work));
                 }
-                return Ok((done, seen));
+                all.reports.extend(done.reports);
+                next = if begun.elapsed() < HOLD { work.rows.next_if_ready() } else { None };
             }
-            Err(Error::Busy { retry_after: std::time::Duration::from_secs(1) })
+            if work.import.dry_run {
+                let made = all.reports.iter().filter(|row| row.outcome == Outcome::Created);
+                made.filter_map(|row| row.username.as_ref()).for_each(|name| work.seen.add(name));
+            } else {
+                tx.forget_pages().await?;
+                tx.commit().await?;
+            }
+            Ok((all, work))
         })
         .await
     }
+}
+
+/// What is to become of a row.
+enum Fate {
+    /// Perhaps a user with this id, unless somebody has the username.
+    New(UserId),
+    /// Its username is somebody's.
+    Taken,
+    /// Nothing.
+    Failed(Vec<FieldError>),
 }
 
 fn taken() -> FieldError {
@@ -201,68 +247,63 @@ fn taken() -> FieldError {
 }
 
 impl Tx {
-    /// Writes a batch; none when somebody else took one of its usernames meanwhile.
-    async fn take_in(
-        &mut self,
-        import: Import,
-        batch: &[Row],
-        seen: &Seen,
-        now: Timestamp,
-    ) -> Result<Option<Done>, Error> {
+    /// Writes a batch.
+    async fn take_in(&mut self, import: Import, batch: &[Row], seen: &Seen, now: Timestamp) -> Result<Done, Error> {
         // Before any other lock, see `lock_admins`.
         let mut admins = match import.conflict {
             Conflict::Update => self.lock_admins().await?,
             Conflict::Skip | Conflict::Fail => Vec::new(),
         };
-        let names: Vec<&str> = batch.iter().filter_map(|row| row.username.as_deref()).collect();
-        let mut names_taken = self.taken_usernames(&names).await?;
         let ids: Vec<UserId> = batch.iter().filter_map(|row| row.record.as_ref().ok()?.id).collect();
         let mut ids_taken = self.taken_ids(&ids).await?;
-        let mut new_ids = new_ids(batch.len(), now).into_iter();
+        let (mut names, mut new_ids) = (HashSet::new(), new_ids(batch.len(), now).into_iter());
 
-        let (mut reports, mut new) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        // First those who may be new; who was one of them, the database says.
+        let mut new = Vec::with_capacity(batch.len());
+        let mut rows: Vec<Fate> = Vec::with_capacity(batch.len());
         for row in batch {
-            let (outcome, errors) = match &row.record {
-                Err(errors) => (Outcome::Failed, errors.clone()),
-                Ok(record) if names_taken.contains(&record.username) || seen.contains(&record.username) => {
-                    match import.conflict {
-                        Conflict::Skip => (Outcome::Skipped, Vec::new()),
-                        // Below, after those that are new: it may be one of them.
-                        Conflict::Update => (Outcome::Unchanged, Vec::new()),
-                        Conflict::Fail => {
-                            let report = report(row, Outcome::Failed, vec![taken()]);
-                            return Ok(Some(Done { reports: vec![report], stopped: Some(row.line) }));
-                        }
-                    }
-                }
+            rows.push(match &row.record {
+                Err(errors) => Fate::Failed(errors.clone()),
+                Ok(record) if seen.contains(&record.username) || !names.insert(record.username.as_str()) => Fate::Taken,
+                Ok(record) if record.password_hash.is_none() && import.conflict == Conflict::Update => Fate::Taken,
                 Ok(record) => match new_user(record, new_ids.next(), &mut ids_taken, now) {
                     Ok(user) => {
-                        names_taken.insert(record.username.clone());
                         new.push(user);
-                        (Outcome::Created, Vec::new())
+                        Fate::New(new.last().map(|(user, _)| user.id).unwrap_or_default())
                     }
-                    Err(error) => (Outcome::Failed, vec![error]),
+                    Err(error) => Fate::Failed(vec![error]),
+                },
+            });
+        }
+        // Neighbours in the index are written together.
+        new.sort_unstable_by(|(a, _), (b, _)| a.username.cmp(&b.username));
+        let made = self.insert_users(&new).await?;
+        let new_admins =
+            new.iter().map(|(user, _)| user).filter(|user| made.contains(&user.id) && user.is_active_admin());
+        admins.extend(new_admins.map(|user| user.id));
+        if !admins.is_empty() {
+            self.delete_setup_token().await?;
+        }
+
+        let mut reports = Vec::with_capacity(batch.len());
+        for (row, fate) in batch.iter().zip(rows) {
+            let (outcome, errors) = match (fate, &row.record) {
+                (Fate::Failed(errors), _) => (Outcome::Failed, errors),
+                (_, Err(errors)) => (Outcome::Failed, errors.clone()),
+                (Fate::New(id), _) if made.contains(&id) => (Outcome::Created, Vec::new()),
+                (_, Ok(record)) => match import.conflict {
+                    Conflict::Skip => (Outcome::Skipped, Vec::new()),
+                    Conflict::Update => self.update_from(import.actor, record, &mut admins, now).await?,
+                    Conflict::Fail => {
+                        let report = report(row, Outcome::Failed, vec![taken()]);
+                        return Ok(Done { reports: vec![report], stopped: Some(row.line) });
+                    }
                 },
             };
             reports.push(report(row, outcome, errors));
         }
-        if self.insert_users(&new).await? != new.len() {
-            return Ok(None);
-        }
-        if new.iter().any(|(user, _)| user.is_active_admin()) {
-            self.delete_setup_token().await?;
-        }
-        admins.extend(new.iter().filter(|(user, _)| user.is_active_admin()).map(|(user, _)| user.id));
-        for (row, report) in batch.iter().zip(&mut reports) {
-            if let (Outcome::Unchanged, Ok(record)) = (report.outcome, &row.record) {
-                match self.update_from(import.actor, record, &mut admins, now).await? {
-                    Ok(outcome) => report.outcome = outcome,
-                    Err(error) => (report.outcome, report.errors) = (Outcome::Failed, vec![error]),
-                }
-            }
-        }
         self.record_import(import.actor, batch, &reports, now).await?;
-        Ok(Some(Done { reports, stopped: None }))
+        Ok(Done { reports, stopped: None })
     }
 
     /// One record for all who were made: an import is one act. Those who were changed have their own.

@@ -19,7 +19,7 @@ use crate::{
     model::{PasswordHash, UserRecord, fold_username, may_be_username},
 };
 
-/// Rows that are written in one transaction.
+/// Rows that are written with one statement.
 const BATCH: usize = 5000;
 /// The largest row, in bytes: a quote that is never closed must not take the rest of the file for one row.
 const MAX_ROW: usize = 64 * 1024;
@@ -53,16 +53,19 @@ pub struct Broken {
 }
 
 /// Rows, in batches.
-pub struct Rows(mpsc::Receiver<Result<Vec<Row>, Broken>>);
+pub struct Rows {
+    batches: mpsc::Receiver<Result<Vec<Row>, Broken>>,
+    broken: Option<Broken>,
+}
 
 impl Rows {
     /// Begins to read.
     pub fn read(format: Format, source: impl Read + Send + 'static) -> Result<Self, Error> {
-        let (batches, rows) = mpsc::channel(1);
+        let (sender, batches) = mpsc::channel(1);
         let read = move || {
             let since_row = Rc::new(Cell::new(0));
             let source = Bounded { source, since_row: Rc::clone(&since_row) };
-            let mut out = Out { batches, rows: Vec::with_capacity(BATCH), since_row };
+            let mut out = Out { batches: sender, rows: Vec::with_capacity(BATCH), since_row };
             let read = match format {
                 Format::Csv => read_csv(source, &mut out),
                 Format::Ndjson => read_ndjson(source, &mut out),
@@ -70,12 +73,27 @@ impl Rows {
             out.finish(read);
         };
         let started = thread::Builder::new().name("import".to_owned()).spawn(read);
-        started.map(|_| Self(rows)).map_err(|error| Error::Internal(error.into()))
+        started.map(|_| Self { batches, broken: None }).map_err(|error| Error::Internal(error.into()))
     }
 
     /// The next batch; none at the end.
     pub async fn next(&mut self) -> Option<Result<Vec<Row>, Broken>> {
-        self.0.recv().await
+        match self.broken.take() {
+            Some(broken) => Some(Err(broken)),
+            None => self.batches.recv().await,
+        }
+    }
+
+    /// The next batch, if it has been read already.
+    pub fn next_if_ready(&mut self) -> Option<Vec<Row>> {
+        match self.batches.try_recv() {
+            Ok(Ok(batch)) => Some(batch),
+            Ok(Err(broken)) => {
+                self.broken = Some(broken);
+                None
+            }
+            Err(_) => None,
+        }
     }
 }
 

@@ -16,16 +16,22 @@ impl Tx {
         record: &UserRecord,
         admins: &mut Vec<UserId>,
         now: Timestamp,
-    ) -> Result<Result<Outcome, FieldError>, Error> {
-        // Whoever a dry run would have made is not there.
-        let Some(user) = self.user_named(&record.username).await? else { return Ok(Ok(Outcome::Updated)) };
+    ) -> Result<(Outcome, Vec<FieldError>), Error> {
+        let failed = |field, code, mend| Ok((Outcome::Failed, vec![FieldError::new(field, code, mend)]));
+        let Some(user) = self.user_named(&record.username).await? else {
+            if record.password_hash.is_none() {
+                return failed("password_hash", "required", "is missing");
+            }
+            // Whoever a dry run would have made is not there.
+            return Ok((Outcome::Updated, Vec::new()));
+        };
         let user = self.locked_user(user.id, None).await?;
         if record.id.is_some_and(|id| id != user.id) {
-            return Ok(Err(FieldError::new("id", "not-allowed", "is not the id of the user of this name")));
+            return failed("id", "not-allowed", "is not the id of the user of this name");
         }
         let changed = patch(record).apply(&user, now);
         if !changed.is_active_admin() && keep_an_admin(admins, user.id).is_err() {
-            return Ok(Err(FieldError::new("roles", "last-admin", "would leave nobody to manage the rest")));
+            return failed("roles", "last-admin", "would leave nobody to manage the rest");
         }
         let profile = self.update_profile(actor, &user, &changed, now).await?;
         let password = self.update_password(actor, record, &user, &changed, now).await?;
@@ -34,7 +40,7 @@ impl Tx {
             admins.push(user.id);
             self.delete_setup_token().await?;
         }
-        Ok(Ok(if profile || password { Outcome::Updated } else { Outcome::Unchanged }))
+        Ok((if profile || password { Outcome::Updated } else { Outcome::Unchanged }, Vec::new()))
     }
 
     /// Name, e-mail, roles and status. Tells whether they are others now.

@@ -169,7 +169,7 @@ async fn usernames_that_somebody_has_are_skipped_updated_or_end_the_import_as_wa
     let row = json!({"username": "Sergio", "name": "S", "roles": ["editor"], "password_hash": DJANGO});
     let new = json!({"username": "new", "password_hash": DJANGO});
 
-    assert_eq!(ndjson(&app, "", &[row.clone()]).await.0, ["1 sergio skipped"]);
+    assert_eq!(ndjson(&app, "", std::slice::from_ref(&row)).await.0, ["1 sergio skipped"]);
     app.with(&opaque).get("/me").await.expect(200);
 
     let (rows, summary) = ndjson(&app, "?on_conflict=fail", &[new.clone(), row.clone(), new.clone()]).await;
@@ -187,7 +187,7 @@ async fn usernames_that_somebody_has_are_skipped_updated_or_end_the_import_as_wa
     assert_eq!((&user["name"], &user["roles"], &user["email"]), (&json!("S"), &json!(["editor"]), &Value::Null));
     app.with(&opaque).get("/me").await.expect(401);
     assert_eq!(stored_hash(&app, "sergio").await, DJANGO);
-    assert_eq!(ndjson(&app, "?on_conflict=update", &[row.clone()]).await.0, ["1 sergio unchanged"]);
+    assert_eq!(ndjson(&app, "?on_conflict=update", std::slice::from_ref(&row)).await.0, ["1 sergio unchanged"]);
     let other = json!({"username": "sergio", "id": "01a209a4-5175-7d1f-96a9-8817ee5490a8"});
     assert_eq!(ndjson(&app, "?on_conflict=update", &[other]).await.0, ["1 sergio failed id:not-allowed"]);
     let must = json!({"username": "sergio", "must_change_password": true});
