@@ -16,6 +16,9 @@ use crate::{
 /// Records that are read at a time when the chain is followed.
 const CHAIN_STEP: u32 = 1000;
 
+/// The target of what was done to all there is of a kind.
+pub(super) const EVERYONE: &str = "everyone";
+
 /// Who does something.
 #[derive(Clone, Copy, Debug)]
 pub enum Actor {

@@ -3,7 +3,10 @@
 //! Rule: a session ends for both its tokens at once, and the next request with either is refused. Threat: a token that
 //! outlives the logout of its owner.
 
-use super::{Actor, Auth, audit};
+use super::{
+    Actor, Auth,
+    audit::{self, EVERYONE},
+};
 use crate::{
     error::Error,
     model::{Event, Principal, Session, SessionId, UserId},
@@ -49,8 +52,8 @@ impl Auth {
         .await
     }
 
-    /// Ends all sessions of a user but this one. [`Error::NotFound`] when there is no such user.
-    pub async fn end_sessions(&self, actor: Actor, user: UserId, but: Option<SessionId>) -> Result<(), Error> {
+    /// Ends all sessions of a user but this one. Gives how many. [`Error::NotFound`] when there is no such user.
+    pub async fn end_sessions(&self, actor: Actor, user: UserId, but: Option<SessionId>) -> Result<usize, Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
             let mut tx = auth.store.write().await?;
@@ -59,7 +62,23 @@ impl Auth {
             if !ended.is_empty() {
                 audit::record(&mut tx, actor.did(Event::SessionEnded, now).on(user).concerning(&ended)).await?;
             }
-            tx.commit().await
+            tx.commit().await?;
+            Ok(ended.len())
+        })
+        .await
+    }
+
+    /// Ends every session there is. Gives how many.
+    pub async fn end_all_sessions(&self, actor: Actor) -> Result<u64, Error> {
+        let (auth, now) = (self.clone(), self.clock.now());
+        self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            let ended = tx.end_all_sessions(now).await?;
+            if ended > 0 {
+                audit::record(&mut tx, actor.did(Event::SessionEnded, now).to(EVERYONE)).await?;
+            }
+            tx.commit().await?;
+            Ok(ended)
         })
         .await
     }

@@ -5,19 +5,35 @@
 
 use validator::Validate;
 
-use super::{Actor, Auth, Once, audit, random};
+use super::{
+    Actor, Auth, Once,
+    audit::{self, EVERYONE},
+    random,
+};
 use crate::{
     error::{Error, FieldError},
-    model::{Event, Method, NewToken, PersonalSecret, PersonalToken, Principal, Status, TokenId, UserId},
+    model::{
+        Event, Method, NewToken, PersonalSecret, PersonalToken, Principal, Scopes, Status, Timestamp, TokenId, User,
+        UserId,
+    },
 };
 
 /// The most tokens a user has.
 const MAX_TOKENS: usize = 100;
 
+/// What a new token stands on.
+struct Ground {
+    user: UserId,
+    /// The most it may do.
+    scopes: Scopes,
+    /// The token it is made with and goes with, and when that one runs out.
+    parent: Option<TokenId>,
+    expires_at: Option<Timestamp>,
+}
+
 impl Auth {
-    /// Makes a token for the caller. Gives it with its secret, to be shown this once, or what
-    /// the same request was given before. One made with a personal token has
-    /// no scope that one has not, and goes when that one goes.
+    /// Makes a token for the caller. Gives it with its secret, to be shown this once, or what the same request was given
+    /// before. One made with a personal token has no scope that one has not, and goes when that one goes.
     pub async fn create_token(
         &self,
         principal: &Principal,
@@ -25,28 +41,51 @@ impl Auth {
         new: NewToken,
         once: Option<Once>,
     ) -> Result<(PersonalToken, PersonalSecret), Error> {
+        let ground = Ground {
+            user: principal.user.id,
+            scopes: principal.scopes,
+            parent: principal.token,
+            expires_at: principal.expires_at.filter(|_| principal.method == Method::Personal),
+        };
+        self.make_token(ground, actor, new, once).await
+    }
+
+    /// Makes a token for a user on the operator's word, with no scope that their roles do not allow. Gives it with its
+    /// secret, to be shown this once. [`Error::InvalidToken`] when the user is disabled.
+    pub async fn issue_token(&self, user: &User, new: NewToken) -> Result<(PersonalToken, PersonalSecret), Error> {
+        let ground = Ground { user: user.id, scopes: user.roles.scopes(), parent: None, expires_at: None };
+        self.make_token(ground, Actor::Operator, new, None).await
+    }
+
+    async fn make_token(
+        &self,
+        ground: Ground,
+        actor: Actor,
+        new: NewToken,
+        once: Option<Once>,
+    ) -> Result<(PersonalToken, PersonalSecret), Error> {
         let mut fields = FieldError::all(new.validate());
-        let scopes = new.scopes.unwrap_or(principal.scopes);
-        if !scopes.are_within(principal.scopes) {
-            fields.push(FieldError::new("scopes", "not-allowed", "must be scopes that the caller has"));
+        let scopes = new.scopes.unwrap_or(ground.scopes);
+        if !scopes.are_within(ground.scopes) {
+            let allowed = format!("must be among those that are allowed: {}", ground.scopes);
+            fields.push(FieldError::new("scopes", "not-allowed", allowed));
         }
         if !fields.is_empty() {
             return Err(Error::Invalid(fields));
         }
         let now = self.clock.now();
         let wanted = new.expires_in.map(|seconds| now.after(std::time::Duration::from_secs(seconds)));
-        let makers = principal.expires_at.filter(|_| principal.method == Method::Personal);
         let secret = PersonalSecret::new(random());
         let token = PersonalToken {
             id: TokenId::new(now, random()),
-            user_id: principal.user.id,
+            user_id: ground.user,
             name: new.name,
             scopes,
             created_at: now,
-            expires_at: [wanted, makers].into_iter().flatten().min(),
+            expires_at: [wanted, ground.expires_at].into_iter().flatten().min(),
             last_used_at: None,
         };
-        let (auth, hash, parent) = (self.clone(), secret.hash(), principal.token);
+        let (auth, hash) = (self.clone(), secret.hash());
         self.finish(async move {
             let mut tx = auth.store.write().await?;
             let answered: Option<(PersonalToken, String)> = auth.answered(&mut tx, actor, once.as_ref(), now).await?;
@@ -58,7 +97,7 @@ impl Auth {
             if tx.personal_tokens_of(token.user_id, now).await?.len() >= MAX_TOKENS {
                 return Err(Error::TooManyTokens);
             }
-            tx.insert_personal_token(&token, hash, parent).await?;
+            tx.insert_personal_token(&token, hash, ground.parent).await?;
             auth.note_answer(&mut tx, actor, once.as_ref(), &(&token, secret.reveal()), now).await?;
             audit::record(&mut tx, actor.did(Event::TokenCreated, now).on(token.user_id).to(token.id)).await?;
             tx.commit().await?;
@@ -89,8 +128,8 @@ impl Auth {
         .await
     }
 
-    /// Takes back all tokens of a user. [`Error::NotFound`] when there is no such user.
-    pub async fn revoke_tokens(&self, actor: Actor, user: UserId) -> Result<(), Error> {
+    /// Takes back all tokens of a user. Gives how many. [`Error::NotFound`] when there is no such user.
+    pub async fn revoke_tokens(&self, actor: Actor, user: UserId) -> Result<usize, Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
             let mut tx = auth.store.write().await?;
@@ -99,7 +138,23 @@ impl Auth {
             if !revoked.is_empty() {
                 audit::record(&mut tx, actor.did(Event::TokenRevoked, now).on(user).concerning(&revoked)).await?;
             }
-            tx.commit().await
+            tx.commit().await?;
+            Ok(revoked.len())
+        })
+        .await
+    }
+
+    /// Takes back every token there is. Gives how many.
+    pub async fn revoke_all_tokens(&self, actor: Actor) -> Result<u64, Error> {
+        let (auth, now) = (self.clone(), self.clock.now());
+        self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            let revoked = tx.delete_all_personal_tokens().await?;
+            if revoked > 0 {
+                audit::record(&mut tx, actor.did(Event::TokenRevoked, now).to(EVERYONE)).await?;
+            }
+            tx.commit().await?;
+            Ok(revoked)
         })
         .await
     }

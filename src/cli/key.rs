@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use super::{beside_servers, json, print};
+use super::{
+    beside_servers, json, print,
+    table::{cell, table},
+};
 use crate::{
     auth::{Actor, Auth},
     config::{Config, KeyCommand},
@@ -32,15 +35,11 @@ async fn answer(auth: &Auth, command: KeyCommand) -> Result<String, StartError> 
             text = json(&KeyList::from(auth.signing_keys().await?))?;
         }
         KeyCommand::List { json: false } => {
-            let row = |kid: &str, algorithm: &str, state: &str, from: &str, until: &str| {
-                format!("{kid:<43}  {algorithm:<9}  {state:<9}  {from:<24}  {until}").trim_end().to_owned() + "\n"
-            };
-            text += &row("KID", "ALGORITHM", "STATE", "SIGNS FROM", "VERIFIES UNTIL");
-            for key in auth.signing_keys().await? {
-                let until = key.verifies_until.map(|until| until.to_string()).unwrap_or_default();
-                let from = key.signs_from.to_string();
-                text += &row(&key.kid, key.algorithm.as_str(), key.turn.as_str(), &from, &until);
-            }
+            let rows = auth.signing_keys().await?.into_iter().map(|key| {
+                let (algorithm, state) = (key.algorithm.to_string(), key.turn.as_str().to_owned());
+                [key.kid, algorithm, state, key.signs_from.to_string(), cell(key.verifies_until)]
+            });
+            text = table(["KID", "ALGORITHM", "STATE", "SIGNS FROM", "VERIFIES UNTIL"], rows);
         }
     }
     Ok(text)

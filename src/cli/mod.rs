@@ -4,15 +4,22 @@ mod export;
 mod import;
 mod key;
 pub mod serve;
+mod session;
+mod table;
+mod token;
 mod user;
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{
+    io::{BufRead, IsTerminal, Write},
+    path::Path,
+    process::ExitCode,
+};
 
 use serde::Serialize;
 
 use crate::{
     auth::{Auth, Format},
-    config::{Cli, Command, Config},
+    config::{Cli, Command, Config, Which},
     error::{Error, StartError},
     http,
     model::{Clock, User},
@@ -44,6 +51,8 @@ pub fn run(cli: &Cli) -> Result<Outcome, StartError> {
         Some(Command::User(command)) => user::run(config, command)?,
         Some(Command::Import(command)) => return import::run(config, command),
         Some(Command::Export(command)) => export::run(config, command)?,
+        Some(Command::Token(command)) => token::run(config, command)?,
+        Some(Command::Session(command)) => session::run(config, command)?,
         Some(Command::Key(command)) => key::run(config, *command)?,
         Some(Command::Openapi) => print(&http::document())?,
     }
@@ -75,6 +84,24 @@ async fn find(auth: &Auth, username: &str) -> Result<User, StartError> {
     match auth.user_named(username).await {
         Err(Error::NotFound) => Err(StartError(format!("there is no user {username}"))),
         found => found.map_err(told),
+    }
+}
+
+/// Asks whether everyone is meant, if everyone is, unless that was said.
+fn confirm_everyone(which: &Which, what: &str) -> Result<(), StartError> {
+    if !which.everyone || which.yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(StartError(format!("{what} Say --yes if you mean it")));
+    }
+    let _closed = write!(std::io::stderr(), "{what} Go on? [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    read.map_err(|error| StartError(format!("the answer cannot be read: {error}")))?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(StartError("nothing was changed".into())),
     }
 }
 
@@ -113,8 +140,18 @@ fn json(value: &impl Serialize) -> Result<String, StartError> {
     Ok(serde_json::to_string_pretty(value).map_err(|error| StartError(error.to_string()))? + "\n")
 }
 
+/// Writes a page of a list. Tells whether someone reads on: `… | head` has seen enough.
+fn print_page(text: &str) -> Result<bool, StartError> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true).map_err(|error| cannot_print(&error)),
+    }
+}
+
 fn print(text: &str) -> Result<(), StartError> {
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|error| StartError(format!("cannot write to standard output: {error}")))
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| cannot_print(&error))
+}
+
+fn cannot_print(error: &std::io::Error) -> StartError {
+    StartError(format!("cannot write to standard output: {error}"))
 }

@@ -7,7 +7,11 @@ use std::{
 
 use secrecy::SecretString;
 
-use super::{beside_servers, find, json_line, print, told};
+use super::{
+    beside_servers, find, json_line, print, print_page,
+    table::{cell, line},
+    told,
+};
 use crate::{
     auth::{Actor, Auth, Creator},
     config::{Config, UserCommand},
@@ -38,7 +42,10 @@ async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, StartError
             let user = auth.create_user(Creator::Operator, new, &read_password()?, None).await.map_err(told)?;
             Ok(format!("{} was made, with the id {}\n", user.username, user.id))
         }
-        UserCommand::List { begins_with, role, json } => list(auth, begins_with.clone(), role.clone(), *json).await,
+        UserCommand::List { begins_with, role, json } => {
+            list(auth, begins_with.clone(), role.clone(), *json).await?;
+            Ok(String::new())
+        }
         UserCommand::Show { username, json: true } => json_line(&UserView::from(find(auth, username).await?)),
         UserCommand::Show { username, json: false } => Ok(card(&find(auth, username).await?)),
         UserCommand::SetPassword { username, must_change_password } => {
@@ -74,17 +81,10 @@ async fn change_status(auth: &Auth, username: &str, status: Status) -> Result<St
     Ok(format!("{} is {}\n", user.username, user.status.as_str()))
 }
 
-async fn list(
-    auth: &Auth,
-    begins_with: Option<String>,
-    role: Option<String>,
-    json: bool,
-) -> Result<String, StartError> {
+async fn list(auth: &Auth, begins_with: Option<String>, role: Option<String>, json: bool) -> Result<(), StartError> {
     let filter = UserFilter { begins_with, role, status: None };
-    let row = |username: &str, status: &str, roles: &str, last_login: &str| {
-        format!("{username:<24}  {status:<8}  {roles:<24}  {last_login}").trim_end().to_owned() + "\n"
-    };
-    let mut text = if json { String::new() } else { row("USERNAME", "STATUS", "ROLES", "LAST LOGIN") };
+    let row = |cells: [&str; 4]| line(&cells, [24, 8, 24, 24]);
+    let mut text = if json { String::new() } else { row(["USERNAME", "STATUS", "ROLES", "LAST LOGIN"]) };
     let mut after = None;
     loop {
         let (users, next) = auth.users(&filter, after, PAGE).await?;
@@ -92,29 +92,28 @@ async fn list(
             if json {
                 text += &json_line(&UserView::from(user))?;
             } else {
-                let last_login = user.last_login_at.map(|at| at.to_string()).unwrap_or_default();
-                text += &row(&user.username, user.status.as_str(), &user.roles.to_string(), &last_login);
+                let (roles, last_login) = (user.roles.to_string(), cell(user.last_login_at));
+                text += &row([&user.username, user.status.as_str(), &roles, &last_login]);
             }
         }
-        if next.is_none() {
-            return Ok(text);
+        if !print_page(&text)? || next.is_none() {
+            return Ok(());
         }
-        after = next;
+        (after, text) = (next, String::new());
     }
 }
 
 fn card(user: &User) -> String {
-    let none = || "-".to_owned();
     let mut text = String::new();
     for (what, value) in [
         ("Username", user.username.clone()),
         ("Id", user.id.to_string()),
-        ("Name", user.name.clone().unwrap_or_else(none)),
-        ("E-mail", user.email.clone().unwrap_or_else(none)),
+        ("Name", cell(user.name.as_ref())),
+        ("E-mail", cell(user.email.as_ref())),
         ("Roles", user.roles.to_string()),
         ("Status", user.status.as_str().to_owned()),
         ("Made", user.created_at.to_string()),
-        ("Last login", user.last_login_at.map_or_else(none, |at| at.to_string())),
+        ("Last login", cell(user.last_login_at)),
     ] {
         let _infallible = writeln!(text, "{what:<11} {value}");
     }

@@ -1,11 +1,16 @@
 //! The commands and what they take. Passwords and tokens are never among it: other users of the machine can read
 //! arguments.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
+use uuid::Uuid;
 
-use crate::{auth::Format, model::Conflict};
+use super::lifetime;
+use crate::{
+    auth::Format,
+    model::{Conflict, Scope},
+};
 
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
@@ -19,6 +24,12 @@ pub enum Command {
     Import(ImportCommand),
     /// Write all users to a file, with the hashes of their passwords, in the form that an import takes
     Export(ExportCommand),
+    /// See, issue and revoke personal access tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// See and end sessions
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// Show the signing keys, or turn them over
     #[command(subcommand)]
     Key(KeyCommand),
@@ -101,6 +112,71 @@ pub enum UserCommand {
     },
 }
 
+/// What to do with personal access tokens. It works beside a running server, which goes by it at the next request.
+#[derive(Clone, Debug, Subcommand)]
+pub enum TokenCommand {
+    /// List a user's tokens, the newest first
+    List {
+        /// Whose
+        username: String,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Issue a token for a user; it is printed, this once, alone on its line
+    Issue {
+        /// Whose
+        username: String,
+        /// What it is for
+        #[arg(long)]
+        name: String,
+        /// What it may do, as often as needed; all that the user may without any
+        #[arg(long = "scope", value_name = "SCOPE", value_parser = scope)]
+        scopes: Vec<Scope>,
+        /// When it runs out: 12h, 30d; never without
+        #[arg(long, value_name = "DURATION", value_parser = lifetime)]
+        expires_in: Option<Duration>,
+        /// As JSON, for programs: all about it
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke tokens
+    Revoke(Which),
+}
+
+/// What to do with sessions. It works beside a running server, which goes by it at the next request.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SessionCommand {
+    /// List a user's sessions, the newest first
+    List {
+        /// Whose
+        username: String,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// End sessions, and with them their opaque tokens and JWTs
+    End(Which),
+}
+
+/// Which tokens or sessions: one, a user's, or everyone's.
+#[derive(Clone, Debug, Args)]
+#[command(group = ArgGroup::new("which").args(["id", "all", "everyone"]).required(true))]
+#[group(skip)]
+pub struct Which {
+    /// Its id, as the list shows it
+    pub id: Option<Uuid>,
+    /// All of this user
+    #[arg(long, value_name = "USERNAME")]
+    pub all: Option<String>,
+    /// All there are, such as after a break-in
+    #[arg(long)]
+    pub everyone: bool,
+    /// Do not ask whether everyone is meant
+    #[arg(long, conflicts_with_all = ["id", "all"])]
+    pub yes: bool,
+}
+
 /// What to do with the signing keys. It works beside a running server, which learns of it within seconds.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum KeyCommand {
@@ -144,4 +220,8 @@ pub struct ExportCommand {
     /// Its form [default: by its ending, or else ndjson]
     #[arg(long)]
     pub format: Option<Format>,
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    text.parse().map_err(|_| format!("must be one of {}", Scope::ALL.map(Scope::as_str).join(", ")))
 }

@@ -10,7 +10,9 @@ use clap::{
     Args, CommandFactory, Parser, ValueEnum,
     error::{ContextKind, ContextValue, ErrorKind},
 };
-pub use commands::{Command, ExportCommand, ImportCommand, KeyCommand, UserCommand};
+pub use commands::{
+    Command, ExportCommand, ImportCommand, KeyCommand, SessionCommand, TokenCommand, UserCommand, Which,
+};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{

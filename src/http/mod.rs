@@ -35,6 +35,10 @@ pub use admin::{
     users::UserView,
 };
 use axum::{Router, extract::DefaultBodyLimit, extract::FromRequestParts, http::request::Parts, middleware};
+pub use me::{
+    sessions::SessionList,
+    tokens::{CreatedToken, TokenList},
+};
 pub use openapi::document;
 use problem::Problem;
 pub use problem::{KINDS, Kind};

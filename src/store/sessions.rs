@@ -77,6 +77,10 @@ struct EndedRow {
     status_idx: Option<i64>,
 }
 
+struct ListRow {
+    id: StatusListId,
+}
+
 /// The live session that meets the condition on `$1`, with its user, in one statement.
 macro_rules! fetch_live {
     ($conn:expr, $condition:tt, $key:expr, $now:expr) => {
@@ -221,6 +225,32 @@ impl Tx {
             others
         )?;
         Ok(())
+    }
+
+    /// Ends every session there is. Tells how many. There may be millions: none of them is read here.
+    pub async fn end_all_sessions(&mut self, now: Timestamp) -> Result<u64, Error> {
+        let ended = execute!(
+            &mut **self,
+            "UPDATE sessions SET ended_at = $1 WHERE ended_at IS NULL AND expires_at > $1",
+            now as _,
+        )?;
+        execute!(
+            &mut **self,
+            "INSERT INTO revoked_statuses (list_id, idx, expires_at) SELECT status_list, status_idx, expires_at
+            FROM sessions WHERE ended_at = $1 AND status_list IS NOT NULL ON CONFLICT DO NOTHING",
+            now as _,
+        )?;
+        let lists = fetch_all!(
+            &mut **self,
+            ListRow,
+            r#"SELECT DISTINCT status_list AS "id!: StatusListId" FROM sessions
+            WHERE ended_at = $1 AND status_list IS NOT NULL ORDER BY status_list DESC"#,
+            now as _,
+        )?;
+        for list in lists {
+            self.note_status_change(list.id).await?;
+        }
+        Ok(ended)
     }
 
     /// Marks the places of sessions that were just ended, in the lists served next.

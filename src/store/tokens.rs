@@ -199,6 +199,13 @@ impl Tx {
         Ok(rows.into_iter().map(|row| row.id).collect())
     }
 
+    /// Takes back every token there is. Tells how many.
+    pub async fn delete_all_personal_tokens(&mut self) -> Result<u64, Error> {
+        // None hangs on another then, so that each is counted and none is looked for twice.
+        execute!(&mut **self, "UPDATE personal_tokens SET parent_id = NULL WHERE parent_id IS NOT NULL")?;
+        Ok(execute!(&mut **self, "DELETE FROM personal_tokens")?)
+    }
+
     /// Notes when a token was last used.
     pub async fn note_token_used(&mut self, id: TokenId, at: Timestamp) -> Result<(), Error> {
         execute!(

@@ -11,7 +11,7 @@ use crate::{
         openapi::{Guarded, InvalidBody, NotFound, TooManyTokens},
         problem::Problem,
     },
-    model::{NewToken, PersonalToken, Scopes, Timestamp, TokenId},
+    model::{NewToken, PersonalSecret, PersonalToken, Scopes, Timestamp, TokenId},
 };
 
 /// A personal access token to be made.
@@ -69,6 +69,13 @@ pub struct CreatedToken {
     about: TokenView,
 }
 
+impl CreatedToken {
+    /// This token, with the secret to show.
+    pub fn new(token: PersonalToken, secret: &PersonalSecret) -> Self {
+        Self { token: secret.reveal(), about: token.into() }
+    }
+}
+
 /// All tokens of a user; there are never many.
 #[derive(Serialize, ToSchema)]
 pub struct TokenList {
@@ -94,7 +101,7 @@ pub async fn create_my_token(
 ) -> Result<(StatusCode, Json<CreatedToken>), Problem> {
     let new = NewToken { name: new.name, scopes: new.scopes, expires_in: new.expires_in };
     let (token, secret) = app.auth().create_token(&caller.principal, caller.actor(), new, once).await?;
-    Ok((StatusCode::CREATED, Json(CreatedToken { token: secret.reveal(), about: token.into() })))
+    Ok((StatusCode::CREATED, Json(CreatedToken::new(token, &secret))))
 }
 
 /// The caller's personal access tokens, the newest first.

@@ -1,13 +1,14 @@
 //! The commands, by the built binary, as a person or a script gives them.
 
 mod import;
+mod tokens;
 mod users;
 
 use std::{io::Write, process::Stdio};
 
 use tempfile::TempDir;
 
-use crate::support::{Binary, Database};
+use crate::support::{Answer, Binary, Database, PASSWORD, Server, basic, bearer};
 
 /// Whoever types commands where a database is.
 struct Shell<'a>(&'a Database);
@@ -24,13 +25,20 @@ impl<'a> Shell<'a> {
         Self(database)
     }
 
-    fn end(&self, args: &[&str], stdin: &str) -> Ended {
+    /// The binary with the settings of this database.
+    fn binary(&self) -> Binary {
         let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32]);
-        let mut binary = Binary::new(self.0.folder.path())
-            .env("DATABASE_URL", &self.0.url)
-            .env("COUNTERSIGN_SECRET_KEY", &key)
-            .args(&["--argon2-memory-kib", "8", "--argon2-iterations", "1"])
-            .args(args);
+        let binary = Binary::new(self.0.folder.path()).env("DATABASE_URL", &self.0.url);
+        binary.env("COUNTERSIGN_SECRET_KEY", &key).args(&["--argon2-memory-kib", "8", "--argon2-iterations", "1"])
+    }
+
+    /// A server of its own, as it runs beside the commands.
+    fn serve(&self) -> Server {
+        self.binary().serve()
+    }
+
+    fn end(&self, args: &[&str], stdin: &str) -> Ended {
+        let mut binary = self.binary().args(args);
         let command = binary.0.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let _not_read = child.stdin.take().unwrap().write_all(stdin.as_bytes());
@@ -40,6 +48,12 @@ impl<'a> Shell<'a> {
             stdout: String::from_utf8(done.stdout).unwrap(),
             stderr: String::from_utf8(done.stderr).unwrap(),
         }
+    }
+
+    fn create(&self, username: &str, roles: &[&str]) {
+        let roles = roles.iter().flat_map(|role| ["--role", role]);
+        let args: Vec<_> = ["user", "create", username].into_iter().chain(roles).collect();
+        self.run(&args, PASSWORD).unwrap();
     }
 
     /// What the command prints; what it says on standard error if it fails.
@@ -54,6 +68,19 @@ impl<'a> Shell<'a> {
             Err(ended.stderr)
         }
     }
+}
+
+/// What a server answers to `GET /me` with this header.
+async fn me(server: &Server, authorization: &str) -> Answer {
+    let request = reqwest::Client::new().get(format!("{}/me", server.url()));
+    Answer::of(request.header("authorization", authorization)).await
+}
+
+/// Both tokens of a new session, as `Authorization` headers: opaque, JWT.
+async fn login(server: &Server, username: &str) -> [String; 2] {
+    let request = reqwest::Client::new().post(format!("{}/login", server.url()));
+    let login = Answer::of(request.header("authorization", basic(username, PASSWORD))).await.expect(200).json();
+    ["opaque_token", "token"].map(|token| bearer(login[token].as_str().unwrap()))
 }
 
 #[test]

@@ -1,0 +1,55 @@
+//! `countersign session`: sessions, from the command line.
+
+use super::{
+    beside_servers, confirm_everyone, find, json, print,
+    table::{cell, table},
+    told,
+};
+use crate::{
+    auth::{Actor, Auth},
+    config::{Config, SessionCommand, Which},
+    error::{Error, StartError},
+    http::SessionList,
+    model::{Session, SessionId},
+};
+
+/// Does what the command says of sessions.
+pub fn run(config: &Config, command: &SessionCommand) -> Result<(), StartError> {
+    if let SessionCommand::End(which) = command {
+        confirm_everyone(which, "This ends the sessions of everyone.")?;
+    }
+    print(&beside_servers(config, async |auth| answer(auth, command).await)?)
+}
+
+async fn answer(auth: &Auth, command: &SessionCommand) -> Result<String, StartError> {
+    match command {
+        SessionCommand::List { username, json: as_json } => {
+            let sessions = auth.sessions(find(auth, username).await?.id).await?;
+            if *as_json { json(&SessionList::new(sessions, None)) } else { Ok(list(sessions)) }
+        }
+        SessionCommand::End(Which { all: Some(username), .. }) => {
+            let user = find(auth, username).await?;
+            let ended = auth.end_sessions(Actor::Operator, user.id, None).await.map_err(told)?;
+            Ok(format!("sessions of {} ended: {ended}\n", user.username))
+        }
+        SessionCommand::End(Which { id: Some(id), .. }) => {
+            match auth.end_session(Actor::Operator, None, SessionId(*id)).await {
+                Err(Error::NotFound) => Err(StartError(format!("there is no session {id}"))),
+                ended => ended.map_err(told).map(|()| format!("the session {id} was ended\n")),
+            }
+        }
+        SessionCommand::End(_) => {
+            let ended = auth.end_all_sessions(Actor::Operator).await.map_err(told)?;
+            Ok(format!("sessions ended: {ended}\n"))
+        }
+    }
+}
+
+fn list(sessions: Vec<Session>) -> String {
+    let rows = sessions.into_iter().map(|session| {
+        let times = [session.created_at, session.last_seen_at, session.expires_at].map(|time| time.to_string());
+        let [created, seen, expires] = times;
+        [session.id.to_string(), created, seen, expires, session.address, cell(session.user_agent)]
+    });
+    table(["ID", "BEGUN", "LAST SEEN", "RUNS OUT", "ADDRESS", "WITH"], rows)
+}

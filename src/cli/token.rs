@@ -1,0 +1,70 @@
+//! `countersign token`: personal access tokens, from the command line.
+
+use super::{
+    beside_servers, confirm_everyone, find, json, print,
+    table::{cell, table},
+    told,
+};
+use crate::{
+    auth::{Actor, Auth},
+    config::{Config, TokenCommand, Which},
+    error::{Error, StartError},
+    http::{CreatedToken, TokenList},
+    model::{NewToken, PersonalToken, TokenId},
+};
+
+/// Does what the command says of personal access tokens.
+pub fn run(config: &Config, command: &TokenCommand) -> Result<(), StartError> {
+    if let TokenCommand::Revoke(which) = command {
+        confirm_everyone(which, "This revokes the personal access tokens of everyone.")?;
+    }
+    print(&beside_servers(config, async |auth| answer(auth, command).await)?)
+}
+
+async fn answer(auth: &Auth, command: &TokenCommand) -> Result<String, StartError> {
+    match command {
+        TokenCommand::List { username, json: as_json } => {
+            let tokens = auth.tokens(find(auth, username).await?.id).await?;
+            if *as_json { json(&TokenList::new(tokens)) } else { Ok(list(tokens)) }
+        }
+        TokenCommand::Issue { username, name, scopes, expires_in, json: as_json } => {
+            let new = NewToken {
+                name: name.clone(),
+                scopes: (!scopes.is_empty()).then(|| scopes.iter().copied().collect()),
+                expires_in: expires_in.map(|duration| duration.as_secs()),
+            };
+            let user = find(auth, username).await?;
+            let (token, secret) = auth.issue_token(&user, new).await.map_err(|error| match error {
+                Error::InvalidToken => StartError(format!("{} is disabled and can have no token", user.username)),
+                Error::TooManyTokens => {
+                    StartError(format!("{} has as many tokens as one may have; revoke some first", user.username))
+                }
+                error => told(error),
+            })?;
+            if *as_json { json(&CreatedToken::new(token, &secret)) } else { Ok(secret.reveal() + "\n") }
+        }
+        TokenCommand::Revoke(Which { all: Some(username), .. }) => {
+            let user = find(auth, username).await?;
+            let revoked = auth.revoke_tokens(Actor::Operator, user.id).await.map_err(told)?;
+            Ok(format!("tokens of {} revoked: {revoked}\n", user.username))
+        }
+        TokenCommand::Revoke(Which { id: Some(id), .. }) => {
+            match auth.revoke_token(Actor::Operator, None, TokenId(*id)).await {
+                Err(Error::NotFound) => Err(StartError(format!("there is no token {id}"))),
+                revoked => revoked.map_err(told).map(|()| format!("the token {id} was revoked\n")),
+            }
+        }
+        TokenCommand::Revoke(_) => {
+            let revoked = auth.revoke_all_tokens(Actor::Operator).await.map_err(told)?;
+            Ok(format!("tokens revoked: {revoked}\n"))
+        }
+    }
+}
+
+fn list(tokens: Vec<PersonalToken>) -> String {
+    let rows = tokens.into_iter().map(|token| {
+        let (created, scopes) = (token.created_at.to_string(), token.scopes.to_string());
+        [token.id.to_string(), token.name, scopes, created, cell(token.expires_at), cell(token.last_used_at)]
+    });
+    table(["ID", "NAME", "SCOPES", "MADE", "RUNS OUT", "LAST USED"], rows)
+}
