@@ -1,5 +1,6 @@
 //! The command line.
 
+mod audit;
 mod export;
 mod import;
 mod key;
@@ -54,6 +55,7 @@ pub fn run(cli: &Cli) -> Result<Outcome, StartError> {
         Some(Command::Token(command)) => token::run(config, command)?,
         Some(Command::Session(command)) => session::run(config, command)?,
         Some(Command::Key(command)) => key::run(config, *command)?,
+        Some(Command::Audit(command)) => return audit::run(config, command),
         Some(Command::Openapi) => print(&http::document())?,
     }
     Ok(Outcome::Done)

@@ -1,7 +1,7 @@
 //! The commands and what they take. Passwords and tokens are never among it: other users of the machine can read
 //! arguments.
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroU64, path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, Subcommand};
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::lifetime;
 use crate::{
     auth::Format,
-    model::{Conflict, Scope},
+    model::{Conflict, Scope, Timestamp},
 };
 
 /// What to do.
@@ -33,6 +33,9 @@ pub enum Command {
     /// Show the signing keys, or turn them over
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Read the audit trail, or follow its chain
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Print the API document
     Openapi,
 }
@@ -177,19 +180,6 @@ pub struct Which {
     pub yes: bool,
 }
 
-/// What to do with the signing keys. It works beside a running server, which learns of it within seconds.
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub enum KeyCommand {
-    /// Show which keys sign and verify
-    List {
-        /// As JSON, for programs
-        #[arg(long)]
-        json: bool,
-    },
-    /// Make the next key, which is public at once and signs eleven minutes later
-    Rotate,
-}
-
 /// How to take users in. Rows are written in batches; an import that is interrupted leaves whole ones and can be run again.
 #[derive(Clone, Debug, Args)]
 pub struct ImportCommand {
@@ -220,6 +210,48 @@ pub struct ExportCommand {
     /// Its form [default: by its ending, or else ndjson]
     #[arg(long)]
     pub format: Option<Format>,
+}
+
+/// What to do with the signing keys. It works beside a running server, which learns of it within seconds.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Show which keys sign and verify
+    List {
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the next key, which is public at once and signs eleven minutes later
+    Rotate,
+}
+
+/// What to do with the audit trail.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AuditCommand {
+    /// List what happened, the newest first
+    List {
+        /// Only what this user did, or what was done to them
+        #[arg(long, value_name = "USERNAME")]
+        user: Option<String>,
+        /// Only this, such as login.failed
+        #[arg(long)]
+        event: Option<String>,
+        /// Not before this moment, as in RFC 3339: 2026-01-31T12:00:00Z
+        #[arg(long, value_name = "TIME", value_parser = moment)]
+        since: Option<Timestamp>,
+        /// At most so many
+        #[arg(long, value_name = "NUMBER")]
+        limit: Option<NonZeroU64>,
+        /// As JSON, an object a line, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Follow the chain of records from the first to the last; the exit code is 3 when it is broken
+    Verify,
+}
+
+fn moment(text: &str) -> Result<Timestamp, &'static str> {
+    text.parse().map_err(|_| "must be a time as in RFC 3339, such as 2026-01-31T12:00:00Z")
 }
 
 fn scope(text: &str) -> Result<Scope, String> {

@@ -11,7 +11,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 pub use commands::{
-    Command, ExportCommand, ImportCommand, KeyCommand, SessionCommand, TokenCommand, UserCommand, Which,
+    AuditCommand, Command, ExportCommand, ImportCommand, KeyCommand, SessionCommand, TokenCommand, UserCommand, Which,
 };
 use secrecy::{ExposeSecret, SecretString};
 

@@ -30,6 +30,7 @@ use std::{
 };
 
 pub use admin::{
+    audit::AuditView,
     import::{RowView, SummaryView},
     keys::KeyList,
     users::UserView,

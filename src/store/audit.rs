@@ -29,32 +29,43 @@ impl Conn {
         before: i64,
         limit: u32,
     ) -> Result<Vec<AuditRow>, Error> {
-        let (limit, since) = (i64::from(limit), filter.since.unwrap_or(Timestamp(i64::MIN)));
-        let event = filter.event.as_deref().unwrap_or_default();
-        // Where the time begins is looked up once, so that the search ends there.
+        // Where the time begins is looked up first, so that the search ends there.
+        let first = match filter.since {
+            Some(since) => self.first_audit_record_since(since).await?,
+            None => Some(i64::MIN),
+        };
+        let Some(first) = first else { return Ok(Vec::new()) };
+        let (limit, event) = (i64::from(limit), filter.event.as_deref().unwrap_or_default());
         Ok(match filter.user {
             Some(user) => fetch_records!(
                 self,
-                "WHERE (actor_id = $1 OR subject_id = $1) AND ($2 = '' OR event = $2) AND seq < $3
-                AND seq >= COALESCE((SELECT seq FROM audit WHERE at >= $4 ORDER BY at, seq LIMIT 1), $3)
+                "WHERE (actor_id = $1 OR subject_id = $1) AND ($2 = '' OR event = $2) AND seq < $3 AND seq >= $4
                 ORDER BY seq DESC LIMIT $5",
                 user as _,
                 event,
                 before,
-                since as _,
+                first,
                 limit
             )?,
             None => fetch_records!(
                 self,
-                "WHERE ($1 = '' OR event = $1) AND seq < $2
-                AND seq >= COALESCE((SELECT seq FROM audit WHERE at >= $3 ORDER BY at, seq LIMIT 1), $2)
-                ORDER BY seq DESC LIMIT $4",
+                "WHERE ($1 = '' OR event = $1) AND seq < $2 AND seq >= $3 ORDER BY seq DESC LIMIT $4",
                 event,
                 before,
-                since as _,
+                first,
                 limit
             )?,
         })
+    }
+
+    async fn first_audit_record_since(&mut self, since: Timestamp) -> Result<Option<i64>, Error> {
+        let row = fetch_optional!(
+            self,
+            SeqRow,
+            r#"SELECT seq AS "seq!" FROM audit WHERE at >= $1 ORDER BY at, seq LIMIT 1"#,
+            since as _,
+        )?;
+        Ok(row.map(|row| row.seq))
     }
 
     /// Records in their order, from the one after `after`.
@@ -69,6 +80,10 @@ impl Conn {
             fetch_optional!(self, HeadRow, r#"SELECT seq AS "seq!", hash AS "hash!" FROM audit_head WHERE id = 1"#)?;
         head.map(Into::into).ok_or_else(no_head)
     }
+}
+
+struct SeqRow {
+    seq: i64,
 }
 
 struct HeadRow {

@@ -1,5 +1,6 @@
 //! The commands, by the built binary, as a person or a script gives them.
 
+mod audit;
 mod import;
 mod tokens;
 mod users;

@@ -1,0 +1,105 @@
+//! `countersign audit`: the audit trail, from the command line.
+
+use std::{collections::HashMap, num::NonZeroU64};
+
+use super::{
+    Outcome, beside_servers, find, json_line, print, print_page,
+    table::{cell, line},
+};
+use crate::{
+    auth::Auth,
+    config::{AuditCommand, Config},
+    error::{Error, StartError},
+    http::AuditView,
+    model::{AuditFilter, AuditRow, Timestamp, UserId},
+};
+
+/// Records that are read at a time.
+const PAGE: u32 = 1000;
+
+/// How wide the columns are.
+const WIDTHS: [usize; 9] = [8, 24, 20, 8, 16, 16, 9, 15, 0];
+
+/// Does what the command says of the audit trail.
+pub fn run(config: &Config, command: &AuditCommand) -> Result<Outcome, StartError> {
+    beside_servers(config, async |auth| match command {
+        AuditCommand::List { user, event, since, limit, json } => {
+            let filter = filter(auth, user.as_deref(), event.clone(), *since).await?;
+            list(auth, &filter, limit.map_or(u64::MAX, NonZeroU64::get), *json).await?;
+            Ok(Outcome::Done)
+        }
+        AuditCommand::Verify => verify(auth).await,
+    })
+}
+
+async fn filter(
+    auth: &Auth,
+    user: Option<&str>,
+    event: Option<String>,
+    since: Option<Timestamp>,
+) -> Result<AuditFilter, StartError> {
+    let user = match user {
+        Some(username) => Some(find(auth, username).await?.id),
+        None => None,
+    };
+    Ok(AuditFilter { user, event, since })
+}
+
+async fn list(auth: &Auth, filter: &AuditFilter, limit: u64, json: bool) -> Result<(), StartError> {
+    let header = ["NUMBER", "AT", "EVENT", "OUTCOME", "BY", "TO", "METHOD", "ADDRESS", "TARGET"];
+    let mut names = Names { auth, known: HashMap::new() };
+    let mut text = if json { String::new() } else { line(&header, WIDTHS) };
+    let (mut before, mut left) = (None, limit);
+    loop {
+        let wanted = u32::try_from(left).map_or(PAGE, |left| left.min(PAGE));
+        let (rows, next) = auth.audit(filter, before, wanted).await?;
+        for row in rows {
+            text += &if json { json_line(&AuditView::from(row))? } else { names.line(row).await? };
+        }
+        left -= u64::from(wanted);
+        if !print_page(&text)? || next.is_none() || left == 0 {
+            return Ok(());
+        }
+        (before, text) = (next, String::new());
+    }
+}
+
+/// Who is meant by an id, for people. Those who are gone stay an id.
+struct Names<'a> {
+    auth: &'a Auth,
+    known: HashMap<UserId, String>,
+}
+
+impl Names<'_> {
+    async fn line(&mut self, row: AuditRow) -> Result<String, StartError> {
+        let (actor, subject) = (self.name(row.actor).await?, self.name(row.subject).await?);
+        let [number, at] = [row.seq.to_string(), row.at.to_string()];
+        let (method, address) = (cell(row.method), cell(row.address));
+        let cells = [number, at, row.event, row.outcome, actor, subject, method, address, cell(row.target)];
+        Ok(line(&cells, WIDTHS))
+    }
+
+    async fn name(&mut self, id: Option<UserId>) -> Result<String, StartError> {
+        let Some(id) = id else { return Ok(cell(None::<String>)) };
+        if let Some(name) = self.known.get(&id) {
+            return Ok(name.clone());
+        }
+        let name = match self.auth.user(id).await {
+            Err(Error::NotFound) => id.to_string(),
+            user => user?.username,
+        };
+        self.known.insert(id, name.clone());
+        Ok(name)
+    }
+}
+
+async fn verify(auth: &Auth) -> Result<Outcome, StartError> {
+    let verified = auth.verify_audit().await?;
+    let records = verified.records;
+    if let Some(number) = verified.broken_at {
+        print(&format!("record {number} was changed or is missing; the {records} before it hang together\n"))?;
+        return Ok(Outcome::NeedsPerson);
+    }
+    print(&format!("{records} records hang together, from the first to the last\n"))?;
+    Ok(Outcome::Done)
+}
