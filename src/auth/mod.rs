@@ -127,6 +127,8 @@ pub struct Settings {
     pub hash_workers: usize,
     /// Passwords that may wait for one of them.
     pub hash_queue: usize,
+    /// Whether requests that write to SQLite share commits.
+    pub group_commit: bool,
 }
 
 impl Deref for Auth {
@@ -235,7 +237,7 @@ async fn open(clock: &Clock, settings: &Settings) -> Result<(Store, SecretKey, P
     let given = settings.secret_key.as_ref().map(|key| SecretKey::parse(key.expose_secret())).transpose()?;
     keys::check_shared_secret(settings)?;
 
-    let store = Store::open(&location).await?;
+    let store = Store::open(&location, settings.group_commit).await?;
     let sealed = store.read().await?.signing_keys(clock.now()).await?;
     let (secret, key_file) = match given {
         Some(secret) => (secret, None),

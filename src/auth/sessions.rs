@@ -43,9 +43,14 @@ impl Auth {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
             let mut tx = auth.store.write().await?;
-            let user = tx.end_session(id, now).await?.filter(|user| of.is_none_or(|of| of == *user));
+            let Some(user) = tx.end_session(id, now).await? else {
+                tx.commit().await?;
+                return Err(Error::NotFound);
+            };
             // Without the commit what was done to someone else's leaves no trace.
-            let user = user.ok_or(Error::NotFound)?;
+            if of.is_some_and(|of| of != user) {
+                return Err(Error::NotFound);
+            }
             audit::record(&mut tx, actor.did(Event::SessionEnded, now).on(user).to(id)).await?;
             tx.commit().await
         })

@@ -90,6 +90,7 @@ impl Auth {
             let mut tx = auth.store.write().await?;
             let answered: Option<(PersonalToken, String)> = auth.answered(&mut tx, actor, once.as_ref(), now).await?;
             if let Some((token, secret)) = answered {
+                tx.commit().await?;
                 return Ok((token, PersonalSecret::parse(&secret).ok_or(Error::KeyReused)?));
             }
             // Locked, so that two who come at once do not both make the hundredth.
@@ -119,9 +120,14 @@ impl Auth {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
             let mut tx = auth.store.write().await?;
-            let user = tx.delete_personal_token(id).await?.filter(|user| of.is_none_or(|of| of == *user));
+            let Some(user) = tx.delete_personal_token(id).await? else {
+                tx.commit().await?;
+                return Err(Error::NotFound);
+            };
             // Without the commit what was done to someone else's leaves no trace.
-            let user = user.ok_or(Error::NotFound)?;
+            if of.is_some_and(|of| of != user) {
+                return Err(Error::NotFound);
+            }
             audit::record(&mut tx, actor.did(Event::TokenRevoked, now).on(user).to(id)).await?;
             tx.commit().await
         })

@@ -72,6 +72,7 @@ impl Auth {
                 Creator::Operator => Actor::Operator,
             };
             if let Some(user) = auth.answered(&mut tx, actor, once.as_ref(), now).await? {
+                tx.commit().await?;
                 return Ok(user);
             }
             tx.insert_user(&user, &hash).await?;

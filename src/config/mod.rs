@@ -150,6 +150,10 @@ pub struct Config {
     #[arg(global = true, value_parser = hash_queue)]
     pub hash_queue: usize,
 
+    /// One commit a request on SQLite, to measure what sharing them gains
+    #[arg(long, global = true, hide = true)]
+    pub group_commit_off: bool,
+
     /// While there is no admin, this bearer token may create one; without it one is made and shown at the first start
     #[arg(long, env = "COUNTERSIGN_SETUP_TOKEN", value_name = "TOKEN")]
     #[arg(global = true, hide_env_values = true, value_parser = secret)]
@@ -210,6 +214,7 @@ impl Config {
             cost: Cost::new(self.argon2_memory_kib, self.argon2_iterations)?,
             hash_workers: self.hash_workers.unwrap_or_else(cores),
             hash_queue: self.hash_queue,
+            group_commit: !self.group_commit_off,
         })
     }
 

@@ -16,17 +16,19 @@ mod setup;
 mod statuses;
 mod tokens;
 mod users;
+#[cfg(feature = "sqlite")]
+mod writer;
 
 use std::{
     ops::{Deref, DerefMut},
     time::Duration,
 };
 
+use sqlx::pool::PoolConnection;
 #[cfg(feature = "postgres")]
-use sqlx::{PgPool, Postgres};
+use sqlx::{PgPool, Postgres, Transaction};
 #[cfg(feature = "sqlite")]
 use sqlx::{Sqlite, SqlitePool};
-use sqlx::{Transaction, pool::PoolConnection};
 
 use crate::error::Error;
 
@@ -45,7 +47,7 @@ pub struct Store(Pools);
 enum Pools {
     /// SQLite has one writer at a time, so there is one connection for it, and others that only read.
     #[cfg(feature = "sqlite")]
-    Sqlite { write: SqlitePool, read: SqlitePool },
+    Sqlite { write: writer::Writer, read: SqlitePool },
     #[cfg(feature = "postgres")]
     Postgres { write: PgPool, read: PgPool },
 }
@@ -54,20 +56,20 @@ enum Pools {
 pub enum Conn {
     #[cfg(feature = "sqlite")]
     #[doc(hidden)]
-    Sqlite(Held<Sqlite>),
+    Sqlite(Held<PoolConnection<Sqlite>, writer::Turn>),
     #[cfg(feature = "postgres")]
     #[doc(hidden)]
-    Postgres(Held<Postgres>),
+    Postgres(Held<PoolConnection<Postgres>, Transaction<'static, Postgres>>),
 }
 
 /// A transaction to write in. Dropped without [`Tx::commit`], it leaves no trace.
 pub struct Tx(Conn);
 
-/// A connection, in a transaction or not.
+/// A connection, held to read with or in a transaction.
 #[doc(hidden)]
-pub enum Held<DB: sqlx::Database> {
-    Plain(PoolConnection<DB>),
-    Tx(Transaction<'static, DB>),
+pub enum Held<R, W> {
+    Plain(R),
+    Tx(W),
 }
 
 impl Store {
@@ -86,7 +88,7 @@ impl Store {
     pub async fn write(&self) -> Result<Tx, Error> {
         Ok(Tx(match &self.0 {
             #[cfg(feature = "sqlite")]
-            Pools::Sqlite { write, .. } => Conn::Sqlite(Held::Tx(write.begin_with("BEGIN IMMEDIATE").await?)),
+            Pools::Sqlite { write, .. } => Conn::Sqlite(Held::Tx(write.turn().await?)),
             #[cfg(feature = "postgres")]
             Pools::Postgres { write, .. } => Conn::Postgres(Held::Tx(write.begin().await?)),
         }))
@@ -110,11 +112,13 @@ impl Store {
 }
 
 impl Tx {
-    /// Makes what was written stay; when this returns, it is on the disk.
+    /// Makes what was written stay; when this returns, it is on the disk, and so is what was read: with SQLite, what others
+    /// have written whose commit is on its way. Who finds something done and says so commits first, also when there was
+    /// nothing left to write.
     pub async fn commit(self) -> Result<(), Error> {
         match self.0 {
             #[cfg(feature = "sqlite")]
-            Conn::Sqlite(Held::Tx(tx)) => tx.commit().await?,
+            Conn::Sqlite(Held::Tx(turn)) => turn.commit().await?,
             #[cfg(feature = "postgres")]
             Conn::Postgres(Held::Tx(tx)) => tx.commit().await?,
             _ => unreachable!("a Tx holds a transaction"),
@@ -136,9 +140,9 @@ impl DerefMut for Tx {
     }
 }
 
-impl<DB: sqlx::Database> Deref for Held<DB> {
-    type Target = DB::Connection;
-    fn deref(&self) -> &DB::Connection {
+impl<C, R: Deref<Target = C>, W: Deref<Target = C>> Deref for Held<R, W> {
+    type Target = C;
+    fn deref(&self) -> &C {
         match self {
             Self::Plain(conn) => conn,
             Self::Tx(tx) => tx,
@@ -146,8 +150,8 @@ impl<DB: sqlx::Database> Deref for Held<DB> {
     }
 }
 
-impl<DB: sqlx::Database> DerefMut for Held<DB> {
-    fn deref_mut(&mut self) -> &mut DB::Connection {
+impl<C, R: DerefMut<Target = C>, W: DerefMut<Target = C>> DerefMut for Held<R, W> {
+    fn deref_mut(&mut self) -> &mut C {
         match self {
             Self::Plain(conn) => conn,
             Self::Tx(tx) => tx,
@@ -268,7 +272,7 @@ mod tests {
     async fn writes_go_on_after_sqlite_has_rolled_back_by_itself() {
         let folder = tempfile::TempDir::new().unwrap();
         let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
-        let store = Store::open(&url.parse().unwrap()).await.unwrap();
+        let store = Store::open(&url.parse().unwrap(), true).await.unwrap();
         for _ in 0..3 {
             // What a full disk does behind sqlx's back.
             let mut tx = store.write().await.unwrap();

@@ -7,18 +7,20 @@ use std::{
 };
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
+use sqlx::migrate::{MigrateError, Migrator};
 #[cfg(feature = "sqlite")]
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{
-    Connection,
-    migrate::{MigrateError, Migrator},
+    ConnectOptions,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 #[cfg(feature = "postgres")]
 use sqlx::{
-    PgConnection,
+    Connection, PgConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+#[cfg(feature = "sqlite")]
+use super::writer::Writer;
 use super::{PATIENCE, Pools, Store};
 use crate::error::StartError;
 
@@ -128,11 +130,13 @@ fn malformed() -> StartError {
 }
 
 impl Store {
-    /// Opens the database, making it when it is not there, and brings its schema up to date.
-    pub async fn open(location: &Location) -> Result<Self, StartError> {
+    /// Opens the database, making it when it is not there, and brings its schema up to date. With `group_commit`, requests
+    /// that write to SQLite share commits; PostgreSQL sees to that itself.
+    #[cfg_attr(not(feature = "sqlite"), expect(unused_variables))]
+    pub async fn open(location: &Location, group_commit: bool) -> Result<Self, StartError> {
         match location {
             #[cfg(feature = "sqlite")]
-            Location::Sqlite(path) => open_sqlite(path).await,
+            Location::Sqlite(path) => open_sqlite(path, group_commit).await,
             #[cfg(feature = "postgres")]
             Location::Postgres(options) => open_postgres(options).await,
         }
@@ -140,7 +144,7 @@ impl Store {
 }
 
 #[cfg(feature = "sqlite")]
-async fn open_sqlite(path: &Path) -> Result<Store, StartError> {
+async fn open_sqlite(path: &Path, group_commit: bool) -> Result<Store, StartError> {
     let cannot = |error: &dyn std::fmt::Display| {
         StartError::setting(
             "DATABASE_URL",
@@ -163,20 +167,9 @@ async fn open_sqlite(path: &Path) -> Result<Store, StartError> {
         // After an import the log does not stay as large as it was.
         .pragma("journal_size_limit", "67108864")
         .optimize_on_close(true, None);
-    let write = SqlitePoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(PATIENCE)
-        .test_before_acquire(false)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        // After a full disk or a failed write SQLite has rolled back by itself, and sqlx's own rollback fails and leaves it
-        // counting a transaction that is none: such a connection would refuse every write from then on.
-        .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
-        .connect_with(options.clone())
-        .await
-        .map_err(|error| cannot(&plain(&error)))?;
+    let mut write = options.connect().await.map_err(|error| cannot(&plain(&error)))?;
     let version: String = sqlx::query_scalar("SELECT sqlite_version()")
-        .fetch_one(&write)
+        .fetch_one(&mut write)
         .await
         .map_err(|error| cannot(&plain(&error)))?;
     if numbers(&version) < numbers(OLDEST_SQLITE) {
@@ -184,7 +177,7 @@ async fn open_sqlite(path: &Path) -> Result<Store, StartError> {
             "SQLite {version} can damage a database when it resets its log; build with SQLite {OLDEST_SQLITE} or newer"
         )));
     }
-    SQLITE_MIGRATIONS.run(&write).await.map_err(|error| schema(&error))?;
+    SQLITE_MIGRATIONS.run(&mut write).await.map_err(|error| schema(&error))?;
     drop(lock);
     let read = SqlitePoolOptions::new()
         .max_connections(SQLITE_READERS)
@@ -193,10 +186,10 @@ async fn open_sqlite(path: &Path) -> Result<Store, StartError> {
         .test_before_acquire(false)
         .idle_timeout(Duration::from_secs(300))
         .max_lifetime(None)
-        .connect_with(options.pragma("query_only", "ON"))
+        .connect_with(options.clone().pragma("query_only", "ON"))
         .await
         .map_err(|error| cannot(&plain(&error)))?;
-    Ok(Store(Pools::Sqlite { write, read }))
+    Ok(Store(Pools::Sqlite { write: Writer::start(write, options, group_commit), read }))
 }
 
 #[cfg(feature = "postgres")]

@@ -43,3 +43,4 @@ mod upgrade;
 mod users;
 mod verify;
 mod well_known;
+mod writes;

@@ -265,7 +265,8 @@ async fn while_another_holds_the_database_writes_are_refused_soon_and_checks_go_
     };
     let (answers, checked) = tokio::join!(writes, checks);
     assert!(checked < Duration::from_secs(2), "{checked:?}");
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    // Two seconds, and one for a loaded machine.
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
     for answer in answers {
         let answer = answer.expect(503);
         assert_eq!((answer.problem().as_str(), answer.header("retry-after")), ("unavailable", "1"));

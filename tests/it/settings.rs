@@ -110,9 +110,10 @@ fn every_setting_is_a_flag_a_variable_and_a_line_of_the_example() {
         .filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'))
         .collect();
     let mut settings = BTreeSet::new();
-    for argument in
-        Cli::command().get_arguments().filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()))
-    {
+    let not_settings = |id: &str| ["help", "version"].contains(&id);
+    let command = Cli::command();
+    let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
+    for argument in arguments.filter(|argument| !not_settings(argument.get_id().as_str())) {
         let (flag, variable) = (argument.get_long().unwrap(), argument.get_env().unwrap().to_str().unwrap().to_owned());
         let expected = match flag {
             "database-url" => "DATABASE_URL".to_owned(),

@@ -1,0 +1,357 @@
+//! The one connection that writes to a SQLite file, and the commits that requests share.
+//!
+//! SQLite has one writer at a time, and a commit waits for the disk. So a task has the connection and lends it to those who
+//! ask, in their order; those who come while a commit is on its way share the next one. A group is one transaction, and
+//! each of its members a savepoint in it.
+//!
+//! Rule: a member hears that its work stays after the commit of its group has come back from the disk, and no sooner; when
+//! the group fails, each of them hears that. A member that fails, gives up or panics is undone to its savepoint, and
+//! costs its neighbours nothing. Whatever goes wrong on the connection itself ends it, and with it what SQLite, or we,
+//! could believe of a transaction that is none any more; the next group has a new one.
+//! Threat: an acknowledged write that is lost, and one request that takes the writes of all others with it.
+
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard, mpsc, oneshot},
+    time,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::PATIENCE;
+use crate::error::Error;
+
+/// The most members of a group.
+const MOST_MEMBERS: usize = 256;
+/// How long a group takes in members; without an end to it, a stream of requests would put off the commit of the first.
+const OPEN_FOR: Duration = Duration::from_millis(100);
+/// How long a request waits for its turn, and for another process to let go of the lock.
+const TURN_TIMEOUT: Duration = PATIENCE.saturating_mul(2);
+
+/// Where turns are asked for.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    requests: mpsc::UnboundedSender<Request>,
+    closing: CancellationToken,
+}
+
+/// Someone who waits for a turn.
+type Request = oneshot::Sender<Result<Turn, Error>>;
+
+/// Someone who waits for the commit of the group.
+type Member = oneshot::Sender<Result<(), Arc<sqlx::Error>>>;
+
+/// A turn with the connection. Dropped without [`Turn::commit`], it leaves no trace.
+pub struct Turn {
+    connection: OwnedMutexGuard<SqliteConnection>,
+    keep: oneshot::Sender<Member>,
+}
+
+impl Writer {
+    /// Starts the task that writes over this connection, and over others like it after something went wrong. With
+    /// `group_commit` requests share commits.
+    pub fn start(connection: SqliteConnection, options: SqliteConnectOptions, group_commit: bool) -> Self {
+        let (requests, asked) = mpsc::unbounded_channel();
+        let closing = CancellationToken::new();
+        let most_members = if group_commit { MOST_MEMBERS } else { 1 };
+        let groups = Groups { asked, options, most_members, open_for: OPEN_FOR };
+        tokio::spawn(groups.run(connection, closing.clone()));
+        Self { requests, closing }
+    }
+
+    /// A turn with the connection, in which reads see what is in the file and what those before have written.
+    pub async fn turn(&self) -> Result<Turn, Error> {
+        let (request, turn) = oneshot::channel();
+        self.requests.send(request).map_err(|_| unavailable("the writer has stopped"))?;
+        match time::timeout(TURN_TIMEOUT, turn).await {
+            Ok(lent) => lent.map_err(unavailable)?,
+            Err(_) => Err(unavailable("no turn to write in time")),
+        }
+    }
+
+    /// Waits for the group that is under way, then closes the connection.
+    pub async fn close(&self) {
+        self.closing.cancel();
+        self.requests.closed().await;
+    }
+}
+
+impl Turn {
+    /// Makes what was written stay; when this returns, it is on the disk.
+    pub async fn commit(self) -> Result<(), Error> {
+        let (member, outcome) = oneshot::channel();
+        drop(self.connection);
+        // Were the task gone, so would be the other end of the outcome.
+        let _gone = self.keep.send(member);
+        outcome.await.map_err(unavailable)?.map_err(unavailable)
+    }
+}
+
+impl Deref for Turn {
+    type Target = SqliteConnection;
+    fn deref(&self) -> &SqliteConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Turn {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
+}
+
+fn unavailable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::Unavailable(cause.into())
+}
+
+/// The task that writes.
+struct Groups {
+    asked: mpsc::UnboundedReceiver<Request>,
+    options: SqliteConnectOptions,
+    most_members: usize,
+    open_for: Duration,
+}
+
+/// The connection; whoever has the lock has the turn.
+type Shared = Arc<Mutex<SqliteConnection>>;
+
+impl Groups {
+    async fn run(mut self, connection: SqliteConnection, closing: CancellationToken) {
+        let mut connection = Some(Arc::new(Mutex::new(connection)));
+        while let Some(Some(first)) = closing.run_until_cancelled(self.asked.recv()).await {
+            let sound = match connection.take() {
+                Some(sound) => Ok(sound),
+                None => self.options.connect().await.map(|new| Arc::new(Mutex::new(new))),
+            };
+            match sound {
+                Ok(sound) => connection = self.run_group(sound, first).await,
+                Err(error) => drop(first.send(Err(error.into()))),
+            }
+        }
+        if let Some(connection) = connection.and_then(Arc::into_inner) {
+            let _closed_either_way = connection.into_inner().close().await;
+        }
+    }
+
+    /// One transaction, from its beginning until its members have heard. Gives the connection back if all went well on it.
+    async fn run_group(&mut self, connection: Shared, first: Request) -> Option<Shared> {
+        if let Err(error) = execute(&connection, "BEGIN IMMEDIATE; SAVEPOINT member").await {
+            drop(first.send(Err(error.into())));
+            return None;
+        }
+        let (begun, mut members, mut done, mut next) = (Instant::now(), Vec::new(), Ok(()), Some(first));
+        while let Some(request) = next.take() {
+            let member = lend(&connection, request).await;
+            let stays = member.is_some();
+            members.extend(member);
+            if members.len() < self.most_members && begun.elapsed() < self.open_for {
+                next = self.asked.try_recv().ok();
+            }
+            // Without the savepoint, or the transaction, each of these fails: that tells that SQLite has rolled the whole
+            // back by itself, as it may when the disk is full.
+            let step = match (stays, &next) {
+                (true, Some(_)) => "RELEASE member; SAVEPOINT member",
+                (true, None) => "COMMIT",
+                (false, Some(_)) => "ROLLBACK TO member",
+                (false, None) if members.is_empty() => "ROLLBACK",
+                (false, None) => "ROLLBACK TO member; COMMIT",
+            };
+            done = execute(&connection, step).await.map_err(Arc::new);
+            next = next.filter(|_| done.is_ok());
+        }
+        for member in members {
+            let _gone_away = member.send(done.clone());
+        }
+        done.is_ok().then_some(connection)
+    }
+}
+
+/// Lends the connection and waits until it is back. Gives who wants their work to stay, if they do.
+async fn lend(connection: &Shared, request: Request) -> Option<Member> {
+    let (keep, kept) = oneshot::channel();
+    // Who has given up meanwhile drops the turn as anyone may.
+    drop(request.send(Ok(Turn { connection: Arc::clone(connection).lock_owned().await, keep })));
+    kept.await.ok()
+}
+
+async fn execute(connection: &Shared, sql: &'static str) -> Result<(), sqlx::Error> {
+    connection.lock().await.execute(sql).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Row;
+    use tempfile::TempDir;
+    use tokio::task::{JoinHandle, yield_now};
+
+    use super::*;
+
+    struct File {
+        writer: Writer,
+        options: SqliteConnectOptions,
+        _folder: TempDir,
+    }
+
+    impl File {
+        /// One whose groups take in this many members, however long that takes.
+        async fn new(most_members: usize) -> Self {
+            let folder = TempDir::new().unwrap();
+            let options = SqliteConnectOptions::new()
+                .filename(folder.path().join("db"))
+                .create_if_missing(true)
+                .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)
+                .foreign_keys(true);
+            let mut connection = options.connect().await.unwrap();
+            connection.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, of INTEGER REFERENCES rows)").await.unwrap();
+            let (requests, asked) = mpsc::unbounded_channel();
+            let closing = CancellationToken::new();
+            let groups = Groups { asked, options: options.clone(), most_members, open_for: Duration::from_secs(60) };
+            tokio::spawn(groups.run(connection, closing.clone()));
+            Self { writer: Writer { requests, closing }, options, _folder: folder }
+        }
+
+        /// Someone who asks for a turn now, writes a row when they have it, and does this with it then.
+        async fn ask<T, F>(&self, id: u32, then: impl FnOnce(Turn) -> F + Send + 'static) -> JoinHandle<T>
+        where
+            T: Send + 'static,
+            F: Future<Output = T> + Send,
+        {
+            let writer = self.writer.clone();
+            let asked = tokio::spawn(async move {
+                let mut turn = writer.turn().await.unwrap();
+                write(&mut turn, id).await;
+                then(turn).await
+            });
+            yield_now().await;
+            asked
+        }
+
+        /// What others see in the file.
+        async fn rows(&self) -> Vec<u32> {
+            let mut connection = self.options.connect().await.unwrap();
+            let rows = connection.fetch_all("SELECT id FROM rows ORDER BY id").await.unwrap();
+            rows.iter().map(|row| row.get(0)).collect()
+        }
+    }
+
+    async fn write(turn: &mut Turn, id: u32) {
+        turn.execute(sqlx::AssertSqlSafe(format!("INSERT INTO rows (id) VALUES ({id})"))).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn nobody_hears_of_a_commit_before_the_group_is_on_the_disk() {
+        let file = File::new(9).await;
+        let first = file.ask(1, Turn::commit).await;
+        let mut last = file.writer.turn().await.unwrap();
+        write(&mut last, 2).await;
+        yield_now().await;
+        assert!(!first.is_finished() && file.rows().await.is_empty());
+        last.commit().await.unwrap();
+        first.await.unwrap().unwrap();
+        assert_eq!(file.rows().await, [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_or_panics_is_undone_and_costs_the_neighbours_nothing() {
+        let file = File::new(9).await;
+        let mut first = file.writer.turn().await.unwrap();
+        write(&mut first, 1).await;
+        let gives_up = file.ask(2, async |turn| drop(turn)).await;
+        let panics = file.ask(3, async |_turn| panic!("on purpose")).await;
+        let last = file.ask(4, Turn::commit).await;
+        first.commit().await.unwrap();
+        last.await.unwrap().unwrap();
+        gives_up.await.unwrap();
+        assert!(panics.await.is_err());
+        assert_eq!(file.rows().await, [1, 4]);
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_while_waiting_or_writing_holds_nobody_up() {
+        let file = File::new(9).await;
+        let first = file.writer.turn().await.unwrap();
+        let waits = file.ask(1, Turn::commit).await;
+        let stays = file.ask(2, async |_turn| std::future::pending::<()>().await).await;
+        waits.abort();
+        let last = file.ask(3, Turn::commit).await;
+        drop(first);
+        while !last.is_finished() {
+            stays.abort();
+            yield_now().await;
+        }
+        last.await.unwrap().unwrap();
+        assert_eq!(file.rows().await, [3]);
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_fails_fails_every_member_and_the_next_group_works() {
+        let file = File::new(9).await;
+        let mut first = file.writer.turn().await.unwrap();
+        write(&mut first, 1).await;
+        let faulty = file.ask(2, async |mut turn| {
+            turn.execute("PRAGMA defer_foreign_keys = ON").await.unwrap();
+            turn.execute("UPDATE rows SET of = 99 WHERE id = 2").await.unwrap();
+            turn.commit().await
+        });
+        let faulty = faulty.await;
+        let last = file.ask(3, Turn::commit).await;
+        assert!(matches!(first.commit().await, Err(Error::Unavailable(_))));
+        assert!(matches!(faulty.await.unwrap(), Err(Error::Unavailable(_))));
+        assert!(matches!(last.await.unwrap(), Err(Error::Unavailable(_))));
+        assert!(file.rows().await.is_empty());
+        file.ask(4, Turn::commit).await.await.unwrap().unwrap();
+        assert_eq!(file.rows().await, [4]);
+    }
+
+    #[tokio::test]
+    async fn what_sqlite_rolled_back_by_itself_nobody_takes_for_committed() {
+        for gives_up in [true, false] {
+            let file = File::new(9).await;
+            let mut first = file.writer.turn().await.unwrap();
+            write(&mut first, 1).await;
+            // What a full disk does within a statement.
+            let struck = file.ask(2, async move |mut turn| {
+                turn.execute("ROLLBACK").await.unwrap();
+                if gives_up { Err(unavailable("")) } else { turn.commit().await }
+            });
+            let struck = struck.await;
+            let _lost_too = file.ask(3, Turn::commit).await;
+            assert!(matches!(first.commit().await, Err(Error::Unavailable(_))));
+            assert!(matches!(struck.await.unwrap(), Err(Error::Unavailable(_))));
+            file.ask(4, Turn::commit).await.await.unwrap().unwrap();
+            assert_eq!(file.rows().await, [4]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_group_that_is_full_is_committed_while_others_wait() {
+        let file = File::new(2).await;
+        let mut first = file.writer.turn().await.unwrap();
+        write(&mut first, 1).await;
+        let second = file.ask(2, Turn::commit).await;
+        let third = file.ask(3, async |_turn| std::future::pending::<()>().await).await;
+        first.commit().await.unwrap();
+        second.await.unwrap().unwrap();
+        assert_eq!(file.rows().await, [1, 2]);
+        third.abort();
+    }
+
+    #[tokio::test]
+    async fn closing_waits_for_the_group_under_way_and_lets_nobody_in_after() {
+        let file = File::new(9).await;
+        let mut turn = file.writer.turn().await.unwrap();
+        write(&mut turn, 1).await;
+        let (closed, committed) = tokio::join!(file.writer.close(), async {
+            yield_now().await;
+            turn.commit().await
+        });
+        (closed, committed.unwrap());
+        assert!(matches!(file.writer.turn().await, Err(Error::Unavailable(_))));
+        assert_eq!(file.rows().await, [1]);
+    }
+}
