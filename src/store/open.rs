@@ -189,6 +189,8 @@ async fn open_sqlite(path: &Path, group_commit: bool) -> Result<Store, StartErro
         .connect_with(options.clone().pragma("query_only", "ON"))
         .await
         .map_err(|error| cannot(&plain(&error)))?;
+    // From here on the writer has patience of its own.
+    sqlx::query("PRAGMA busy_timeout = 0").execute(&mut write).await.map_err(|error| cannot(&plain(&error)))?;
     Ok(Store(Pools::Sqlite { write: Writer::start(write, options, group_commit), read }))
 }
 

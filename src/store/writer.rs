@@ -30,6 +30,8 @@ use crate::error::Error;
 const MOST_MEMBERS: usize = 256;
 /// How long a group takes in members; without an end to it, a stream of requests would put off the commit of the first.
 const OPEN_FOR: Duration = Duration::from_millis(100);
+/// How often another process is asked for the lock.
+const LOCK_POLL: Duration = Duration::from_millis(3);
 /// How long a request waits for its turn, and for another process to let go of the lock.
 const TURN_TIMEOUT: Duration = PATIENCE.saturating_mul(2);
 
@@ -56,6 +58,7 @@ impl Writer {
     /// Starts the task that writes over this connection, and over others like it after something went wrong. With
     /// `group_commit` requests share commits.
     pub fn start(connection: SqliteConnection, options: SqliteConnectOptions, group_commit: bool) -> Self {
+        let options = options.busy_timeout(Duration::ZERO);
         let (requests, asked) = mpsc::unbounded_channel();
         let closing = CancellationToken::new();
         let most_members = if group_commit { MOST_MEMBERS } else { 1 };
@@ -140,7 +143,7 @@ impl Groups {
 
     /// One transaction, from its beginning until its members have heard. Gives the connection back if all went well on it.
     async fn run_group(&mut self, connection: Shared, first: Request) -> Option<Shared> {
-        if let Err(error) = execute(&connection, "BEGIN IMMEDIATE; SAVEPOINT member").await {
+        if let Err(error) = begin(&connection).await {
             drop(first.send(Err(error.into())));
             return None;
         }
@@ -177,6 +180,24 @@ async fn lend(connection: &Shared, request: Request) -> Option<Member> {
     // Who has given up meanwhile drops the turn as anyone may.
     drop(request.send(Ok(Turn { connection: Arc::clone(connection).lock_owned().await, keep })));
     kept.await.ok()
+}
+
+/// Begins a group. While another process has the lock, it is asked for every few milliseconds: SQLite's own patience asks
+/// ever more seldom, and whoever lets go for moments only, as an import does between two transactions, would not be met.
+async fn begin(connection: &Shared) -> Result<(), sqlx::Error> {
+    let since = Instant::now();
+    loop {
+        match execute(connection, "BEGIN IMMEDIATE; SAVEPOINT member").await {
+            Err(error) if is_busy(&error) && since.elapsed() < PATIENCE => time::sleep(LOCK_POLL).await,
+            begun => return begun,
+        }
+    }
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    const BUSY: u32 = 5;
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == BUSY)
 }
 
 async fn execute(connection: &Shared, sql: &'static str) -> Result<(), sqlx::Error> {
@@ -346,11 +367,11 @@ mod tests {
         let file = File::new(9).await;
         let mut turn = file.writer.turn().await.unwrap();
         write(&mut turn, 1).await;
-        let (closed, committed) = tokio::join!(file.writer.close(), async {
+        let ((), committed) = tokio::join!(file.writer.close(), async {
             yield_now().await;
             turn.commit().await
         });
-        (closed, committed.unwrap());
+        committed.unwrap();
         assert!(matches!(file.writer.turn().await, Err(Error::Unavailable(_))));
         assert_eq!(file.rows().await, [1]);
     }
