@@ -1,6 +1,7 @@
 //! The audit trail: what happened, in an order that cannot be changed unseen.
 //!
-//! Rule: a change and its record are one transaction; a record's hash covers it and the hash of the record before. Threat:
+//! Rule: a change and its record are one transaction; a record's hash covers it and the hash of the record before; what is
+//! forgotten by the setting is the beginning of the chain, and a record says up to where. Threat:
 //! someone who changes or removes a record. Whoever can write the whole chain anew and its end too is found out only by a
 //! hash that was kept elsewhere.
 
@@ -13,7 +14,7 @@ use crate::{
     store::Tx,
 };
 
-/// Records that are read at a time when the chain is followed.
+/// Records that are read at a time when the chain is followed, or forgotten.
 const CHAIN_STEP: u32 = 1000;
 
 /// The target of what was done to all there is of a kind.
@@ -156,9 +157,22 @@ impl Auth {
 
     /// Follows the chain from its beginning to its end.
     pub async fn verify_audit(&self) -> Result<Verified, Error> {
+        loop {
+            let start = self.store.read().await?.audit_start().await?;
+            let verified = self.follow_chain(&start).await?;
+            // What was forgotten meanwhile is not missing.
+            if verified.broken_at.is_none() || self.store.read().await?.audit_start().await? == start {
+                return Ok(verified);
+            }
+        }
+    }
+
+    async fn follow_chain(&self, (start, start_hash): &(i64, Vec<u8>)) -> Result<Verified, Error> {
         // The end first: what is appended meanwhile comes after it.
         let (last, end) = self.store.read().await?.audit_head().await?;
-        let (mut seq, mut hash) = (0, vec![0; 32]);
+        let (mut seq, mut hash) = (*start, start_hash.clone());
+        // Where the trail begins, a record in it must say: or whoever cuts it could say so of any place.
+        let (claim, mut is_claimed) = (forgotten_to(*start, start_hash), *start == 0);
         while seq < last {
             let rows = self.store.read().await?.audit_chain(seq, CHAIN_STEP).await?;
             if rows.is_empty() {
@@ -166,15 +180,56 @@ impl Auth {
             }
             for row in rows {
                 if row.seq != seq + 1 || chain(&hash, &row)? != row.hash {
-                    return Ok(Verified { records: seq, broken_at: Some(seq + 1) });
+                    return Ok(Verified { records: seq - start, broken_at: Some(seq + 1) });
                 }
+                is_claimed |= row.event == Event::AuditForgotten.as_str() && row.target.as_ref() == Some(&claim);
                 (seq, hash) = (row.seq, row.hash);
                 if seq == last {
                     break;
                 }
             }
         }
-        let broken_at = (seq != last || hash != end).then_some(if seq == last { last } else { seq + 1 });
-        Ok(Verified { records: seq, broken_at })
+        let broken_at = match () {
+            () if !is_claimed => Some(start + 1),
+            () if seq != last => Some(seq + 1),
+            () => (hash != end).then_some(last),
+        };
+        Ok(Verified { records: seq - start, broken_at })
     }
+
+    /// Forgets the oldest records, if they are older than the setting says, and records that. Gives how many.
+    pub(super) async fn forget_audit(&self) -> Result<u64, Error> {
+        let Some(retention) = self.settings.audit_retention else { return Ok(0) };
+        let now = self.clock.now();
+        let (mut gone, oldest_kept) = (0, now.before(retention));
+        loop {
+            let mut conn = self.store.read().await?;
+            let (start, _) = conn.audit_start().await?;
+            let rows = conn.audit_chain(start, CHAIN_STEP).await?;
+            drop(conn);
+            let old = rows.iter().take_while(|row| row.at < oldest_kept);
+            let Some(last) = old.last().map(|row| (row.seq, row.hash.clone())) else { return Ok(gone) };
+            let (auth, count) = (self.clone(), last.0 - start);
+            let forgotten = self.finish(async move {
+                let mut tx = auth.store.write().await?;
+                let forgotten = tx.forget_audit(start, last.0, &last.1).await?;
+                if forgotten {
+                    let claim = forgotten_to(last.0, &last.1);
+                    record(&mut tx, Actor::System.did(Event::AuditForgotten, now).to(claim)).await?;
+                }
+                tx.commit().await?;
+                Ok(forgotten)
+            });
+            if !forgotten.await? {
+                return Ok(gone);
+            }
+            gone += u64::try_from(count).unwrap_or(0);
+        }
+    }
+}
+
+/// What a record says of where the trail begins: the number of the last record that was forgotten, and its hash.
+fn forgotten_to(seq: i64, hash: &[u8]) -> String {
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("to {seq} {hash}")
 }

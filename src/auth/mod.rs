@@ -119,6 +119,8 @@ pub struct Settings {
     pub key_rotation: Option<Duration>,
     /// How long others may keep a status list.
     pub status_ttl: Duration,
+    /// How long records of the audit trail are kept.
+    pub audit_retention: Option<Duration>,
     /// The fewest characters of a password.
     pub password_min_length: usize,
     /// What a new password hash costs.

@@ -70,6 +70,10 @@ impl Auth {
         let answers = now.before(REMEMBERED);
         self.in_steps(async move |tx| tx.delete_answers_before(answers, SWEEP_STEP).await).await?;
         self.in_steps(async move |tx| tx.delete_spent_signing_keys(now).await).await?;
+        let records = self.forget_audit().await?;
+        if records > 0 {
+            tracing::info!(records, "the oldest records of the audit trail were forgotten");
+        }
         Ok(sessions + tokens)
     }
 

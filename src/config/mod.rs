@@ -125,6 +125,11 @@ pub struct Config {
     #[arg(global = true, value_parser = status_ttl)]
     pub status_ttl: Duration,
 
+    /// How long records of the audit trail are kept, or off: for ever
+    #[arg(long, env = "COUNTERSIGN_AUDIT_RETENTION", default_value = "off", value_name = "DURATION")]
+    #[arg(global = true, value_parser = audit_retention)]
+    pub audit_retention: OrOff,
+
     /// The fewest characters of a new password
     #[arg(long, env = "COUNTERSIGN_PASSWORD_MIN_LENGTH", default_value = "8", value_name = "NUMBER")]
     #[arg(global = true, value_parser = password_min_length)]
@@ -210,6 +215,7 @@ impl Config {
             sessions_per_user: self.sessions_per_user,
             key_rotation: self.key_rotation,
             status_ttl: self.status_ttl,
+            audit_retention: self.audit_retention,
             password_min_length: self.password_min_length,
             cost: Cost::new(self.argon2_memory_kib, self.argon2_iterations)?,
             hash_workers: self.hash_workers.unwrap_or_else(cores),
@@ -365,6 +371,10 @@ fn idle_ttl(text: &str) -> Result<OrOff, &'static str> {
 /// A key is public for eleven minutes before it signs.
 fn key_rotation(text: &str) -> Result<OrOff, &'static str> {
     or_off(text, 3600, "must be off, or from 1h to 36500d, written like 12h or 30d")
+}
+
+fn audit_retention(text: &str) -> Result<OrOff, &'static str> {
+    or_off(text, 86_400, "must be off, or from 1d to 36500d, written like 90d or 365d")
 }
 
 fn status_ttl(text: &str) -> Result<Duration, &'static str> {

@@ -19,6 +19,8 @@ pub enum Event {
     TokenRevoked,
     /// The next signing key was made.
     KeyRotated,
+    /// The oldest records were forgotten, up to the one named.
+    AuditForgotten,
     /// A user was made.
     UserCreated,
     /// Name, e-mail or roles of a user were changed.
@@ -49,6 +51,7 @@ impl Event {
             Self::TokenCreated => "token.created",
             Self::TokenRevoked => "token.revoked",
             Self::KeyRotated => "key.rotated",
+            Self::AuditForgotten => "audit.forgotten",
             Self::UserCreated => "user.created",
             Self::UserChanged => "user.changed",
             Self::UserDisabled => "user.disabled",

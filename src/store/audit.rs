@@ -1,5 +1,6 @@
 //! `audit`: what happened, in order, each row with a hash over itself and the row before. `audit_head` is the end of the
-//! chain; whoever appends holds it until their transaction ends, so that rows come one after the other.
+//! chain; whoever appends holds it until their transaction ends, so that rows come one after the other. `audit_start` is
+//! where it begins: after the last record that was forgotten.
 
 use super::{Conn, Tx, execute, fetch_all, fetch_optional};
 use crate::{
@@ -74,11 +75,18 @@ impl Conn {
         Ok(fetch_records!(self, "WHERE seq > $1 ORDER BY seq LIMIT $2", after, limit)?)
     }
 
+    /// The number and the hash of the last record that was forgotten; 0 and zeros when none was.
+    pub async fn audit_start(&mut self) -> Result<(i64, Vec<u8>), Error> {
+        let start =
+            fetch_optional!(self, EndRow, r#"SELECT seq AS "seq!", hash AS "hash!" FROM audit_start WHERE id = 1"#)?;
+        start.map(Into::into).ok_or_else(no_end)
+    }
+
     /// The number and the hash of the last record, as the end of the chain has them.
     pub async fn audit_head(&mut self) -> Result<(i64, Vec<u8>), Error> {
         let head =
-            fetch_optional!(self, HeadRow, r#"SELECT seq AS "seq!", hash AS "hash!" FROM audit_head WHERE id = 1"#)?;
-        head.map(Into::into).ok_or_else(no_head)
+            fetch_optional!(self, EndRow, r#"SELECT seq AS "seq!", hash AS "hash!" FROM audit_head WHERE id = 1"#)?;
+        head.map(Into::into).ok_or_else(no_end)
     }
 }
 
@@ -86,20 +94,20 @@ struct SeqRow {
     seq: i64,
 }
 
-struct HeadRow {
+struct EndRow {
     seq: i64,
     hash: Vec<u8>,
 }
 
-impl From<HeadRow> for (i64, Vec<u8>) {
-    fn from(head: HeadRow) -> Self {
+impl From<EndRow> for (i64, Vec<u8>) {
+    fn from(head: EndRow) -> Self {
         (head.seq, head.hash)
     }
 }
 
-/// The migration that made the table put the one row in.
-fn no_head() -> Error {
-    Error::Internal("the audit trail has no end".into())
+/// The migrations that made the tables put the one row in.
+fn no_end() -> Error {
+    Error::Internal("the audit trail has no beginning or no end".into())
 }
 
 impl Tx {
@@ -107,10 +115,10 @@ impl Tx {
     pub async fn next_audit_row(&mut self) -> Result<(i64, Vec<u8>), Error> {
         let head = fetch_optional!(
             &mut **self,
-            HeadRow,
+            EndRow,
             r#"UPDATE audit_head SET seq = seq + 1 WHERE id = 1 RETURNING seq AS "seq!", hash AS "hash!""#
         )?;
-        head.map(Into::into).ok_or_else(no_head)
+        head.map(Into::into).ok_or_else(no_end)
     }
 
     /// Appends a row, which is now the end of the chain.
@@ -133,5 +141,21 @@ impl Tx {
         )?;
         execute!(&mut **self, "UPDATE audit_head SET hash = $1 WHERE id = 1", row.hash)?;
         Ok(())
+    }
+
+    /// Forgets the records from after `start` to `last`, whose hash this is, and says that the trail begins there. Tells
+    /// whether it did: another server may have moved the beginning meanwhile.
+    pub async fn forget_audit(&mut self, start: i64, last: i64, hash: &[u8]) -> Result<bool, Error> {
+        let moved = execute!(
+            &mut **self,
+            "UPDATE audit_start SET seq = $1, hash = $2 WHERE id = 1 AND seq = $3",
+            last,
+            hash,
+            start
+        )?;
+        if moved == 1 {
+            execute!(&mut **self, "DELETE FROM audit WHERE seq <= $1", last)?;
+        }
+        Ok(moved == 1)
     }
 }

@@ -1,5 +1,7 @@
 //! The audit trail: what is done stands in it, and each record hangs on the one before.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
 
@@ -169,6 +171,40 @@ async fn a_record_that_was_changed_or_is_missing_shows() {
 }
 
 #[tokio::test]
+async fn what_is_too_old_is_forgotten_and_the_rest_is_verified_from_there() {
+    let app = App::start_with(&["--audit-retention", "30d"]).await;
+    for _ in 0..3 {
+        app.turn_clock(Duration::from_secs(10 * 86_400));
+        app.tokens("root").await;
+    }
+    let sweep = async || app.service.auth().sweep().await.unwrap();
+    app.turn_clock(Duration::from_secs(5 * 86_400));
+    sweep().await;
+    // user.created and no login yet is older than 30 days.
+    let seqs = async || {
+        let page = app.admin().get("/admin/audit").await.expect(200).json();
+        let items = page["items"].as_array().unwrap().clone();
+        items
+            .iter()
+            .map(|record| format!("{} {}", record["seq"], record["event"].as_str().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(seqs().await, ["5 audit.forgotten", "4 login.succeeded", "3 login.succeeded", "2 login.succeeded"]);
+    assert_eq!(verified(&app).await, json!({"ok": true, "records": 4, "broken_at": null}));
+    sweep().await;
+    assert_eq!(seqs().await.len(), 4, "nothing to forget, nothing to say");
+    app.turn_clock(Duration::from_secs(16 * 86_400));
+    sweep().await;
+    assert_eq!(seqs().await, ["6 audit.forgotten", "5 audit.forgotten", "4 login.succeeded"]);
+    assert_eq!(verified(&app).await, json!({"ok": true, "records": 3, "broken_at": null}));
+
+    // Whoever cuts off more and moves the beginning along is found out: no record says so.
+    let moved = "UPDATE audit_start SET seq = 4, hash = (SELECT hash FROM audit WHERE seq = 4)";
+    app.database.sql(&format!("{moved}; DELETE FROM audit WHERE seq = 4")).await;
+    assert_eq!(verified(&app).await, json!({"ok": false, "records": 2, "broken_at": 5}));
+}
+
+#[tokio::test]
 async fn logins_are_recorded_also_those_that_fail_and_never_what_was_typed() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
@@ -245,7 +281,7 @@ async fn the_trail_is_read_by_user_event_and_time_in_pages() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     for username in ["sergio", "root", "sergio"] {
-        app.turn_clock(std::time::Duration::from_secs(3600));
+        app.turn_clock(Duration::from_secs(3600));
         let (opaque, _) = app.tokens(username).await;
         app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
     }
