@@ -48,6 +48,7 @@ use last_seen::LastSeen;
 pub use login::Login;
 use pace::Pace;
 pub use passwords::Cost;
+use prometheus_client::{metrics::info::Info, registry::Registry};
 pub use refresh::Refreshed;
 pub use rotation::{JWKS_MAX_AGE, KeyState, Turn};
 use secrecy::{ExposeSecret, SecretString};
@@ -82,6 +83,7 @@ pub struct Inner {
     pace: Pace,
     status_lists: SignedStatusLists,
     writes: TaskTracker,
+    metrics: Registry,
 }
 
 /// Where the service keeps what it keeps.
@@ -144,16 +146,18 @@ impl Auth {
     /// Starts the service for a server: opens the database, which is made when it is not there, opens the signing keys or
     /// makes the one that is missing, and starts the hash threads.
     pub async fn start(clock: Clock, settings: Settings) -> Result<Self, StartError> {
-        let (store, secret, places, sealed) = open(&clock, &settings).await?;
+        let mut metrics = Registry::with_prefix("countersign");
+        let (store, secret, places, sealed) = open(&clock, &settings, &mut metrics).await?;
         let keys = rotation::prepare(sealed, &store, &clock, &secret, &settings).await?;
-        Self::new(clock, settings, store, secret, places, keys)
+        Self::new(clock, settings, store, secret, places, keys, metrics)
     }
 
     /// Starts the service for a command, which may stand beside servers with other settings: it makes no key.
     pub async fn start_beside(clock: Clock, settings: Settings) -> Result<Self, StartError> {
-        let (store, secret, places, sealed) = open(&clock, &settings).await?;
+        let mut metrics = Registry::with_prefix("countersign");
+        let (store, secret, places, sealed) = open(&clock, &settings, &mut metrics).await?;
         let keys = Keys::open(&sealed, &secret, &settings)?;
-        Self::new(clock, settings, store, secret, places, keys)
+        Self::new(clock, settings, store, secret, places, keys, metrics)
     }
 
     fn new(
@@ -163,12 +167,15 @@ impl Auth {
         secret: SecretKey,
         places: Places,
         keys: Keys,
+        mut metrics: Registry,
     ) -> Result<Self, StartError> {
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        metrics.register("build", "What is running", build);
         Ok(Self(Arc::new(Inner {
             places,
             store,
             clock,
-            hash_pool: HashPool::start(settings.hash_workers, settings.hash_queue)?,
+            hash_pool: HashPool::start(settings.hash_workers, settings.hash_queue, &mut metrics)?,
             secret,
             keys: RwLock::new(Arc::new(keys)),
             refreshing_keys: tokio::sync::Mutex::default(),
@@ -177,6 +184,7 @@ impl Auth {
             status_lists: SignedStatusLists::default(),
             settings,
             writes: TaskTracker::new(),
+            metrics,
         })))
     }
 
@@ -203,6 +211,11 @@ impl Auth {
     /// The public keys that JWTs are checked with.
     pub fn jwks(&self) -> Arc<Jwks> {
         self.keys().jwks()
+    }
+
+    /// What is counted, for Prometheus.
+    pub fn metrics(&self) -> &Registry {
+        &self.metrics
     }
 
     /// Whether the database answers.
@@ -233,13 +246,17 @@ impl Auth {
 }
 
 /// Opens what the service stands on: the database, the secret key, and the signing keys as they are kept.
-async fn open(clock: &Clock, settings: &Settings) -> Result<(Store, SecretKey, Places, Vec<SealedKey>), StartError> {
+async fn open(
+    clock: &Clock,
+    settings: &Settings,
+    metrics: &mut Registry,
+) -> Result<(Store, SecretKey, Places, Vec<SealedKey>), StartError> {
     // What can be wrong with the settings alone comes before anything is made.
     let location: Location = settings.database_url.expose_secret().parse()?;
     let given = settings.secret_key.as_ref().map(|key| SecretKey::parse(key.expose_secret())).transpose()?;
     keys::check_shared_secret(settings)?;
 
-    let store = Store::open(&location, settings.group_commit).await?;
+    let store = Store::open(&location, settings.group_commit, metrics).await?;
     let sealed = store.read().await?.signing_keys(clock.now()).await?;
     let (secret, key_file) = match given {
         Some(secret) => (secret, None),

@@ -25,15 +25,11 @@ pub fn run(config: &Config) -> Result<(), StartError> {
 
 async fn serve(config: &Config) -> Result<(), StartError> {
     // Before anything is made: a second server by mistake touches nothing.
-    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-        StartError::setting(
-            "COUNTERSIGN_LISTEN",
-            format_args!(
-                "cannot listen on {} ({error}); choose an address of this machine and a port that is free",
-                config.listen
-            ),
-        )
-    })?;
+    let listener = bind("COUNTERSIGN_LISTEN", config.listen).await?;
+    let metrics = match config.metrics_listen {
+        Some(address) => Some(bind("COUNTERSIGN_METRICS_LISTEN", address).await?),
+        None => None,
+    };
     let address = listener.local_addr().map_err(|error| StartError(error.to_string()))?;
     let shutdown = shutdown_signal()?;
     tokio::pin!(shutdown);
@@ -46,7 +42,15 @@ async fn serve(config: &Config) -> Result<(), StartError> {
 
     let kept = auth.clone();
     let upkeep = tokio::spawn(async move { kept.upkeep().await });
-    http::serve(listener, App::new(auth.clone()), shutdown).await;
+    let app = App::new(auth.clone());
+    let metrics = metrics.map(|listener| {
+        let app = app.clone();
+        tokio::spawn(async move { http::serve_metrics(&listener, app).await })
+    });
+    http::serve(listener, app, shutdown).await;
+    if let Some(metrics) = metrics {
+        metrics.abort();
+    }
     // What it was writing leaves no trace, and is done after the next start.
     upkeep.abort();
     if time::timeout(STOP_TIMEOUT, auth.stop()).await.is_err() {
@@ -54,6 +58,13 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn bind(setting: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let mend = "choose an address of this machine and a port that is free";
+        StartError::setting(setting, format_args!("cannot listen on {address} ({error}); {mend}"))
+    })
 }
 
 /// The service as the settings want it, with a way for the first admin to come in.

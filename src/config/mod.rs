@@ -56,6 +56,9 @@ impl Cli {
 /// A duration, or `off`. The alias keeps clap from taking it for a setting that may be missing.
 pub type OrOff = Option<Duration>;
 
+/// An address, or `off`.
+pub type AddressOrOff = Option<SocketAddr>;
+
 /// The settings.
 #[derive(Clone, Debug, Args)]
 pub struct Config {
@@ -69,6 +72,11 @@ pub struct Config {
     #[arg(long, env = "COUNTERSIGN_LISTEN", default_value = "127.0.0.1:5000", value_name = "ADDRESS")]
     #[arg(global = true, value_parser = listen)]
     pub listen: SocketAddr,
+
+    /// Address and port where /metrics tells Prometheus how it goes, or off
+    #[arg(long, env = "COUNTERSIGN_METRICS_LISTEN", default_value = "off", value_name = "ADDRESS")]
+    #[arg(global = true, value_parser = metrics_listen)]
+    pub metrics_listen: AddressOrOff,
 
     /// `iss` of JWTs: the address of this service as its clients know it
     #[arg(long, env = "COUNTERSIGN_ISSUER", default_value = "http://localhost:5000", value_name = "URL")]
@@ -329,6 +337,13 @@ fn path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
 
 fn listen(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "must be an address and a port, such as 127.0.0.1:5000, 0.0.0.0:5000 or [::1]:5000")
+}
+
+fn metrics_listen(text: &str) -> Result<AddressOrOff, &'static str> {
+    if ["off", ""].contains(&text) {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| "must be off, or an address and a port, such as 127.0.0.1:5001 or [::1]:5001")
 }
 
 fn issuer(text: &str) -> Result<String, &'static str> {

@@ -11,6 +11,7 @@ mod extract;
 mod health;
 mod login;
 mod me;
+mod metrics;
 mod oauth;
 mod observe;
 mod openapi;
@@ -40,10 +41,12 @@ pub use me::{
     sessions::SessionList,
     tokens::{CreatedToken, TokenList},
 };
+use metrics::Requests;
 pub use openapi::document;
 use problem::Problem;
 pub use problem::{KINDS, Kind};
-pub use serve::{serve, serve_starting};
+use prometheus_client::registry::Registry;
+pub use serve::{serve, serve_metrics, serve_starting};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::auth::Auth;
@@ -58,17 +61,26 @@ pub struct App(Arc<AppInner>);
 struct AppInner {
     auth: Auth,
     draining: AtomicBool,
+    requests: Requests,
+    metrics: Registry,
 }
 
 impl App {
     /// An application around the service.
     pub fn new(auth: Auth) -> Self {
-        Self(Arc::new(AppInner { auth, draining: AtomicBool::new(false) }))
+        let (requests, mut metrics) = (Requests::default(), Registry::with_prefix("countersign"));
+        requests.register(&mut metrics);
+        Self(Arc::new(AppInner { auth, draining: AtomicBool::new(false), requests, metrics }))
     }
 
     /// The service behind the door.
     pub fn auth(&self) -> &Auth {
         &self.0.auth
+    }
+
+    /// What is counted at the door.
+    fn metrics(&self) -> &Registry {
+        &self.0.metrics
     }
 
     /// Whether no more work should be sent here.
@@ -137,7 +149,7 @@ fn starting() -> Router {
     Router::new()
         .route("/health", axum::routing::get(health::get_health))
         .fallback(async || Problem::new(&problem::STARTING))
-        .layer(middleware::from_fn(observe::observe))
+        .layer(middleware::from_fn_with_state(Requests::default(), observe::observe))
 }
 
 /// The whole application with every layer on, ready to be served.
@@ -147,6 +159,6 @@ pub fn router(app: App) -> Router {
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(middleware::from_fn(observe::observe))
+        .layer(middleware::from_fn_with_state(app.0.requests.clone(), observe::observe))
         .with_state(app)
 }

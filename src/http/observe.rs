@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::{
-    extract::{MatchedPath, Request},
+    extract::{MatchedPath, Request, State},
     http::{
         HeaderMap, HeaderName, HeaderValue, Method,
         header::{CACHE_CONTROL, CONTENT_LENGTH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
@@ -19,7 +19,10 @@ use axum::{
 use futures_util::FutureExt;
 use uuid::Uuid;
 
-use super::problem::{self, Asked, Problem};
+use super::{
+    metrics::Requests,
+    problem::{self, Asked, Problem},
+};
 use crate::model::{Principal, User, UserId};
 
 /// The longest a request may take, its body included.
@@ -55,8 +58,10 @@ impl Seen {
     }
 }
 
-/// The line of one request. It is written when this is dropped, so that a request whose client went away has one too.
+/// The line of one request, and its place in the count. It is written when this is dropped, so that a request whose client
+/// went away has one too.
 struct Line {
+    requests: Requests,
     started: Instant,
     request_id: String,
     method: Method,
@@ -74,7 +79,8 @@ impl Drop for Line {
         let Self { request_id, method, .. } = self;
         let route = self.route.as_ref().map_or("-", MatchedPath::as_str);
         let (status, cause) = self.outcome.take().unwrap_or((CLIENT_WENT_AWAY, None));
-        let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let took = self.started.elapsed();
+        let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let user = self.seen.0.get().and_then(|(user, _)| user.map(tracing::field::display));
         let by = self.seen.0.get().map(|(_, method)| *method);
         let cause = cause.as_deref();
@@ -84,13 +90,15 @@ impl Drop for Line {
             500.. => tracing::error!(%method, route, status, duration_us, request_id, user, by, cause, "request"),
             _ => tracing::info!(%method, route, status, duration_us, request_id, user, by, "request"),
         }
+        self.requests.note(method, self.route.clone(), status, took);
     }
 }
 
 /// Runs one request.
-pub async fn observe(mut request: Request, next: Next) -> Response {
+pub async fn observe(State(requests): State<Requests>, mut request: Request, next: Next) -> Response {
     let request_id = uuid::Builder::from_random_bytes(crate::auth::random()).into_uuid();
     let mut line = Line {
+        requests,
         started: Instant::now(),
         request_id: request_id.simple().to_string(),
         method: request.method().clone(),
@@ -168,7 +176,7 @@ mod tests {
                 }),
             )
             .route("/hangs", get(std::future::pending::<()>));
-        let mut router = router.layer(axum::middleware::from_fn(observe));
+        let mut router = router.layer(axum::middleware::from_fn_with_state(Requests::default(), observe));
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         let response = router.call(request).await.unwrap();
         let kind = response.headers().get("content-type").unwrap();

@@ -293,7 +293,10 @@ impl From<Error> for Problem {
             Error::PasswordChangeRequired => Self::new(&PASSWORD_CHANGE_REQUIRED),
             Error::NoRotation => Self::new(&NO_ROTATION),
             Error::Invalid(fields) => Self::validation(fields.clone()),
-            Error::Busy { retry_after } => Self { retry_after: Some(retry_after.as_secs().max(1)), ..Self::new(&BUSY) },
+            Error::Busy { retry_after } => {
+                let seconds = retry_after.as_secs_f64().ceil().max(1.0) as u64;
+                Self { retry_after: Some(seconds), ..Self::new(&BUSY) }
+            }
             Error::Unavailable(_) => Self::new(&UNAVAILABLE).caused_by(&error),
             Error::Internal(_) => Self::new(&INTERNAL).caused_by(&error),
         }

@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, sync::Semaphore, time};
 use tokio_io_timeout::TimeoutStream;
 use tower::Service;
 
-use super::{App, extract::Peer, router, starting};
+use super::{App, extract::Peer, metrics, router, starting};
 
 /// Connections at a time; more wait in the system's queue. It stays below the usual limit of 1,024 open files.
 const MAX_CONNECTIONS: usize = 900;
@@ -48,6 +48,11 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
 pub async fn serve_starting(listener: &TcpListener) {
     // Each connection is for one request, so that the next one meets the service.
     Door::new(listener, starting()).accept(None, false).await;
+}
+
+/// Tells what is counted, at `/metrics`. It never ends by itself.
+pub async fn serve_metrics(listener: &TcpListener, app: App) {
+    Door::new(listener, metrics::router(app)).accept(None, true).await;
 }
 
 /// Where connections come in.

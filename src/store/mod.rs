@@ -9,6 +9,7 @@ mod audit;
 mod idempotency;
 mod import;
 mod keys;
+mod metrics;
 mod open;
 mod rotated_tokens;
 mod sessions;
@@ -263,6 +264,7 @@ fn is_passing(code: &str) -> bool {
 
 #[cfg(all(test, feature = "sqlite"))]
 mod tests {
+    use prometheus_client::registry::Registry;
     use sqlx::Executor;
 
     use super::*;
@@ -272,7 +274,7 @@ mod tests {
     async fn writes_go_on_after_sqlite_has_rolled_back_by_itself() {
         let folder = tempfile::TempDir::new().unwrap();
         let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
-        let store = Store::open(&url.parse().unwrap(), true).await.unwrap();
+        let store = Store::open(&url.parse().unwrap(), true, &mut Registry::default()).await.unwrap();
         for _ in 0..3 {
             // What a full disk does behind sqlx's back.
             let mut tx = store.write().await.unwrap();

@@ -7,6 +7,7 @@ use std::{
 };
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
+use prometheus_client::registry::Registry;
 use sqlx::migrate::{MigrateError, Migrator};
 #[cfg(feature = "sqlite")]
 use sqlx::{
@@ -131,20 +132,22 @@ fn malformed() -> StartError {
 
 impl Store {
     /// Opens the database, making it when it is not there, and brings its schema up to date. With `group_commit`, requests
-    /// that write to SQLite share commits; PostgreSQL sees to that itself.
+    /// that write to SQLite share commits; PostgreSQL sees to that itself. What is counted goes into the registry.
     #[cfg_attr(not(feature = "sqlite"), expect(unused_variables))]
-    pub async fn open(location: &Location, group_commit: bool) -> Result<Self, StartError> {
-        match location {
+    pub async fn open(location: &Location, group_commit: bool, registry: &mut Registry) -> Result<Self, StartError> {
+        let pools = match location {
             #[cfg(feature = "sqlite")]
-            Location::Sqlite(path) => open_sqlite(path, group_commit).await,
+            Location::Sqlite(path) => open_sqlite(path, group_commit, registry).await?,
             #[cfg(feature = "postgres")]
-            Location::Postgres(options) => open_postgres(options).await,
-        }
+            Location::Postgres(options) => open_postgres(options).await?,
+        };
+        registry.register_collector(Box::new(pools.clone()));
+        Ok(Self(pools))
     }
 }
 
 #[cfg(feature = "sqlite")]
-async fn open_sqlite(path: &Path, group_commit: bool) -> Result<Store, StartError> {
+async fn open_sqlite(path: &Path, group_commit: bool, registry: &mut Registry) -> Result<Pools, StartError> {
     let cannot = |error: &dyn std::fmt::Display| {
         StartError::setting(
             "DATABASE_URL",
@@ -191,11 +194,11 @@ async fn open_sqlite(path: &Path, group_commit: bool) -> Result<Store, StartErro
         .map_err(|error| cannot(&plain(&error)))?;
     // From here on the writer has patience of its own.
     sqlx::query("PRAGMA busy_timeout = 0").execute(&mut write).await.map_err(|error| cannot(&plain(&error)))?;
-    Ok(Store(Pools::Sqlite { write: Writer::start(write, options, group_commit), read }))
+    Ok(Pools::Sqlite { write: Writer::start(write, options, group_commit, registry), read })
 }
 
 #[cfg(feature = "postgres")]
-async fn open_postgres(options: &PgConnectOptions) -> Result<Store, StartError> {
+async fn open_postgres(options: &PgConnectOptions) -> Result<Pools, StartError> {
     let cannot = |reason: &str| {
         StartError::setting(
             "DATABASE_URL",
@@ -219,7 +222,7 @@ async fn open_postgres(options: &PgConnectOptions) -> Result<Store, StartError> 
         let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
         pool.connect_lazy_with(options.clone())
     };
-    Ok(Store(Pools::Postgres { write: pool(POSTGRES_WRITERS), read: pool(POSTGRES_READERS) }))
+    Ok(Pools::Postgres { write: pool(POSTGRES_WRITERS), read: pool(POSTGRES_READERS) })
 }
 
 /// The reason without sqlx's preamble.

@@ -11,11 +11,16 @@
 //! Threat: an acknowledged write that is lost, and one request that takes the writes of all others with it.
 
 use std::{
+    iter,
     ops::{Deref, DerefMut},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use prometheus_client::{
+    metrics::histogram::{Histogram, exponential_buckets},
+    registry::{Registry, Unit},
+};
 use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
     sync::{Mutex, OwnedMutexGuard, mpsc, oneshot},
@@ -57,12 +62,17 @@ pub struct Turn {
 impl Writer {
     /// Starts the task that writes over this connection, and over others like it after something went wrong. With
     /// `group_commit` requests share commits.
-    pub fn start(connection: SqliteConnection, options: SqliteConnectOptions, group_commit: bool) -> Self {
+    pub fn start(
+        connection: SqliteConnection,
+        options: SqliteConnectOptions,
+        group_commit: bool,
+        registry: &mut Registry,
+    ) -> Self {
         let options = options.busy_timeout(Duration::ZERO);
         let (requests, asked) = mpsc::unbounded_channel();
         let closing = CancellationToken::new();
         let most_members = if group_commit { MOST_MEMBERS } else { 1 };
-        let groups = Groups { asked, options, most_members, open_for: OPEN_FOR };
+        let groups = Groups { asked, options, most_members, open_for: OPEN_FOR, commits: Commits::new(registry) };
         tokio::spawn(groups.run(connection, closing.clone()));
         Self { requests, closing }
     }
@@ -118,6 +128,24 @@ struct Groups {
     options: SqliteConnectOptions,
     most_members: usize,
     open_for: Duration,
+    commits: Commits,
+}
+
+/// What is counted of commits.
+struct Commits {
+    members: Histogram,
+    duration: Histogram,
+}
+
+impl Commits {
+    fn new(registry: &mut Registry) -> Self {
+        let members = Histogram::new(exponential_buckets(1.0, 2.0, 9));
+        // From a tenth of a millisecond to some three seconds.
+        let duration = Histogram::new(exponential_buckets(0.0001, 2.0, 16));
+        registry.register("commit_members", "Writes that shared a commit", members.clone());
+        registry.register_with_unit("commit_duration", "How long a commit took", Unit::Seconds, duration.clone());
+        Self { members, duration }
+    }
 }
 
 /// The connection; whoever has the lock has the turn.
@@ -127,6 +155,10 @@ impl Groups {
     async fn run(mut self, connection: SqliteConnection, closing: CancellationToken) {
         let mut connection = Some(Arc::new(Mutex::new(connection)));
         while let Some(Some(first)) = closing.run_until_cancelled(self.asked.recv()).await {
+            // Else those who gave up while another process held the lock would each be tried for, one after the other.
+            if first.is_closed() {
+                continue;
+            }
             let sound = match connection.take() {
                 Some(sound) => Ok(sound),
                 None => self.options.connect().await.map(|new| Arc::new(Mutex::new(new))),
@@ -153,7 +185,7 @@ impl Groups {
             let stays = member.is_some();
             members.extend(member);
             if members.len() < self.most_members && begun.elapsed() < self.open_for {
-                next = self.asked.try_recv().ok();
+                next = iter::from_fn(|| self.asked.try_recv().ok()).find(|request| !request.is_closed());
             }
             // Without the savepoint, or the transaction, each of these fails: that tells that SQLite has rolled the whole
             // back by itself, as it may when the disk is full.
@@ -164,7 +196,12 @@ impl Groups {
                 (false, None) if members.is_empty() => "ROLLBACK",
                 (false, None) => "ROLLBACK TO member; COMMIT",
             };
+            let stepped = Instant::now();
             done = execute(&connection, step).await.map_err(Arc::new);
+            if next.is_none() && !members.is_empty() {
+                self.commits.members.observe(members.len() as f64);
+                self.commits.duration.observe(stepped.elapsed().as_secs_f64());
+            }
             next = next.filter(|_| done.is_ok());
         }
         for member in members {
@@ -231,7 +268,8 @@ mod tests {
             connection.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, of INTEGER REFERENCES rows)").await.unwrap();
             let (requests, asked) = mpsc::unbounded_channel();
             let closing = CancellationToken::new();
-            let groups = Groups { asked, options: options.clone(), most_members, open_for: Duration::from_secs(60) };
+            let (open_for, commits) = (Duration::from_secs(60), Commits::new(&mut Registry::default()));
+            let groups = Groups { asked, options: options.clone(), most_members, open_for, commits };
             tokio::spawn(groups.run(connection, closing.clone()));
             Self { writer: Writer { requests, closing }, options, _folder: folder }
         }
@@ -267,12 +305,20 @@ mod tests {
     #[tokio::test]
     async fn nobody_hears_of_a_commit_before_the_group_is_on_the_disk() {
         let file = File::new(9).await;
-        let first = file.ask(1, Turn::commit).await;
-        let mut last = file.writer.turn().await.unwrap();
-        write(&mut last, 2).await;
-        yield_now().await;
+        let mut first = file.writer.turn().await.unwrap();
+        write(&mut first, 1).await;
+        let ((begun, has_begun), (go, may_go)) = (oneshot::channel(), oneshot::channel::<()>());
+        let last = file.ask(2, async |turn| {
+            begun.send(()).unwrap();
+            may_go.await.unwrap();
+            turn.commit().await
+        });
+        let last = last.await;
+        let first = tokio::spawn(first.commit());
+        has_begun.await.unwrap();
         assert!(!first.is_finished() && file.rows().await.is_empty());
-        last.commit().await.unwrap();
+        go.send(()).unwrap();
+        last.await.unwrap().unwrap();
         first.await.unwrap().unwrap();
         assert_eq!(file.rows().await, [1, 2]);
     }

@@ -28,6 +28,7 @@ mod jwt;
 mod login;
 mod logout;
 mod me;
+mod metrics;
 mod oauth;
 mod proxies;
 mod refresh;

@@ -1,0 +1,117 @@
+//! What is counted, in the text form of OpenMetrics, on a listener of its own: it is for whoever runs the service.
+//!
+//! No label says who someone is or what they asked for: a request is counted by its method, the template of its route and
+//! the class of its status, all of which are few.
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{MatchedPath, State},
+    http::{Method, StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+    routing::get,
+};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text},
+    metrics::{
+        family::Family,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+use super::App;
+
+/// The requests that were answered.
+#[derive(Clone, Debug)]
+pub struct Requests(Family<Labels, Histogram, fn() -> Histogram>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    method: &'static str,
+    route: Route,
+    status: &'static str,
+}
+
+/// The template of a route; none when no route has the path.
+#[derive(Clone, Debug)]
+struct Route(Option<MatchedPath>);
+
+impl Route {
+    fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("-", MatchedPath::as_str)
+    }
+}
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Route {}
+
+impl Hash for Route {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl EncodeLabelValue for Route {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        self.as_str().encode(encoder)
+    }
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        // From a tenth of a millisecond to some six seconds.
+        Self(Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0001, 2.0, 17))))
+    }
+}
+
+impl Requests {
+    /// Counts a request.
+    pub fn note(&self, method: &Method, route: Option<MatchedPath>, status: u16, took: Duration) {
+        let status = match status {
+            100..=199 => "1xx",
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            400..=499 => "4xx",
+            _ => "5xx",
+        };
+        let labels = Labels { method: name(method), route: Route(route), status };
+        self.0.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// As they are told.
+    pub fn register(&self, registry: &mut Registry) {
+        let help = "How long requests took, by method, route and class of status";
+        registry.register_with_unit("http_request_duration", help, Unit::Seconds, self.0.clone());
+    }
+}
+
+/// The method, if it is one that a route may have: anyone can make up others.
+fn name(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+}
+
+/// What the listener serves.
+pub fn router(app: App) -> Router {
+    Router::new().route("/metrics", get(get_metrics)).with_state(app)
+}
+
+async fn get_metrics(State(app): State<App>) -> Result<impl IntoResponse, StatusCode> {
+    let mut body = String::new();
+    let mut write = |registry: &Registry| text::encode_registry(&mut body, registry);
+    let written = write(app.auth().metrics()).and_then(|()| write(app.metrics()));
+    let written = written.and_then(|()| text::encode_eof(&mut body));
+    written.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], body))
+}

@@ -1,0 +1,40 @@
+//! What is counted of the connections.
+
+use std::fmt;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, gauge::ConstGauge},
+};
+use sqlx::{Database, Pool};
+
+use super::Pools;
+
+impl Pools {
+    /// The connections that someone holds, by what they are for. SQLite's one writer is counted by its commits.
+    fn in_use(&self) -> Vec<(&'static str, usize)> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite { read, .. } => vec![("read", in_use(read))],
+            #[cfg(feature = "postgres")]
+            Self::Postgres { write, read } => vec![("read", in_use(read)), ("write", in_use(write))],
+        }
+    }
+}
+
+fn in_use<DB: Database>(pool: &Pool<DB>) -> usize {
+    usize::try_from(pool.size()).unwrap_or(usize::MAX).saturating_sub(pool.num_idle())
+}
+
+impl Collector for Pools {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Connections to the database that are in use";
+        let mut metric = encoder.encode_descriptor("database_connections_in_use", help, None, MetricType::Gauge)?;
+        for (pool, in_use) in self.in_use() {
+            let in_use = ConstGauge::new(i64::try_from(in_use).unwrap_or(i64::MAX));
+            in_use.encode(metric.encode_family(&[("pool", pool)])?)?;
+        }
+        Ok(())
+    }
+}
