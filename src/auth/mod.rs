@@ -268,6 +268,24 @@ async fn open(
     Ok((store, secret, Places { database: location.to_string(), key_file }, sealed))
 }
 
+/// Brings the schema of the database up to date, which is made when it is not there. Gives the last migration it had before,
+/// if it had any, and the one it has now.
+pub async fn migrate(settings: &Settings) -> Result<(Option<i64>, Option<i64>), StartError> {
+    let location: Location = settings.database_url.expose_secret().parse()?;
+    let before = match Store::open_to_look(&location).await? {
+        Some(store) => last_migration(store).await?,
+        None => None,
+    };
+    let now = Store::open(&location, settings.group_commit, &mut Registry::default()).await?;
+    Ok((before, last_migration(now).await?))
+}
+
+async fn last_migration(store: Store) -> Result<Option<i64>, StartError> {
+    let schema = store.read().await?.schema().await;
+    store.close().await;
+    Ok(schema?.last)
+}
+
 /// Random bytes from the one generator, which the operating system seeds.
 pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];

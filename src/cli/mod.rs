@@ -16,10 +16,12 @@ use std::{
     process::ExitCode,
 };
 
+use clap::CommandFactory;
 use serde::Serialize;
+use table::cell;
 
 use crate::{
-    auth::{Auth, Format},
+    auth::{self, Auth, Format},
     config::{Cli, Command, Config, Which},
     error::{Error, StartError},
     http,
@@ -56,9 +58,28 @@ pub fn run(cli: &Cli) -> Result<Outcome, StartError> {
         Some(Command::Session(command)) => session::run(config, command)?,
         Some(Command::Key(command)) => key::run(config, *command)?,
         Some(Command::Audit(command)) => return audit::run(config, command),
+        Some(Command::Migrate) => migrate(config)?,
         Some(Command::Openapi) => print(&http::document())?,
+        Some(Command::Completions { shell }) => print(&completions(*shell))?,
     }
     Ok(Outcome::Done)
+}
+
+fn migrate(config: &Config) -> Result<(), StartError> {
+    let settings = config.settings()?;
+    let (before, now) = run_async(auth::migrate(&settings))?;
+    let now = cell(now);
+    print(&match before {
+        None => format!("the schema was made, up to migration {now}\n"),
+        Some(before) if before.to_string() == now => format!("the schema is up to date, at migration {now}\n"),
+        Some(before) => format!("the schema was brought from migration {before} to {now}\n"),
+    })
+}
+
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "countersign", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 /// Runs a future to its end.

@@ -36,8 +36,15 @@ pub enum Command {
     /// Read the audit trail, or follow its chain
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Bring the schema of the database up to date, as a server does at its start
+    Migrate,
     /// Print the API document
     Openapi,
+    /// Print a script that completes commands and flags in this shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
 }
 
 /// What to do with users. It works beside a running server, which goes by it at the next request.

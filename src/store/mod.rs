@@ -8,10 +8,12 @@
 mod audit;
 mod idempotency;
 mod import;
+mod inspection;
 mod keys;
 mod metrics;
 mod open;
 mod rotated_tokens;
+mod schema;
 mod sessions;
 mod setup;
 mod statuses;
@@ -217,6 +219,7 @@ macro_rules! execute {
 }
 
 pub use open::Location;
+pub use schema::Schema;
 use {execute, fetch_all, fetch_optional, fetch_scalar, on_each_store};
 
 impl Conn {

@@ -26,9 +26,9 @@ use super::{PATIENCE, Pools, Store};
 use crate::error::StartError;
 
 #[cfg(feature = "sqlite")]
-static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+pub(super) static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 #[cfg(feature = "postgres")]
-static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
+pub(super) static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
 
 /// The oldest SQLite without the bug that can corrupt a database when its write-ahead log is reset.
 #[cfg(feature = "sqlite")]
@@ -147,16 +147,19 @@ impl Store {
 }
 
 #[cfg(feature = "sqlite")]
+pub(super) fn cannot_open(path: &Path, error: &dyn std::fmt::Display) -> StartError {
+    StartError::setting(
+        "DATABASE_URL",
+        format_args!(
+            "cannot open {} ({error}); name a SQLite file, or a new one, that this user may write",
+            path.display()
+        ),
+    )
+}
+
+#[cfg(feature = "sqlite")]
 async fn open_sqlite(path: &Path, group_commit: bool, registry: &mut Registry) -> Result<Pools, StartError> {
-    let cannot = |error: &dyn std::fmt::Display| {
-        StartError::setting(
-            "DATABASE_URL",
-            format_args!(
-                "cannot open {} ({error}); name a SQLite file, or a new one, that this user may write",
-                path.display()
-            ),
-        )
-    };
+    let cannot = |error: &dyn std::fmt::Display| cannot_open(path, error);
     // SQLite gives the log and the index beside it the mode of the file itself.
     make_private(path).map_err(|error| cannot(&error))?;
     // sqlx's own migration lock does nothing on SQLite, and ten servers may start on one empty file.
@@ -197,8 +200,9 @@ async fn open_sqlite(path: &Path, group_commit: bool, registry: &mut Registry) -
     Ok(Pools::Sqlite { write: Writer::start(write, options, group_commit, registry), read })
 }
 
+/// A connection of its own for the start: it may take longer than a request would wait for one.
 #[cfg(feature = "postgres")]
-async fn open_postgres(options: &PgConnectOptions) -> Result<Pools, StartError> {
+pub(super) async fn connect_postgres(options: &PgConnectOptions) -> Result<PgConnection, StartError> {
     let cannot = |reason: &str| {
         StartError::setting(
             "DATABASE_URL",
@@ -208,9 +212,13 @@ async fn open_postgres(options: &PgConnectOptions) -> Result<Pools, StartError> 
             ),
         )
     };
-    // A connection of its own: the first may take longer than a request would wait for one.
-    let first = tokio::time::timeout(START_PATIENCE, PgConnection::connect_with(options)).await;
-    let mut first = first.map_err(|_| cannot("no answer in time"))?.map_err(|error| cannot(&plain(&error)))?;
+    let connected = tokio::time::timeout(START_PATIENCE, PgConnection::connect_with(options)).await;
+    connected.map_err(|_| cannot("no answer in time"))?.map_err(|error| cannot(&plain(&error)))
+}
+
+#[cfg(feature = "postgres")]
+async fn open_postgres(options: &PgConnectOptions) -> Result<Pools, StartError> {
+    let mut first = connect_postgres(options).await?;
     POSTGRES_MIGRATIONS.run(&mut first).await.map_err(|error| schema(&error))?;
     drop(first.close().await);
     // A server that stops in the middle of a transaction must not stop the others with it.
@@ -226,7 +234,7 @@ async fn open_postgres(options: &PgConnectOptions) -> Result<Pools, StartError> 
 }
 
 /// The reason without sqlx's preamble.
-fn plain(error: &sqlx::Error) -> String {
+pub(super) fn plain(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(fault) => fault.message().to_owned(),
         sqlx::Error::Io(fault) => fault.to_string(),
@@ -236,7 +244,7 @@ fn plain(error: &sqlx::Error) -> String {
 }
 
 /// Why the schema cannot be brought up to date.
-fn schema(error: &MigrateError) -> StartError {
+pub(super) fn schema(error: &MigrateError) -> StartError {
     StartError(match error {
         MigrateError::VersionMissing(version) => format!(
             "DATABASE_URL: migration {version} of this database is not known to this version of Countersign; run the \

@@ -77,6 +77,12 @@ impl Writer {
         Self { requests, closing }
     }
 
+    /// One that nobody gets a turn from, for a file that is only looked at.
+    pub fn none() -> Self {
+        let (requests, _) = mpsc::unbounded_channel();
+        Self { requests, closing: CancellationToken::new() }
+    }
+
     /// A turn with the connection, in which reads see what is in the file and what those before have written.
     pub async fn turn(&self) -> Result<Turn, Error> {
         let (request, turn) = oneshot::channel();

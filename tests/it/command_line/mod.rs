@@ -1,7 +1,9 @@
 //! The commands, by the built binary, as a person or a script gives them.
 
 mod audit;
+mod completions;
 mod import;
+mod migrate;
 mod tokens;
 mod users;
 

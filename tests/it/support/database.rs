@@ -1,8 +1,8 @@
 //! A database of one's own for each test.
 
-use std::{env, sync::Arc};
+use std::{env, path::Path, sync::Arc};
 
-use sqlx::{Connection as _, Executor, Row};
+use sqlx::{Connection as _, Executor, Row, migrate::Migrator};
 use tempfile::TempDir;
 
 /// The store this run is about.
@@ -33,6 +33,22 @@ impl Database {
             _ => format!("sqlite://{}", folder.path().join("countersign.db").display()),
         };
         Self { url, folder }
+    }
+
+    /// Makes the schema of an earlier version: that of this migration.
+    pub async fn migrate_to(&self, version: i64) {
+        match self.connect().await {
+            #[cfg(feature = "sqlite")]
+            Connection::Sqlite(mut connection) => {
+                let migrator = Migrator::new(Path::new("migrations")).await.unwrap();
+                migrator.run_to(version, &mut connection).await.unwrap();
+            }
+            #[cfg(feature = "postgres")]
+            Connection::Postgres(mut connection) => {
+                let migrator = Migrator::new(Path::new("migrations/postgres")).await.unwrap();
+                migrator.run_to(version, &mut connection).await.unwrap();
+            }
+        }
     }
 
     /// Runs SQL that both stores understand, behind the service's back.
@@ -67,7 +83,7 @@ impl Database {
             return Connection::Postgres(sqlx::PgConnection::connect(&self.url).await.unwrap());
         }
         #[cfg(feature = "sqlite")]
-        return Connection::Sqlite(sqlx::SqliteConnection::connect(&self.url).await.unwrap());
+        return Connection::Sqlite(sqlx::SqliteConnection::connect(&format!("{}?mode=rwc", self.url)).await.unwrap());
         #[cfg(not(feature = "sqlite"))]
         panic!("this build has PostgreSQL alone: set COUNTERSIGN_TEST_POSTGRES");
     }
