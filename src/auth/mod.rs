@@ -59,6 +59,8 @@ use statuses::SignedStatusLists;
 use tokio_util::task::TaskTracker;
 pub use users::{Creator, Cursor};
 
+pub use crate::store::CommitMode;
+
 use crate::{
     error::{Error, StartError},
     model::{Algorithm, Clock, SealedKey},
@@ -131,8 +133,8 @@ pub struct Settings {
     pub hash_workers: usize,
     /// Passwords that may wait for one of them.
     pub hash_queue: usize,
-    /// Whether requests that write to SQLite share commits.
-    pub group_commit: bool,
+    /// How writes to SQLite reach the disk.
+    pub commits: CommitMode,
 }
 
 impl Deref for Auth {
@@ -233,6 +235,11 @@ impl Auth {
         self.writes.spawn(write).await.unwrap_or_else(|stopped| Err(Error::Internal(stopped.into())))
     }
 
+    /// Waits until all that was written is on the disk, which with [`CommitMode::SyncedLater`] it is no sooner.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.store.sync()
+    }
+
     /// Writes down what was only noted, waits for the writes under way, then closes the store. Nothing can be asked of the
     /// service after.
     pub async fn stop(&self) {
@@ -256,7 +263,7 @@ async fn open(
     let given = settings.secret_key.as_ref().map(|key| SecretKey::parse(key.expose_secret())).transpose()?;
     keys::check_shared_secret(settings)?;
 
-    let store = Store::open(&location, settings.group_commit, metrics).await?;
+    let store = Store::open(&location, settings.commits, metrics).await?;
     let sealed = store.read().await?.signing_keys(clock.now()).await?;
     let (secret, key_file) = match given {
         Some(secret) => (secret, None),
@@ -276,7 +283,7 @@ pub async fn migrate(settings: &Settings) -> Result<(Option<i64>, Option<i64>), 
         Some(store) => last_migration(store).await?,
         None => None,
     };
-    let now = Store::open(&location, settings.group_commit, &mut Registry::default()).await?;
+    let now = Store::open(&location, settings.commits, &mut Registry::default()).await?;
     Ok((before, last_migration(now).await?))
 }
 

@@ -10,9 +10,9 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{Outcome, beside_servers, print, told};
+use super::{Outcome, beside_servers_as, print, told};
 use crate::{
-    auth::{self, Actor, Auth, Format, Import, RowReport, Rows, Summary},
+    auth::{self, Actor, Auth, CommitMode, Format, Import, RowReport, Rows, Settings, Summary},
     config::{Config, ImportCommand},
     error::StartError,
     http::{RowView, SummaryView},
@@ -29,7 +29,9 @@ pub fn run(config: &Config, command: &ImportCommand) -> Result<Outcome, StartErr
         None => guess(&mut source).map_err(|error| unreadable(&command.file, &error))?,
     };
     let mut report = Report::new(command)?;
-    let summary = beside_servers(config, async |auth| take_in(auth, command, format, source, &mut report).await)?;
+    // One word is said of all of it, when it is on the disk; to wait for the disk after each part would take half the time.
+    let settings = Settings { commits: CommitMode::SyncedLater, ..config.settings()? };
+    let summary = beside_servers_as(settings, async |auth| take_in(auth, command, format, source, &mut report).await)?;
     report.finish(&summary, command)?;
     let is_whole = summary.failed == 0 && summary.stopped.is_none();
     Ok(if is_whole { Outcome::Done } else { Outcome::NeedsPerson })

@@ -21,7 +21,7 @@ use serde::Serialize;
 use table::cell;
 
 use crate::{
-    auth::{self, Auth, Format},
+    auth::{self, Auth, Format, Settings},
     config::{Cli, Command, Config, Which},
     error::{Error, StartError},
     http,
@@ -93,11 +93,19 @@ fn run_async<T>(future: impl Future<Output = Result<T, StartError>>) -> Result<T
 
 /// Does something with the service, which may run elsewhere on the same database.
 fn beside_servers<T>(config: &Config, work: impl AsyncFnOnce(&Auth) -> Result<T, StartError>) -> Result<T, StartError> {
-    let settings = config.settings()?;
+    beside_servers_as(config.settings()?, work)
+}
+
+/// The same with these settings.
+fn beside_servers_as<T>(
+    settings: Settings,
+    work: impl AsyncFnOnce(&Auth) -> Result<T, StartError>,
+) -> Result<T, StartError> {
     run_async(async {
         let auth = Auth::start_beside(Clock::System, settings).await?;
         let done = work(&auth).await;
         auth.stop().await;
+        auth.sync().map_err(told)?;
         done
     })
 }

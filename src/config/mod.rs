@@ -16,7 +16,7 @@ pub use commands::{
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    auth::{Cost, Settings},
+    auth::{CommitMode, Cost, Settings},
     error::StartError,
     model::Algorithm,
 };
@@ -228,7 +228,7 @@ impl Config {
             cost: Cost::new(self.argon2_memory_kib, self.argon2_iterations)?,
             hash_workers: self.hash_workers.unwrap_or_else(cores),
             hash_queue: self.hash_queue,
-            group_commit: !self.group_commit_off,
+            commits: if self.group_commit_off { CommitMode::Alone } else { CommitMode::Shared },
         })
     }
 

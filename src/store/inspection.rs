@@ -46,5 +46,5 @@ async fn look_at_sqlite(path: &Path) -> Result<Option<Store>, StartError> {
     let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(is_closed);
     let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(PATIENCE);
     let pool = pool.connect_with(options).await.map_err(|error| open::cannot_open(path, &open::plain(&error)))?;
-    Ok(Some(Store(Pools::Sqlite { write: Writer::none(), read: pool })))
+    Ok(Some(Store(Pools::Sqlite { write: Writer::none(), read: pool, path: path.to_owned() })))
 }

@@ -24,6 +24,7 @@ mod writer;
 
 use std::{
     ops::{Deref, DerefMut},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -50,9 +51,20 @@ pub struct Store(Pools);
 enum Pools {
     /// SQLite has one writer at a time, so there is one connection for it, and others that only read.
     #[cfg(feature = "sqlite")]
-    Sqlite { write: writer::Writer, read: SqlitePool },
+    Sqlite { write: writer::Writer, read: SqlitePool, path: PathBuf },
     #[cfg(feature = "postgres")]
     Postgres { write: PgPool, read: PgPool },
+}
+
+/// How writes to SQLite reach the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitMode {
+    /// Each before its commit returns, by itself.
+    Alone,
+    /// Each before its commit returns, together with those that come at the same time.
+    Shared,
+    /// All with [`Store::sync`], for work that is told of as one and can be done again.
+    SyncedLater,
 }
 
 /// A connection to read with.
@@ -97,11 +109,32 @@ impl Store {
         }))
     }
 
+    /// Waits until the files have reached the disk. To be called when the store is closed: SQLite would lose the locks that
+    /// this process has on them.
+    pub fn sync(&self) -> Result<(), Error> {
+        match &self.0 {
+            #[cfg(feature = "sqlite")]
+            Pools::Sqlite { path, .. } => {
+                let mut log = path.as_os_str().to_owned();
+                log.push("-wal");
+                for file in [log, path.as_os_str().to_owned()] {
+                    match std::fs::File::open(file).and_then(|file| file.sync_all()) {
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                        synced => synced.map_err(|error| Error::Unavailable(error.into()))?,
+                    }
+                }
+            }
+            #[cfg(feature = "postgres")]
+            Pools::Postgres { .. } => {}
+        }
+        Ok(())
+    }
+
     /// Waits until every connection is given back, then closes them.
     pub async fn close(&self) {
         match &self.0 {
             #[cfg(feature = "sqlite")]
-            Pools::Sqlite { write, read } => {
+            Pools::Sqlite { write, read, .. } => {
                 read.close().await;
                 write.close().await;
             }
@@ -277,7 +310,7 @@ mod tests {
     async fn writes_go_on_after_sqlite_has_rolled_back_by_itself() {
         let folder = tempfile::TempDir::new().unwrap();
         let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
-        let store = Store::open(&url.parse().unwrap(), true, &mut Registry::default()).await.unwrap();
+        let store = Store::open(&url.parse().unwrap(), CommitMode::Shared, &mut Registry::default()).await.unwrap();
         for _ in 0..3 {
             // What a full disk does behind sqlx's back.
             let mut tx = store.write().await.unwrap();

@@ -22,7 +22,7 @@ use sqlx::{
 
 #[cfg(feature = "sqlite")]
 use super::writer::Writer;
-use super::{PATIENCE, Pools, Store};
+use super::{CommitMode, PATIENCE, Pools, Store};
 use crate::error::StartError;
 
 #[cfg(feature = "sqlite")]
@@ -131,13 +131,13 @@ fn malformed() -> StartError {
 }
 
 impl Store {
-    /// Opens the database, making it when it is not there, and brings its schema up to date. With `group_commit`, requests
-    /// that write to SQLite share commits; PostgreSQL sees to that itself. What is counted goes into the registry.
+    /// Opens the database, making it when it is not there, and brings its schema up to date. `commits` says
+    /// how writes to SQLite reach the disk; PostgreSQL sees to that itself. What is counted goes into the registry.
     #[cfg_attr(not(feature = "sqlite"), expect(unused_variables))]
-    pub async fn open(location: &Location, group_commit: bool, registry: &mut Registry) -> Result<Self, StartError> {
+    pub async fn open(location: &Location, commits: CommitMode, registry: &mut Registry) -> Result<Self, StartError> {
         let pools = match location {
             #[cfg(feature = "sqlite")]
-            Location::Sqlite(path) => open_sqlite(path, group_commit, registry).await?,
+            Location::Sqlite(path) => open_sqlite(path, commits, registry).await?,
             #[cfg(feature = "postgres")]
             Location::Postgres(options) => open_postgres(options).await?,
         };
@@ -158,7 +158,7 @@ pub(super) fn cannot_open(path: &Path, error: &dyn std::fmt::Display) -> StartEr
 }
 
 #[cfg(feature = "sqlite")]
-async fn open_sqlite(path: &Path, group_commit: bool, registry: &mut Registry) -> Result<Pools, StartError> {
+async fn open_sqlite(path: &Path, commits: CommitMode, registry: &mut Registry) -> Result<Pools, StartError> {
     let cannot = |error: &dyn std::fmt::Display| cannot_open(path, error);
     // SQLite gives the log and the index beside it the mode of the file itself.
     make_private(path).map_err(|error| cannot(&error))?;
@@ -167,7 +167,11 @@ async fn open_sqlite(path: &Path, group_commit: bool, registry: &mut Registry) -
     let options = SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
+        .synchronous(match commits {
+            CommitMode::Alone | CommitMode::Shared => SqliteSynchronous::Full,
+            // Whole and in order all the same, whenever the machine goes down.
+            CommitMode::SyncedLater => SqliteSynchronous::Normal,
+        })
         .foreign_keys(true)
         .busy_timeout(PATIENCE)
         // After an import the log does not stay as large as it was.
@@ -197,7 +201,8 @@ async fn open_sqlite(path: &Path, group_commit: bool, registry: &mut Registry) -
         .map_err(|error| cannot(&plain(&error)))?;
     // From here on the writer has patience of its own.
     sqlx::query("PRAGMA busy_timeout = 0").execute(&mut write).await.map_err(|error| cannot(&plain(&error)))?;
-    Ok(Pools::Sqlite { write: Writer::start(write, options, group_commit, registry), read })
+    let write = Writer::start(write, options, commits != CommitMode::Alone, registry);
+    Ok(Pools::Sqlite { write, read, path: path.to_owned() })
 }
 
 /// A connection of its own for the start: it may take longer than a request would wait for one.
