@@ -136,6 +136,8 @@ async fn each_record_hangs_on_the_one_before() {
         let expected: String = before.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(value(hash, seq).await, Some(expected));
     }
+    let newest = app.admin().get("/admin/audit?limit=1").await.json()["items"][0].clone();
+    assert_eq!(newest["hash"].as_str(), value(hash, count).await.as_deref());
     let head: String = before.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(app.database.text(&format!("SELECT {hash} FROM audit_head")).await, head);
 }

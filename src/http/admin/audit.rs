@@ -60,6 +60,8 @@ pub struct AuditView {
     method: Option<String>,
     address: Option<String>,
     request_id: Option<String>,
+    /// The hash of this record and of all before it, in hexadecimal.
+    hash: String,
 }
 
 impl From<AuditRow> for AuditView {
@@ -75,6 +77,7 @@ impl From<AuditRow> for AuditView {
             method: row.method,
             address: row.address,
             request_id: row.request_id,
+            hash: row.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
         }
     }
 }
