@@ -167,7 +167,13 @@ impl Auth {
             tx.commit().await
         })
         .await?;
-        self.learn_schemes().await?;
+        // Nobody waits for it: the hashes of all users are read.
+        let auth = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = auth.learn_schemes().await {
+                tracing::warn!(%error, "what passwords cost was not learnt after an import");
+            }
+        });
         imported
     }
 
