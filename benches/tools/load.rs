@@ -1,0 +1,252 @@
+//! Sends what wrk cannot: requests at a constant rate, whether or not those before them have been answered, from many
+//! addresses of this machine, or a list of requests once. It prints what came of it as JSON.
+#![allow(clippy::print_stdout, clippy::indexing_slicing, reason = "a tool of `scripts/bench`, not the service")]
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    error::Error,
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    task::LocalSet,
+    time,
+};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Requests under way at a time; the server itself takes no more connections than 900.
+const MAX_UNDER_WAY: usize = 800;
+/// How long a connection may lie idle and be used again; the server closes it after ten seconds.
+const MAX_IDLE: Duration = Duration::from_secs(5);
+/// Which parts of the latencies are told, in percent.
+const PERCENTILES: [f64; 11] = [0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0];
+
+#[derive(Parser)]
+struct Args {
+    /// Where the server listens
+    target: SocketAddr,
+    /// A file of whole requests with a NUL after each; they are sent in turn
+    requests: PathBuf,
+    /// From how many addresses of this machine (127.1.0.1 and on)
+    #[arg(long, default_value_t = 64)]
+    clients: usize,
+    /// For how long, at most 300; without it each request is sent once
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=300))]
+    seconds: Option<u64>,
+    /// How many a second, answered or not; without it a client sends its next request when it has its answer
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Where to write the bodies of the answers, a line each
+    #[arg(long)]
+    bodies: Option<PathBuf>,
+}
+
+/// What came back.
+struct Answer {
+    status: u16,
+    says_when_to_retry: bool,
+    body: Vec<u8>,
+}
+
+struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    async fn open(client: usize, target: SocketAddr) -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        let [high, low] = u16::try_from(client + 1).unwrap_or(1).to_be_bytes();
+        socket.bind((Ipv4Addr::new(127, 1, high, low), 0).into())?;
+        let stream = socket.connect(target).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: Vec::with_capacity(4096) })
+    }
+
+    async fn ask(&mut self, request: &[u8]) -> io::Result<Answer> {
+        self.stream.write_all(request).await?;
+        self.buffer.clear();
+        let (mut end, mut answer) = (usize::MAX, None);
+        while self.buffer.len() < end {
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if answer.is_none()
+                && let Some(head) = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n")
+            {
+                let (length, head_of) = read_head(&self.buffer[..head]).ok_or(io::ErrorKind::InvalidData)?;
+                (end, answer) = (head + 4 + length, Some((head + 4, head_of)));
+            }
+        }
+        let (body, answer) = answer.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Answer { body: self.buffer[body..].to_vec(), ..answer })
+    }
+}
+
+/// The length of the body, and the answer without it.
+fn read_head(head: &[u8]) -> Option<(usize, Answer)> {
+    let text = std::str::from_utf8(head).ok()?.to_ascii_lowercase();
+    let status = text.split(' ').nth(1)?.parse().ok()?;
+    let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let length = value("content-length:").map_or(Some(0), |length| length.parse().ok())?;
+    Some((length, Answer { status, says_when_to_retry: value("retry-after:").is_some(), body: Vec::new() }))
+}
+
+/// What came of all requests.
+#[derive(Default)]
+struct Tally {
+    /// By status: how long each answer took, and how many did not say when to come back.
+    answers: BTreeMap<u16, (Vec<Duration>, u64)>,
+    errors: BTreeMap<String, u64>,
+    bodies: Option<BufWriter<File>>,
+}
+
+impl Tally {
+    fn note(&mut self, took: Duration, answer: io::Result<Answer>) -> io::Result<()> {
+        match answer {
+            Ok(answer) => {
+                let (took_all, silent) = self.answers.entry(answer.status).or_default();
+                took_all.push(took);
+                *silent += u64::from(!answer.says_when_to_retry);
+                if let Some(bodies) = &mut self.bodies {
+                    bodies.write_all(&answer.body)?;
+                    bodies.write_all(b"\n")?;
+                }
+            }
+            Err(error) => *self.errors.entry(error.kind().to_string()).or_default() += 1,
+        }
+        Ok(())
+    }
+
+    fn into_json(self, sent: u64, seconds: f64) -> Value {
+        let answers = self.answers.into_iter().map(|(status, (mut took, silent))| {
+            took.sort_unstable();
+            let at = |percent: f64| {
+                let last = took.len() - 1;
+                let place = (percent / 100.0 * took.len() as f64).ceil() as usize;
+                took[place.saturating_sub(1).min(last)].as_secs_f64() * 1e3
+            };
+            let milliseconds: BTreeMap<_, _> = PERCENTILES.map(|percent| (percent.to_string(), at(percent))).into();
+            let count = took.len();
+            (status.to_string(), json!({"count": count, "without_retry_after": silent, "ms": milliseconds}))
+        });
+        let answers: BTreeMap<_, _> = answers.collect();
+        json!({"sent": sent, "seconds": seconds, "answers": answers, "errors": self.errors})
+    }
+}
+
+/// What all clients share.
+struct Load {
+    target: SocketAddr,
+    requests: Vec<Vec<u8>>,
+    /// By client: its connections, and since when they lie idle.
+    idle: RefCell<Vec<Vec<(Instant, Connection)>>>,
+    tally: RefCell<Tally>,
+}
+
+impl Load {
+    /// Sends one request for a client, on a connection that it has or a new one.
+    async fn send(&self, client: usize, turn: usize) -> io::Result<()> {
+        let begun = Instant::now();
+        let answer = time::timeout(PATIENCE, async {
+            let idle = self.idle.borrow_mut()[client].pop();
+            let mut connection = match idle {
+                Some((since, connection)) if since.elapsed() < MAX_IDLE => connection,
+                _ => Connection::open(client, self.target).await?,
+            };
+            let answer = connection.ask(&self.requests[turn % self.requests.len()]).await?;
+            self.idle.borrow_mut()[client].push((Instant::now(), connection));
+            Ok(answer)
+        });
+        let answer = answer.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        self.tally.borrow_mut().note(begun.elapsed(), answer)
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::parse();
+    let mut requests: Vec<_> = fs::read(&args.requests)?.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
+    requests.retain(|request| !request.is_empty());
+    if requests.is_empty() || args.clients == 0 || args.clients > 60_000 {
+        return Err("it takes a request and from 1 to 60000 clients".into());
+    }
+    let bodies = args.bodies.as_ref().map(File::create).transpose()?.map(BufWriter::new);
+    let load = Rc::new(Load {
+        target: args.target,
+        requests,
+        idle: RefCell::new((0..args.clients).map(|_| Vec::new()).collect()),
+        tally: RefCell::new(Tally { bodies, ..Tally::default() }),
+    });
+    let (begun, local) = (Instant::now(), LocalSet::new());
+    let sent = local
+        .run_until(async {
+            match (args.rate, args.seconds) {
+                (Some(rate), Some(seconds)) => at_rate(&load, args.clients, rate, seconds).await,
+                (_, seconds) => in_turn(&load, args.clients, seconds).await,
+            }
+        })
+        .await?;
+    let seconds = begun.elapsed().as_secs_f64();
+    drop(local);
+    let load = Rc::into_inner(load).ok_or("a request is still under way")?;
+    println!("{}", load.tally.into_inner().into_json(sent, seconds));
+    Ok(())
+}
+
+/// Sends at a constant rate, then waits for the answers that are still to come.
+async fn at_rate(load: &Rc<Load>, clients: usize, rate: f64, seconds: u64) -> io::Result<u64> {
+    let (begun, all) = (time::Instant::now(), (rate * seconds as f64) as usize);
+    let mut under_way = tokio::task::JoinSet::new();
+    for turn in 0..all {
+        time::sleep_until(begun + Duration::from_secs_f64(turn as f64 / rate)).await;
+        while let Some(done) = under_way.try_join_next() {
+            done??;
+        }
+        if under_way.len() >= MAX_UNDER_WAY {
+            load.tally.borrow_mut().note(Duration::ZERO, Err(io::Error::other("too many under way")))?;
+            continue;
+        }
+        let load = Rc::clone(load);
+        under_way.spawn_local(async move { load.send(turn % clients, turn).await });
+    }
+    while let Some(done) = under_way.join_next().await {
+        done??;
+    }
+    Ok(all as u64)
+}
+
+/// Each client sends its next request when it has its answer, for a time, or until all have been sent once.
+async fn in_turn(load: &Rc<Load>, clients: usize, seconds: Option<u64>) -> io::Result<u64> {
+    let next = Rc::new(RefCell::new(0));
+    let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let mut under_way = tokio::task::JoinSet::new();
+    for client in 0..clients {
+        let (load, next) = (Rc::clone(load), Rc::clone(&next));
+        under_way.spawn_local(async move {
+            loop {
+                let turn = next.replace_with(|turn| *turn + 1);
+                if end.map_or(turn >= load.requests.len(), |end| Instant::now() >= end) {
+                    return Ok::<_, io::Error>(());
+                }
+                load.send(client, turn).await?;
+            }
+        });
+    }
+    while let Some(done) = under_way.join_next().await {
+        done??;
+    }
+    let tally = load.tally.borrow();
+    Ok(tally.answers.values().map(|(took, _)| took.len() as u64).sum::<u64>() + tally.errors.values().sum::<u64>())
+}

@@ -1,0 +1,107 @@
+"""The rows of requests that are only checked: `/health`, `/me` by each credential, first sights, and growth."""
+
+import os, shutil
+
+from load import once, wrk
+from machine import NotMeasured
+from seed import DAY, Seed, filling, now
+from server import make_database
+
+KINDS = {"opaque": "opaque token", "jwt": "JWT (ES256)", "personal": "personal token", "basic": "Basic"}
+
+
+def health(bench):
+    with bench.serve() as server, bench.hello() as hello:
+        took = bench.in_turn({"ours": lambda: bench.show(server, "/health"), "bare": lambda: bench.show(hello, "/health")})
+    bench.plot_throughput({"bare axum": took["bare"], "/health": took["ours"]})
+    yield bench.ratio("health", "`GET /health` with every layer on ÷ a bare axum hello-world", "≥ 0.70",
+                      took["ours"], took["bare"], least=0.70)
+
+
+def beside_health(bench, server, shown):
+    """By kind, what is shown at `/me`, and the very same requests at `/health`. Quick runs send only the longest there."""
+    pairs = {}
+    for kind, credentials in shown.items():
+        pairs[kind] = lambda credentials=credentials: bench.show(server, "/me", **credentials)
+        if kind == "jwt" or not bench.quick:
+            pairs[f"{kind} health"] = lambda credentials=credentials: bench.show(server, "/health", **credentials)
+    return pairs
+
+
+def by_kind(bench, row, took, what, least):
+    """A figure for each kind that was shown."""
+    for kind in (kind for kind in KINDS if kind in took):
+        health = took.get(f"{kind} health") or took["jwt health"]
+        yield bench.ratio(row, what(kind), f"≥ {least:.2f}", took[kind], health, least=least)
+
+
+def me(bench):
+    base = bench.base()
+    shown = {kind: {"header": base.credentials[kind][0]} for kind in KINDS}
+    with bench.serve(base.folder) as server:
+        bench.show_once(server, [credential["header"] for credential in shown.values()])
+        took = bench.in_turn(beside_health(bench, server, shown))
+    bench.plot_throughput({f"/me, {name}": took[kind] for kind, name in KINDS.items()})
+    yield from by_kind(bench, "me", took, lambda kind: f"`GET /me` by {KINDS[kind]}, warm ÷ `/health`", 0.90)
+
+
+def many(bench):
+    base, shown, counts = bench.base(), {}, {}
+    with bench.serve(base.folder) as server:
+        for kind in KINDS:
+            # Without a cache every Basic request is a hash, and showing them once beforehand would change nothing.
+            is_slow = kind == "basic" and (bench.quick or not bench.can.credential_cache)
+            headers = base.credentials[kind][: 300 if is_slow else 10_000]
+            counts[kind], shown[kind] = len(headers), {"file": bench.credentials_file(headers)}
+            if kind != "basic" or bench.can.credential_cache:
+                bench.show_once(server, headers)
+        took = bench.in_turn(beside_health(bench, server, shown), bench.few_rounds)
+    yield from by_kind(bench, "many", took, lambda kind: f"the same by {counts[kind]:,} credentials in turn, {KINDS[kind]}", 0.90)
+
+
+def cold(bench):
+    """Each run has a server that was just started and has seen none of the credentials."""
+    base, pairs = bench.base(), {}
+    # Full runs go past the moment, five seconds after the start, when the first last uses are written down.
+    seconds = 1 if bench.quick else 6
+
+    def run(path, file):
+        with bench.serve(base.folder) as server:
+            took = wrk(server.url + path, seconds, script="credentials", file=file)
+            return (once(took) if path == "/me" else took)["per_second"]
+
+    for kind in ("opaque", "jwt", "personal"):
+        file = bench.credentials_file(base.credentials[kind])
+        pairs[kind] = lambda file=file: run("/me", file)
+        if kind == "jwt" or not bench.quick:
+            pairs[f"{kind} health"] = lambda file=file: run("/health", file)
+    took = bench.in_turn(pairs, bench.few_rounds)
+    bench.plot_throughput({f"/me, {name}, first sight": took[kind] for kind, name in KINDS.items() if kind in took})
+    yield from by_kind(bench, "cold", took, lambda kind: f"`GET /me` by {KINDS[kind]}, first sight of each ÷ `/health`", 0.20)
+
+
+def growth(bench):
+    sizes = [1_000, 1_000_000] if bench.quick else [1_000, 10_000, 100_000, 1_000_000, 10_000_000]
+    needed = 600 * sum(sizes)
+    if shutil.disk_usage(bench.folder).free < needed:
+        raise NotMeasured(f"it takes {needed / 1e9:.0f} GB of free disk")
+    servers, pairs = [], {}
+    for size in sizes:
+        folder = bench.new_folder()
+        with filling(make_database(bench.can.program, folder), "users", "sessions") as database:
+            seed = Seed(database)
+            seed.users(max(100, size // 10))
+            # Seen a moment ago, so that nothing of last uses is to be written: that is in the row of first sights.
+            tokens = seed.sessions(size, min(size, 100_000), last_seen_at=now() + DAY)
+        seed.chance.shuffle(tokens)
+        servers.append(server := bench.serve(folder, settings=bench.can.without_cache()))
+        file = bench.credentials_file(f"Bearer {token}" for token in tokens)
+        pairs[size] = lambda server=server, file=file: 1e6 / bench.show(server, "/me", file=file)
+        pairs[size]()
+    os.sync()
+    took = bench.in_turn(pairs)
+    for server in servers:
+        server.stop()
+    bench.curves["growth"] = {str(size): took[size] for size in sizes}
+    yield bench.ratio("growth", f"time of a cold check at {sizes[-1]:,} live tokens ÷ at 1,000", "≤ 1.5", took[sizes[-1]],
+                      took[1_000], most=1.5, show=lambda microseconds: f"{microseconds:.1f} µs")
