@@ -9,9 +9,18 @@ from machine import Failed, NotMeasured, describe, workplace
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 ROWS = {
-    "health": checks.health, "me": checks.me, "many": checks.many, "cold": checks.cold, "growth": checks.growth,
-    "login": passwords.login, "storm": passwords.storm, "writes": writes.writes, "import": size.importing,
-    "start": size.start, "memory": size.memory, "peers": peers.peers,
+    "health": checks.health,
+    "me": checks.me,
+    "many": checks.many,
+    "cold": checks.cold,
+    "growth": checks.growth,
+    "login": passwords.login,
+    "storm": passwords.storm,
+    "writes": writes.writes,
+    "import": size.importing,
+    "start": size.start,
+    "memory": size.memory,
+    "peers": peers.peers,
 }
 
 
@@ -31,7 +40,7 @@ def arguments():
 
 def measure(bench, row):
     """The figures of a row; when there are none, why."""
-    figures, begun = [], time.monotonic()
+    figures = []
     try:
         for figure in ROWS[row](bench):
             figures.append(figure)
@@ -39,14 +48,15 @@ def measure(bench, row):
     except (NotMeasured, Failed) as reason:
         figures.append(Figure(row, row, "", detail=str(reason), failed=isinstance(reason, Failed)))
         print(report.line(figures[-1]), flush=True)
-    if os.environ.get("T"): print("TOOK", row, time.monotonic()-begun)
     return figures
 
 
 def main():
     chosen = arguments()
     # What is set for a server of one's own has no part in this.
-    for name in [name for name in os.environ if name.startswith("COUNTERSIGN_") or name in ("DATABASE_URL", "RUST_LOG")]:
+    for name in [
+        name for name in os.environ if name.startswith("COUNTERSIGN_") or name in ("DATABASE_URL", "RUST_LOG")
+    ]:
         del os.environ[name]
     programs = build(REPOSITORY)
     machine, begun = describe(REPOSITORY), time.monotonic()

@@ -1,12 +1,16 @@
 """Builds what is measured and what measures."""
 
-import json, os, subprocess, sys
+import json, subprocess, sys
 
 
 def built(repository, *command):
     """The programs that a cargo command makes, by name. Its progress is shown."""
-    done = subprocess.run(["cargo", *command, "--message-format=json-render-diagnostics"], cwd=repository,
-                          stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        ["cargo", *command, "--message-format=json-render-diagnostics"],
+        cwd=repository,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     if done.returncode:
         sys.exit("the build failed")
     messages = map(json.loads, filter(None, done.stdout.splitlines()))

@@ -1,6 +1,6 @@
 """The rows of requests that are only checked: `/health`, `/me` by each credential, first sights, and growth."""
 
-import os, shutil
+import shutil
 
 from load import once, wrk
 from machine import NotMeasured
@@ -12,14 +12,22 @@ KINDS = {"opaque": "opaque token", "jwt": "JWT (ES256)", "personal": "personal t
 
 def health(bench):
     with bench.serve() as server, bench.hello() as hello:
-        took = bench.in_turn({"ours": lambda: bench.show(server, "/health"), "bare": lambda: bench.show(hello, "/health")})
+        took = bench.in_turn(
+            {"ours": lambda: bench.show(server, "/health"), "bare": lambda: bench.show(hello, "/health")}
+        )
     bench.plot_throughput({"bare axum": took["bare"], "/health": took["ours"]})
-    yield bench.ratio("health", "`GET /health` with every layer on ÷ a bare axum hello-world", "≥ 0.70",
-                      took["ours"], took["bare"], least=0.70)
+    yield bench.ratio(
+        "health",
+        "`GET /health` with every layer on ÷ a bare axum hello-world",
+        "≥ 0.70",
+        took["ours"],
+        took["bare"],
+        least=0.70,
+    )
 
 
 def beside_health(bench, server, shown):
-    """By kind, what is shown at `/me`, and the very same requests at `/health`. Quick runs send only the longest there."""
+    """By kind, what is shown at `/me`, and the very same requests at `/health`, of which quick runs send one."""
     pairs = {}
     for kind, credentials in shown.items():
         pairs[kind] = lambda credentials=credentials: bench.show(server, "/me", **credentials)
@@ -56,7 +64,13 @@ def many(bench):
             if kind != "basic" or bench.can.credential_cache:
                 bench.show_once(server, headers)
         took = bench.in_turn(beside_health(bench, server, shown), bench.few_rounds)
-    yield from by_kind(bench, "many", took, lambda kind: f"the same by {counts[kind]:,} credentials in turn, {KINDS[kind]}", 0.90)
+    yield from by_kind(
+        bench,
+        "many",
+        took,
+        lambda kind: f"`GET /me` by {counts[kind]:,} in turn, {KINDS[kind]}, warm ÷ `/health`",
+        0.90,
+    )
 
 
 def cold(bench):
@@ -77,7 +91,9 @@ def cold(bench):
             pairs[f"{kind} health"] = lambda file=file: run("/health", file)
     took = bench.in_turn(pairs, bench.few_rounds)
     bench.plot_throughput({f"/me, {name}, first sight": took[kind] for kind, name in KINDS.items() if kind in took})
-    yield from by_kind(bench, "cold", took, lambda kind: f"`GET /me` by {KINDS[kind]}, first sight of each ÷ `/health`", 0.20)
+    yield from by_kind(
+        bench, "cold", took, lambda kind: f"`GET /me` by {KINDS[kind]}, first sight of each ÷ `/health`", 0.20
+    )
 
 
 def growth(bench):
@@ -98,10 +114,16 @@ def growth(bench):
         file = bench.credentials_file(f"Bearer {token}" for token in tokens)
         pairs[size] = lambda server=server, file=file: 1e6 / bench.show(server, "/me", file=file)
         pairs[size]()
-    os.sync()
     took = bench.in_turn(pairs)
     for server in servers:
         server.stop()
     bench.curves["growth"] = {str(size): took[size] for size in sizes}
-    yield bench.ratio("growth", f"time of a cold check at {sizes[-1]:,} live tokens ÷ at 1,000", "≤ 1.5", took[sizes[-1]],
-                      took[1_000], most=1.5, show=lambda microseconds: f"{microseconds:.1f} µs")
+    yield bench.ratio(
+        "growth",
+        f"time of a cold check at {sizes[-1]:,} live tokens ÷ at 1,000",
+        "≤ 1.5",
+        took[sizes[-1]],
+        took[1_000],
+        most=1.5,
+        show=lambda microseconds: f"{microseconds:.1f} µs",
+    )

@@ -24,8 +24,13 @@ class Process:
         with open(self.said, "wb") as said:
             # A log that nobody keeps: every line is written, to where writing costs nothing.
             self.process = subprocess.Popen(
-                command, cwd=folder, env={"PATH": os.environ["PATH"], **environment}, stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=said)
+                command,
+                cwd=folder,
+                env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+            )
         Process.running.append(self)
         self.pid = self.process.pid
         self.found = self.wait_for(ready) if ready else None
@@ -116,9 +121,16 @@ def describe(repository):
     commit = said_by("git", "-C", repository, "describe", "--always", "--dirty")
     return {
         "machine": f"{os.cpu_count()} cores, {cpu[1].strip() if cpu else platform.machine()}, {memory:.0f} GiB memory, "
-                   f"Linux {platform.release().split('-')[0]}",
+        f"Linux {platform.release().split('-')[0]}",
         "countersign": commit or "unknown",
-        "tools": ", ".join(filter(None, [
-            said_by("rustc", "--version").split(" (")[0], said_by("wrk", "--version").split(" [")[0],
-            "Python " + platform.python_version()])),
+        "tools": ", ".join(
+            filter(
+                None,
+                [
+                    said_by("rustc", "--version").split(" (")[0],
+                    said_by("wrk", "--version").split(" [")[0],
+                    "Python " + platform.python_version(),
+                ],
+            )
+        ),
     }

@@ -13,9 +13,18 @@ CLIENTS = 64
 def login_requests(bench, users=2_000):
     """A login of each of these users."""
     requests = os.path.join(bench.folder, "logins")
-    write_requests(requests, (
-        ("POST", "/login", {"content-type": "application/json"}, json.dumps({"username": f"user{i}", "password": PASSWORD}))
-        for i in range(users)))
+    write_requests(
+        requests,
+        (
+            (
+                "POST",
+                "/login",
+                {"content-type": "application/json"},
+                json.dumps({"username": f"user{i}", "password": PASSWORD}),
+            )
+            for i in range(users)
+        ),
+    )
     return requests
 
 
@@ -29,9 +38,19 @@ def login(bench):
             return took["sent"] / took["seconds"]
 
         took = bench.in_turn({"logins": logins, "possible": lambda: cores / bench.argon2id_seconds()})
+    # The cores share the way to memory, so that hashes on all of them at once are slower each: no server can do more.
+    most = cores / bench.argon2id_seconds(at_once=cores) / statistics.median(took["possible"])
     bench.plot_throughput({"/login": took["logins"]})
-    yield bench.ratio("login", f"logins a second ÷ ({cores} cores ÷ the time of one argon2id)", "≥ 0.90", took["logins"],
-                      took["possible"], least=0.90)
+    figure = bench.ratio(
+        "login",
+        f"logins a second ÷ ({cores} cores ÷ the time of one argon2id)",
+        "≥ 0.90",
+        took["logins"],
+        took["possible"],
+        least=0.90,
+    )
+    figure.detail += f"; nothing but hashes on every core would give {most:.2f}"
+    yield figure
 
 
 def storm(bench):
@@ -61,11 +80,22 @@ def storm(bench):
 
 def storm_checks(bench, calm, stormy):
     p99 = {name: [run["p99"] / 1e3 for run in runs] for name, runs in (("calm", calm), ("stormy", stormy))}
-    bench.curves["storm"] = {name: {point: statistics.median(run[point] / 1e3 for run in runs)
-                                    for point in ("p50", "p90", "p99", "p99.9", "most")}
-                             for name, runs in (("without logins", calm), ("in the storm", stormy))}
-    figure = bench.ratio("storm", "p99 of token checks, logins offered at ten times what the hashes allow ÷ without",
-                         "≤ 3, or p99 < 5 ms", p99["stormy"], p99["calm"], most=3, show=lambda ms: f"{ms:.2f} ms")
+    bench.curves["storm"] = {
+        name: {
+            point: statistics.median(run[point] / 1e3 for run in runs)
+            for point in ("p50", "p90", "p99", "p99.9", "most")
+        }
+        for name, runs in (("without logins", calm), ("in the storm", stormy))
+    }
+    figure = bench.ratio(
+        "storm",
+        "p99 of token checks, logins offered at ten times what the hashes allow ÷ without",
+        "≤ 3, or p99 < 5 ms",
+        p99["stormy"],
+        p99["calm"],
+        most=3,
+        show=lambda ms: f"{ms:.2f} ms",
+    )
     figure.met = figure.met or statistics.median(p99["stormy"]) < 5
     figure.detail += f"; checks {rate(statistics.median(run['per_second'] for run in stormy))}, none failed"
     return figure
@@ -82,8 +112,12 @@ def storm_surplus(bench, runs, offered):
         silent += surplus["without_retry_after"]
         slow.append(surplus["ms"]["99"])
     done = statistics.median(run["answers"].get("200", {"count": 0})["count"] / run["seconds"] for run in runs)
-    figure = bench.figure("storm", "time to the 503 of a login too many, p99", "< 50 ms, with Retry-After", slow, " ms", most=50)
+    figure = bench.figure(
+        "storm", "time to the 503 of a login too many, p99", "< 50 ms, with Retry-After", slow, " ms", most=50
+    )
     figure.met = figure.met and not silent
-    figure.detail = (f"{rate(offered)} offered, {rate(done)} logged in, {statistics.median(shares):.0%} told 503, "
-                     f"{'each' if not silent else f'all but {silent}'} with Retry-After")
+    figure.detail = (
+        f"{rate(offered)} offered, {rate(done)} logged in, {statistics.median(shares):.0%} told 503, "
+        f"{'each' if not silent else f'all but {silent}'} with Retry-After"
+    )
     yield figure

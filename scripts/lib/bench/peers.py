@@ -1,7 +1,7 @@
 """Others on the same machine and the same work: PocketBase, and a Flask app such as most begin with.
 
-Neither does what Countersign does (PocketBase has no revocation of a single token, the Flask app no database), and each is
-run as its own documentation says to run it for real.
+Neither does what Countersign does (PocketBase has no revocation of a single token, the Flask app no database), and each
+is run as its own documentation says to run it for real.
 """
 
 import contextlib, json, os, statistics, subprocess, sys, urllib.error, urllib.request
@@ -12,8 +12,12 @@ from machine import Failed, Process, free_port
 from server import PASSWORD, basic
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-WORK = {"opaque": "check of an opaque token", "jwt": "check of a JWT", "basic": "check of username and password",
-        "login": "login"}
+WORK = {
+    "opaque": "check of an opaque token",
+    "jwt": "check of a JWT",
+    "basic": "check of username and password",
+    "login": "login",
+}
 
 
 def peers(bench):
@@ -25,7 +29,8 @@ def peers(bench):
             running.enter_context(server)
             for kind, (path, header) in checks.items():
                 sides[name, kind] = lambda server=server, path=path, header=header: wrk(
-                    server.url + path, bench.seconds, header)["per_second"]
+                    server.url + path, bench.seconds, header
+                )["per_second"]
             sides[name, "login"] = lambda server=server, login=login, name=name: logins(bench, name, server, login)
         took = bench.in_turn(sides)
     for kind, work in WORK.items():
@@ -37,8 +42,15 @@ def figure(work, took):
     best = max(statistics.median(rounds) for name, rounds in took.items() if name != "Countersign")
     ratios = [ours / best for ours in took["Countersign"]]
     detail = ", ".join(f"{name} {rate(statistics.median(rounds))}" for name, rounds in took.items())
-    return Figure("peers", f"{work} ÷ the best of the others", "", statistics.median(ratios), min(ratios), max(ratios),
-                  detail=detail)
+    return Figure(
+        "peers",
+        f"{work} ÷ the best of the others",
+        "",
+        statistics.median(ratios),
+        min(ratios),
+        max(ratios),
+        detail=detail,
+    )
 
 
 def logins(bench, name, server, request):
@@ -55,8 +67,10 @@ def install(bench):
     with open(wanted) as lines, contextlib.suppress(OSError), open(os.path.join(venv, "made-for")) as made_for:
         if made_for.read() == lines.read():
             return commands
-    for command in ([sys.executable, "-m", "venv", "--clear", venv],
-                    [os.path.join(commands, "pip"), "install", "--quiet", "--disable-pip-version-check", "-r", wanted]):
+    for command in (
+        [sys.executable, "-m", "venv", "--clear", venv],
+        [os.path.join(commands, "pip"), "install", "--quiet", "--disable-pip-version-check", "-r", wanted],
+    ):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise Failed(f"they cannot be installed: {done.stderr.strip()[-300:]}")
@@ -101,19 +115,43 @@ def pocketbase(bench, tools):
     login = {"identity": user["email"], "password": PASSWORD}
     path = "/api/collections/users/auth-with-password"
     known = post(server.url + path, login)
-    return server, {"jwt": (f"/api/collections/users/records/{known['record']['id']}", known["token"])}, json_request(path, login)
+    return (
+        server,
+        {"jwt": (f"/api/collections/users/records/{known['record']['id']}", known["token"])},
+        json_request(path, login),
+    )
 
 
 def flask(bench, tools):
     folder, port = bench.new_folder(), free_port()
     os.makedirs(folder)
     # Threads keep connections alive, which is faster here than the plain workers are.
-    server = serve([os.path.join(tools, "gunicorn"), "--workers", str(os.cpu_count()), "--worker-class", "gthread", "--threads",
-                    "16", "--bind", f"127.0.0.1:{port}", "--chdir", HERE, "flask_app:app"], folder, port, "/")
+    server = serve(
+        [
+            os.path.join(tools, "gunicorn"),
+            "--workers",
+            str(os.cpu_count()),
+            "--worker-class",
+            "gthread",
+            "--threads",
+            "16",
+            "--bind",
+            f"127.0.0.1:{port}",
+            "--chdir",
+            HERE,
+            "flask_app:app",
+        ],
+        folder,
+        port,
+        "/",
+    )
     login = {"username": "sergio", "password": PASSWORD}
     jwt = post(server.url + "/login", login)["token"]
-    checks = {"opaque": ("/me", "Bearer 20f876eb-15be-4640-a308-82467d1d331a"), "jwt": ("/me", f"Bearer {jwt}"),
-              "basic": ("/me", basic("sergio"))}
+    checks = {
+        "opaque": ("/me", "Bearer 20f876eb-15be-4640-a308-82467d1d331a"),
+        "jwt": ("/me", f"Bearer {jwt}"),
+        "basic": ("/me", basic("sergio")),
+    }
     return server, checks, json_request("/login", login)
 
 

@@ -8,7 +8,9 @@ BLUE, RED, GREY = "#2b6cb0", "#c53030", "#888"
 
 
 def text(x, y, words, anchor="start", size=13, fill="#222"):
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="{fill}">{escape(words)}</text>'
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="{fill}">{escape(words)}</text>'
+    )
 
 
 def stroke(x1, y1, x2, y2, colour=GREY, width=1):
@@ -20,8 +22,10 @@ def dot(x, y, colour):
 
 
 def page(title, height, parts):
-    head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" role="img" '
-            f'aria-label="{escape(title)}">\n<rect width="{WIDTH}" height="{height}" fill="#fff"/>')
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" role="img" '
+        f'aria-label="{escape(title)}">\n<rect width="{WIDTH}" height="{height}" fill="#fff"/>'
+    )
     return "\n".join([head, text(20, 28, title, size=16), *parts, "</svg>\n"])
 
 
@@ -31,10 +35,12 @@ def bars(title, curve):
     scale = (WIDTH - LEFT - RIGHT) / max(max(rounds) for rounds in curve.values())
     parts, y = [], TOP
     for name, value in values.items():
-        parts += [text(LEFT - 8, y + 14, name, "end"),
-                  f'<rect x="{LEFT}" y="{y}" width="{max(1, value * scale):.1f}" height="18" fill="{BLUE}"/>',
-                  stroke(LEFT + min(curve[name]) * scale, y + 9, LEFT + max(curve[name]) * scale, y + 9, "#000"),
-                  text(LEFT + max(curve[name]) * scale + 8, y + 14, f"{value:,.0f}")]
+        parts += [
+            text(LEFT - 8, y + 14, name, "end"),
+            f'<rect x="{LEFT}" y="{y}" width="{max(1, value * scale):.1f}" height="18" fill="{BLUE}"/>',
+            stroke(LEFT + min(curve[name]) * scale, y + 9, LEFT + max(curve[name]) * scale, y + 9, "#000"),
+            text(LEFT + max(curve[name]) * scale + 8, y + 14, f"{value:,.0f}"),
+        ]
         y += 26
     return page(title, y + 14, parts)
 
@@ -61,15 +67,23 @@ def percentiles(title, curve):
     def place(value):
         return height - 50 - (math.log10(value) - low) / max(1, high - low) * (height - 50 - TOP)
 
-    parts = axes(height, [10.0 ** power for power in range(low, high + 1)], place, "ms")
+    parts = axes(height, [10.0**power for power in range(low, high + 1)], place, "ms")
     xs = along(len(names))
     parts += [text(x, height - 28, name, "middle") for x, name in zip(xs, names.values())]
     for colour, (kind, points) in zip((BLUE, RED), curve.items()):
         ys = [place(points[name]) for name in names]
         parts += [stroke(*a, *b, colour, 2) for a, b in zip(zip(xs, ys), zip(xs[1:], ys[1:]))]
         parts += [dot(x, y, colour) for x, y in zip(xs, ys)]
-        parts += [text(x + 8, y + 16, f"{points[name]:.2g}" if points[name] < 10 else f"{points[name]:.0f}", size=12, fill=colour)
-                  for x, y, name in zip(xs, ys, names)]
+        parts += [
+            text(
+                x + 8,
+                y + 16,
+                f"{points[name]:.2g}" if points[name] < 10 else f"{points[name]:.0f}",
+                size=12,
+                fill=colour,
+            )
+            for x, y, name in zip(xs, ys, names)
+        ]
         parts.append(text(100, TOP + 16 + 20 * (colour == RED), kind, fill=colour))
     return page(title, height, parts)
 
@@ -89,7 +103,11 @@ def growth(title, curve):
     for x, (size, rounds) in zip(along(len(curve)), curve.items()):
         middle = statistics.median(rounds)
         points.append((x, place(middle)))
-        parts += [text(x, height - 28, f"{int(size):,}", "middle"), stroke(x, place(min(rounds)), x, place(max(rounds)), "#000"),
-                  dot(*points[-1], BLUE), text(x + 8, points[-1][1] - 8, f"{middle:.1f}", size=12)]
+        parts += [
+            text(x, height - 28, f"{int(size):,}", "middle"),
+            stroke(x, place(min(rounds)), x, place(max(rounds)), "#000"),
+            dot(*points[-1], BLUE),
+            text(x + 8, points[-1][1] - 8, f"{middle:.1f}", size=12),
+        ]
     parts += [stroke(*a, *b, BLUE, 2) for a, b in zip(points, points[1:])]
     return page(title, height, parts)

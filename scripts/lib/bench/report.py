@@ -1,7 +1,7 @@
 """The table on the terminal, and docs/benchmarks.md with its plots.
 
-docs/benchmarks/results.json keeps the last figures of each row, so that a run of single rows renews those alone. Between
-its two markers the page is a person's; the rest is written here.
+docs/benchmarks/results.json keeps the last figures of each row, so that a run of single rows renews those alone.
+Between its two markers the page is a person's; the rest is written here.
 """
 
 import json, os, time
@@ -19,6 +19,8 @@ PLOTS = {
 def number(value, unit=""):
     if value is None:
         return "–"
+    if value < 0.1:
+        return f"{value:.2g}{unit}"
     digits = 0 if value >= 1000 else 1 if value >= 100 or unit else 2
     return f"{value:,.{digits}f}{unit}"
 
@@ -36,7 +38,11 @@ def verdict(figure):
 
 
 def heading(quick):
-    title = "quick: fewer and shorter rounds, smaller data" if quick else "medians, with the least and the most of the rounds"
+    title = (
+        "quick: fewer and shorter rounds, smaller data"
+        if quick
+        else "medians, with the least and the most of the rounds"
+    )
     return f"\n{title}\n"
 
 
@@ -45,7 +51,8 @@ def line(figure):
     figure = figure.asdict()
     what = figure["what"].replace("`", "")
     value = f"{number(figure['value'], figure['unit'])} ({spread(figure)})" if figure["value"] is not None else ""
-    return f"{verdict(figure):12} {figure['row']:7} {what}\n{'':20} {value} {figure['bar']}\n{'':20} {figure['detail']}".rstrip()
+    lines = [f"{verdict(figure):12} {figure['row']:7} {what}", f"{value} {figure['bar']}".strip(), figure["detail"]]
+    return ("\n" + 21 * " ").join(filter(None, lines))
 
 
 def summary(figures, seconds):
@@ -99,13 +106,19 @@ def kept_by_hand(page):
 
 
 def render(results, by_hand):
-    lines = ["# Benchmarks", "",
-             "Every figure is a ratio of two things measured in turn on one machine in one run, so that it says something on "
-             "another machine too; it is the median of the rounds, with the least and the most of them. `scripts/bench` "
-             "measures it all anew and writes this page.", "",
-             f"The machine: {results['machine']}. Server and load generator share it.", "",
-             "| row | what | bar | median | spread | | made of |", "| --- | --- | --- | --- | --- | --- | --- |"]
-    for name, row in results["rows"].items():
+    lines = [
+        "# Benchmarks",
+        "",
+        "Most figures are ratios of two things measured in turn on one machine in one run, so that they mean something "
+        "on another machine too; each is the median of the rounds, with the least and the most of them. `scripts/bench` "
+        "measures it all anew and writes this page.",
+        "",
+        f"The machine: {results['machine']}. Server and load generator share it.",
+        "",
+        "| row | what | bar | median | spread | | made of |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in results["rows"].values():
         lines += [table_line(figure) for figure in row["figures"]]
     lines += ["", *when_measured(results["rows"])]
     for name, (title, _) in PLOTS.items():
@@ -116,8 +129,15 @@ def render(results, by_hand):
 
 def table_line(figure):
     mark = verdict(figure)
-    cells = [f"`{figure['row']}`", figure["what"], figure["bar"], number(figure["value"], figure["unit"]), spread(figure),
-             f"**{mark}**" if mark in ("missed", "FAILED") else mark, figure["detail"]]
+    cells = [
+        f"`{figure['row']}`",
+        figure["what"],
+        figure["bar"],
+        number(figure["value"], figure["unit"]),
+        spread(figure),
+        f"**{mark}**" if mark in ("missed", "FAILED") else mark,
+        figure["detail"],
+    ]
     return "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"
 
 

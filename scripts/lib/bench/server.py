@@ -7,13 +7,24 @@ from machine import Failed, Process
 PASSWORD = "my-password"
 READY = r"listens on 127\.0\.0\.1:(\d+)"
 SETTINGS = {
-    "COUNTERSIGN_LISTEN": "127.0.0.1:0", "COUNTERSIGN_ADMIN_USERNAME": "root", "COUNTERSIGN_ADMIN_PASSWORD": PASSWORD,
+    "COUNTERSIGN_LISTEN": "127.0.0.1:0",
+    "COUNTERSIGN_ADMIN_USERNAME": "root",
+    "COUNTERSIGN_ADMIN_PASSWORD": PASSWORD,
     # Longer than any run, so that the tokens prepared for it are good to its end.
     "COUNTERSIGN_JWT_TTL": "24h",
 }
 # fsync and fdatasync take two milliseconds longer, as on a disk that is not this machine's.
-SLOW_DISK = ["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=fsync,fdatasync",
-             "-e", "inject=fsync,fdatasync:delay_exit=2000"]
+SLOW_DISK = [
+    "strace",
+    "-f",
+    "--seccomp-bpf",
+    "-o",
+    "/dev/null",
+    "-e",
+    "trace=fsync,fdatasync",
+    "-e",
+    "inject=fsync,fdatasync:delay_exit=2000",
+]
 
 
 def basic(username):
@@ -61,7 +72,7 @@ class Abilities:
 
 
 def make_database(program, folder):
-    """A database with its schema, its keys and its admin, as the server makes it. Gives the file and the admin's hash."""
+    """A database with its schema, its keys and its admin, as the server makes it."""
     os.makedirs(folder)
     Countersign(program, folder).stop()
     file = os.path.join(folder, "countersign.db")
@@ -75,3 +86,5 @@ def copy_database(source, target):
     for name in os.listdir(source):
         if name.startswith("countersign."):
             shutil.copy2(os.path.join(source, name), target)
+    # Else the first commits of the server would have to bring all of it to the disk.
+    os.sync()

@@ -18,18 +18,30 @@ def importing(bench):
     write_users(bench, file, count)
     runs = [import_once(bench, file, count) for _ in range(bench.rounds)]
     os.remove(file)
-    yield bench.figure("import", f"import of {count:,} users with hashes, rows a second", "≥ 50,000",
-                       [speed for speed, _ in runs], least=50_000)
+    yield bench.figure(
+        "import",
+        f"import of {count:,} users with hashes, rows a second",
+        "≥ 50,000",
+        [speed for speed, _ in runs],
+        least=50_000,
+    )
     # From when a fifth is done: by then what does not grow has been taken.
     growths = [max(memory) - max(memory[: len(memory) // 5 + 1]) for _, memory in runs]
     peak = max(max(memory) for _, memory in runs)
-    yield bench.figure("import", "its memory from a fifth of the way to the end, growth", "≤ 16 MB", growths, " MB",
-                       f"at most {peak:.0f} MB", most=16)
+    yield bench.figure(
+        "import",
+        "its memory from a fifth of the way to the end, growth",
+        "≤ 16 MB",
+        growths,
+        " MB",
+        f"at most {peak:.0f} MB",
+        most=16,
+    )
 
 
 def write_users(bench, file, count):
     with sqlite3.connect(make_database(bench.can.program, bench.new_folder())) as database:
-        hash, = database.execute("SELECT password_hash FROM users").fetchone()
+        (hash,) = database.execute("SELECT password_hash FROM users").fetchone()
     with open(file, "w") as out:
         out.write("username,name,email,password_hash\n")
         # argon2id writes commas into its hash, so the field is quoted.
@@ -40,8 +52,14 @@ def import_once(bench, file, count):
     """Rows a second, and the memory all along."""
     database = make_database(bench.can.program, folder := bench.new_folder())
     memory, begun = [], time.monotonic()
-    process = subprocess.Popen([bench.can.program, "import", file], cwd=folder, env={**SETTINGS, "RUST_LOG": "off"},
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [bench.can.program, "import", file],
+        cwd=folder,
+        env={**SETTINGS, "RUST_LOG": "off"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         while process.poll() is None:
             memory.append(resident_mb(process.pid))
@@ -52,7 +70,7 @@ def import_once(bench, file, count):
     if process.returncode:
         raise Failed(f"the import failed: {process.stderr.read().strip()[-300:]}")
     with sqlite3.connect(database) as database:
-        imported, = database.execute("SELECT count(*) FROM users WHERE username <> 'root'").fetchone()
+        (imported,) = database.execute("SELECT count(*) FROM users WHERE username <> 'root'").fetchone()
     if imported != count:
         raise Failed(f"of {count} users {imported} were imported")
     return count / seconds, memory
@@ -106,4 +124,6 @@ def memory(bench):
     if bench.can.credential_cache:
         yield bench.figure("memory", what, bar, [used], " MB", most=120)
     else:
-        yield Figure("memory", what, bar, detail=f"this build keeps none warm; {used:.1f} MB after {count:,} were shown")
+        yield Figure(
+            "memory", what, bar, detail=f"this build keeps none warm; {used:.1f} MB after {count:,} were shown"
+        )

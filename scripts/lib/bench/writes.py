@@ -1,4 +1,4 @@
-"""The row of durable writes: `/refresh?rotate=true` by 64 clients, with commits shared and with one for each request."""
+"""The row of durable writes: `/refresh?rotate=true` by 64 clients, with shared commits and with one a request."""
 
 import statistics
 
@@ -30,15 +30,21 @@ def measure(bench, slow_disk, least):
     what = f"durable writes a second, {CLIENTS} clients ÷ one commit a request"
     what += ", fdatasync 2 ms slower" if slow_disk else ""
     flags = {"shared": []} | ({"single": ["--group-commit-off"]} if bench.can.group_commit_off else {})
-    servers = {name: bench.serve(bench.copy_of_base(), flags=flags, slow_disk=slow_disk) for name, flags in flags.items()}
+    servers = {
+        name: bench.serve(bench.copy_of_base(), flags=flags, slow_disk=slow_disk) for name, flags in flags.items()
+    }
     took = bench.in_turn({name: lambda server=server: run(server) for name, server in servers.items()})
     for server in servers.values():
         server.stop()
     early = f"; the fastest answer took {min(fastest) / 1e3:.1f} ms" if slow_disk else ""
     if "single" not in took:
         absolute = rate(statistics.median(took["shared"]))
-        yield Figure("writes", what, f"≥ {least}",
-                     detail=f"this build has no --group-commit-off to compare with; {absolute} as it is{early}")
+        yield Figure(
+            "writes",
+            what,
+            f"≥ {least}",
+            detail=f"this build has no --group-commit-off to compare with; {absolute} as it is{early}",
+        )
         return
     figure = bench.ratio("writes", what, f"≥ {least}", took["shared"], took["single"], least=least)
     figure.met = figure.met and (not slow_disk or min(fastest) >= SLOWER_US)

@@ -1,4 +1,4 @@
--- Prints what came of a run as one line of JSON. By itself it changes nothing of the requests; the other scripts take it in.
+-- Prints what came of a run as one line of JSON. It changes nothing of the requests; the other scripts take it in.
 
 local threads = {}
 
@@ -14,8 +14,9 @@ function done(summary, latency)
    end
    local errors = summary.errors
    io.write(string.format(
-      '\nRESULT {"requests": %d, "microseconds": %d, "connect": %d, "read": %d, "write": %d, "timeout": %d, '
-         .. '"status": %d, "least": %d, "p50": %d, "p90": %d, "p99": %d, "p99.9": %d, "most": %d, "sent": %d, "prepared": %d}\n',
+      '\nRESULT {"requests": %d, "microseconds": %d, "connect": %d, "read": %d, "write": %d, "timeout": %d, "status": %d, '
+         .. '"least": %d, "p50": %d, "p90": %d, "p99": %d, "p99.9": %d, "most": %d, "sent": %d, "prepared": %d}\n',
       summary.requests, summary.duration, errors.connect, errors.read, errors.write, errors.timeout, errors.status,
-      latency.min, latency:percentile(50), latency:percentile(90), latency:percentile(99), latency:percentile(99.9), latency.max, sent, prepared))
+      latency.min, latency:percentile(50), latency:percentile(90), latency:percentile(99), latency:percentile(99.9),
+      latency.max, sent, prepared))
 end
