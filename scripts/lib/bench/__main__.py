@@ -69,7 +69,7 @@ def main():
     if chosen.quick:
         print("These are quick figures; docs/benchmarks.md was left as it is.")
     else:
-        report.write(os.path.join(REPOSITORY, "docs"), machine, figures, bench.curves)
+        report.write(os.path.join(REPOSITORY, "docs"), machine, figures, bench.curves, ROWS)
         print("docs/benchmarks.md was written.")
     return any(figure.failed for figure in figures)
 

@@ -26,7 +26,8 @@ def number(value, unit=""):
 
 
 def spread(figure):
-    return "" if figure["value"] is None else f"{number(figure['low'])}–{number(figure['high'], figure['unit'])}"
+    low, high = (number(figure[end], figure["unit"]) for end in ("low", "high"))
+    return "" if figure["value"] is None else f"{low.removesuffix(figure['unit'])}–{high}"
 
 
 def verdict(figure):
@@ -62,7 +63,8 @@ def summary(figures, seconds):
     return f"\n{', '.join(f'{count} {kind}' for kind, count in counts.items())}; it took {seconds / 60:.1f} minutes."
 
 
-def write(docs, machine, figures, curves):
+def write(docs, machine, figures, curves, order):
+    """Writes the page and its plots; the rows come in this order."""
     folder, page = os.path.join(docs, "benchmarks"), os.path.join(docs, "benchmarks.md")
     os.makedirs(folder, exist_ok=True)
     results = renewed(os.path.join(folder, "results.json"), machine, figures, curves)
@@ -70,6 +72,7 @@ def write(docs, machine, figures, curves):
         if curve := results["curves"].get(name):
             with open(os.path.join(folder, name + ".svg"), "w") as svg:
                 svg.write(draw(title, curve))
+    results["rows"] = {row: results["rows"][row] for row in order if row in results["rows"]}
     text = render(results, kept_by_hand(page))
     with open(page, "w") as out:
         out.write(text)
@@ -110,8 +113,8 @@ def render(results, by_hand):
         "# Benchmarks",
         "",
         "Most figures are ratios of two things measured in turn on one machine in one run, so that they mean something "
-        "on another machine too; each is the median of the rounds, with the least and the most of them. `scripts/bench` "
-        "measures it all anew and writes this page.",
+        "on another machine too; each is the median of the rounds, with the least and the most of them. "
+        "`scripts/bench` measures it all anew and writes this page.",
         "",
         f"The machine: {results['machine']}. Server and load generator share it.",
         "",

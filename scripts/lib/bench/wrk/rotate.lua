@@ -1,5 +1,5 @@
--- Exchanges opaque tokens: each answer holds the token that a later request shows. The file has a token on each line, and
--- more of them than there are connections.
+-- Exchanges opaque tokens: each answer holds the token that a later request shows. The file has a token on each line,
+-- and more of them than there are connections.
 
 require "report"
 
