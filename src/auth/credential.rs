@@ -4,18 +4,21 @@
 //! refused before anything is asked or hashed. Threats: two parties reading one header differently, tokens of one kind
 //! tried as another, and work done for nonsense.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::{Actor, Auth, jwt};
+use super::{
+    Actor, Auth, jwt,
+    verified::{Found, Proof},
+};
 use crate::{
     error::Error,
     model::{
-        LiveSession, Method, OpaqueToken, Origin, PersonalSecret, Principal, Scope, Scopes, SessionId, Status,
-        Timestamp, TokenHash, TokenId, UserId,
+        LiveSession, Method, OpaqueToken, Origin, PasswordHash, PersonalSecret, Principal, Scope, Scopes, SessionId,
+        Status, Timestamp, TokenHash, TokenId, UserId, fold_username,
     },
 };
 
@@ -138,32 +141,47 @@ impl Auth {
     }
 
     /// Who presents this `Authorization` header.
-    pub async fn authenticate(&self, header: &[u8], origin: Origin) -> Result<Principal, Error> {
+    pub async fn authenticate(&self, header: &[u8], origin: Origin) -> Result<Arc<Principal>, Error> {
         self.check(Credential::parse(header)?, origin).await
     }
 
-    /// Who presents this credential.
-    pub(super) async fn check(&self, credential: Credential<'_>, origin: Origin) -> Result<Principal, Error> {
-        match credential {
-            Credential::Jwt(token) => self.check_jwt(token).await,
+    /// Who presents this credential. One that was checked a moment ago is not checked again while nothing can have changed;
+    /// otherwise what can have changed is read again.
+    pub(super) async fn check(&self, credential: Credential<'_>, origin: Origin) -> Result<Arc<Principal>, Error> {
+        let tag = self.verified.tag(&credential);
+        let known = tag.and_then(|tag| self.verified.get(&tag));
+        if let Some(entry) = known.as_ref().filter(|entry| self.still_holds(entry)) {
+            return Ok(Arc::clone(&entry.principal));
+        }
+        let proof = known.as_ref().map(|entry| &entry.proof);
+        let moment = self.store.changes().moment();
+        let found = match credential {
+            Credential::Jwt(token) => self.check_jwt(token, proof).await,
             Credential::Opaque(token) => self.check_opaque(token.hash(), origin).await,
             Credential::Personal(token) => self.check_personal(token.hash()).await,
-            Credential::Basic { username, password } => self.check_basic(&username, &password, origin).await,
-        }
+            Credential::Basic { username, password } => self.check_basic(&username, &password, proof, origin).await,
+        };
+        Ok(self.verified.keep(tag, moment, found?))
     }
 
     /// The signature says who issued it and to whom; the session, whether it still counts, and the user's row, what they
     /// may do: someone demoted a moment ago is so now.
-    async fn check_jwt(&self, token: &str) -> Result<Principal, Error> {
-        let now = self.clock.now();
-        let verified = jwt::verify(&self.keys(), &self.settings, token, now).ok_or(Error::InvalidToken)?;
+    async fn check_jwt(&self, token: &str, proof: Option<&Proof>) -> Result<Found, Error> {
+        let (keys, now) = (self.keys(), self.clock.now());
+        let verified = match proof {
+            Some(Proof::Jwt(verified)) if verified.holds(&keys, now) => Some(verified.clone()),
+            _ => jwt::verify(&keys, &self.settings, token, now),
+        };
+        let verified = verified.ok_or(Error::InvalidToken)?;
         let live = self.store.read().await?.session_by_id(verified.session, now).await?;
         let live = live.filter(|live| live.user.id == verified.user).ok_or(Error::InvalidToken)?;
-        let principal = self.principal_of(live, Method::Jwt, now)?;
-        Ok(Principal { issued_at: Some(verified.issued_at), expires_at: Some(verified.expires_at), ..principal })
+        let found = self.found(live, Method::Jwt, now)?;
+        let (issued_at, expires_at) = (Some(verified.issued_at), Some(verified.expires_at));
+        let principal = Principal { issued_at, expires_at, ..found.principal };
+        Ok(Found { principal, proof: Proof::Jwt(verified), ..found })
     }
 
-    async fn check_opaque(&self, hash: TokenHash, origin: Origin) -> Result<Principal, Error> {
+    async fn check_opaque(&self, hash: TokenHash, origin: Origin) -> Result<Found, Error> {
         let now = self.clock.now();
         let mut conn = self.store.read().await?;
         let Some(live) = conn.session_by_token(hash, now).await? else {
@@ -175,17 +193,17 @@ impl Auth {
             return Err(Error::InvalidToken);
         };
         drop(conn);
-        Ok(Principal { opaque: Some(hash), ..self.principal_of(live, Method::Opaque, now)? })
+        let found = self.found(live, Method::Opaque, now)?;
+        Ok(Found { principal: Principal { opaque: Some(hash), ..found.principal }, ..found })
     }
 
     /// The user of a session, unless it has lain idle for too long.
-    fn principal_of(&self, live: LiveSession, method: Method, now: Timestamp) -> Result<Principal, Error> {
+    fn found(&self, live: LiveSession, method: Method, now: Timestamp) -> Result<Found, Error> {
         let seen_at = self.last_seen.session(live.id).max(Some(live.last_seen_at)).unwrap_or(live.last_seen_at);
         if self.is_idle_since(seen_at, now) {
             return Err(Error::InvalidToken);
         }
-        self.last_seen.note_session(live.id, seen_at, now);
-        Ok(Principal {
+        let principal = Principal {
             scopes: live.user.roles.scopes(),
             user: live.user,
             session: Some(live.id),
@@ -194,16 +212,17 @@ impl Auth {
             method,
             issued_at: Some(live.created_at),
             expires_at: Some(live.expires_at),
-        })
+        };
+        let seen_at = self.last_seen.note_session(live.id, seen_at, now);
+        Ok(Found { principal, proof: Proof::Row, seen_at, ends_at: Some(live.expires_at) })
     }
 
     /// What the token may do is what it was given, as far as its owner may still do it.
-    async fn check_personal(&self, hash: TokenHash) -> Result<Principal, Error> {
+    async fn check_personal(&self, hash: TokenHash) -> Result<Found, Error> {
         let now = self.clock.now();
         let found = self.store.read().await?.personal_token(hash, now).await?;
         let (token, user) = found.ok_or(Error::InvalidToken)?;
-        self.last_seen.note_token(token.id, token.last_used_at, now);
-        Ok(Principal {
+        let principal = Principal {
             scopes: token.scopes.and(user.roles.scopes()),
             user,
             session: None,
@@ -212,16 +231,31 @@ impl Auth {
             method: Method::Personal,
             issued_at: Some(token.created_at),
             expires_at: token.expires_at,
-        })
+        };
+        let seen_at = self.last_seen.note_token(token.id, token.last_used_at, now);
+        Ok(Found { principal, proof: Proof::Row, seen_at, ends_at: token.expires_at })
     }
 
-    async fn check_basic(&self, username: &str, password: &SecretString, origin: Origin) -> Result<Principal, Error> {
+    async fn check_basic(
+        &self,
+        username: &str,
+        password: &SecretString,
+        proof: Option<&Proof>,
+        origin: Origin,
+    ) -> Result<Found, Error> {
+        let unchanged = match proof {
+            Some(Proof::Password(hash)) => self.user_of_hash(username, hash).await?,
+            _ => None,
+        };
         let attempt = Actor::Unknown { method: Method::Basic.as_str(), origin };
-        let (id, _) = self.check_password(attempt, username, password).await?;
+        let (id, hash) = match unchanged {
+            Some(unchanged) => unchanged,
+            None => self.check_password(attempt, username, password).await?,
+        };
         // Read after the hash: a user disabled while it ran is refused.
         let user = self.store.read().await?.user(id).await?;
         let user = user.filter(|user| user.status == Status::Active).ok_or(Error::InvalidCredentials)?;
-        Ok(Principal {
+        let principal = Principal {
             scopes: user.roles.scopes(),
             user,
             session: None,
@@ -230,6 +264,18 @@ impl Auth {
             method: Method::Basic,
             issued_at: None,
             expires_at: None,
-        })
+        };
+        Ok(Found { principal, proof: Proof::Password(hash), seen_at: self.clock.now(), ends_at: None })
+    }
+
+    /// The active user of this name, if their password is still the one that was found to be right.
+    async fn user_of_hash(
+        &self,
+        username: &str,
+        known: &PasswordHash,
+    ) -> Result<Option<(UserId, PasswordHash)>, Error> {
+        let found = self.store.read().await?.password_of(&fold_username(username)).await?;
+        let same = found.filter(|(_, hash, status)| hash == known && *status == Status::Active);
+        Ok(same.map(|(id, hash, _)| (id, hash)))
     }
 }

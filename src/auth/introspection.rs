@@ -4,6 +4,8 @@
 //! Rule: a token is checked as if its holder had presented it here; what does not live is told by one word and nothing
 //! else. Threat: learning about tokens by asking.
 
+use std::sync::Arc;
+
 use super::{Actor, Auth, Credential};
 use crate::{
     error::Error,
@@ -12,7 +14,7 @@ use crate::{
 
 impl Auth {
     /// Whose this token is, if it lives: an opaque token, a JWT, a personal token, or the value of HTTP Basic.
-    pub async fn introspect(&self, token: &str, origin: Origin) -> Result<Option<Principal>, Error> {
+    pub async fn introspect(&self, token: &str, origin: Origin) -> Result<Option<Arc<Principal>>, Error> {
         let Some(credential) = Credential::parse_value(token) else { return Ok(None) };
         match self.check(credential, origin).await {
             // What is only good for choosing another password is good for nothing elsewhere.

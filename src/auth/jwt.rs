@@ -4,7 +4,7 @@
 //! and nothing else; every claim we write is required and has its type. Threats: `alg: none`, algorithm confusion, headers
 //! that name a key or a place to fetch one, extensions we would have to understand, and claims read in two ways.
 
-use std::{borrow::Cow, collections::HashSet, fmt, time::Duration};
+use std::{borrow::Cow, collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{
@@ -81,7 +81,7 @@ struct ClaimsIn<'a> {
 }
 
 /// What a JWT with a good signature says. Whether the session lives is the database's to say.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Verified {
     /// Whom it is about.
     pub user: UserId,
@@ -91,6 +91,19 @@ pub struct Verified {
     pub issued_at: Timestamp,
     /// When it runs out.
     pub expires_at: Timestamp,
+    not_before: i64,
+    kid: Arc<str>,
+}
+
+impl Verified {
+    /// Whether it is a token at this moment: its key verifies, and it has begun and not run out.
+    pub fn holds(&self, keys: &Keys, now: Timestamp) -> bool {
+        let latest_start = now.as_unix_seconds() + CLOCK_SKEW;
+        now < self.expires_at
+            && self.not_before <= latest_start
+            && self.issued_at.as_unix_seconds() <= latest_start
+            && keys.verifying(&self.kid, now).is_some()
+    }
 }
 
 /// A JWT that was just issued.
@@ -170,15 +183,16 @@ pub fn verify(keys: &Keys, settings: &Settings, token: &str, now: Timestamp) -> 
     let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
     serde_json::from_slice::<DistinctMembers>(&claims).ok()?;
     let claims: ClaimsIn<'_> = serde_json::from_slice(&claims).ok()?;
-    let expires_at = Timestamp::from_unix_seconds(claims.exp);
-    let latest_start = now.as_unix_seconds() + CLOCK_SKEW;
-    let good = claims.iss == settings.issuer
-        && claims.aud == settings.audience
-        && now < expires_at
-        && claims.nbf <= latest_start
-        && claims.iat <= latest_start;
-    let issued_at = Timestamp::from_unix_seconds(claims.iat);
-    good.then_some(Verified { user: UserId(claims.sub), session: SessionId(claims.sid), issued_at, expires_at })
+    let verified = Verified {
+        user: UserId(claims.sub),
+        session: SessionId(claims.sid),
+        issued_at: Timestamp::from_unix_seconds(claims.iat),
+        expires_at: Timestamp::from_unix_seconds(claims.exp),
+        not_before: claims.nbf,
+        kid: header.kid.into(),
+    };
+    let good = claims.iss == settings.issuer && claims.aud == settings.audience && verified.holds(keys, now);
+    good.then_some(verified)
 }
 
 /// An object in which no member comes twice (RFC 8259 leaves open which would count).

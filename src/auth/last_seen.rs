@@ -90,18 +90,22 @@ impl LastSeen {
         self.sessions.of(id)
     }
 
-    /// Notes a use of a session that was last known to be used at `known`.
-    pub fn note_session(&self, id: SessionId, known: Timestamp, now: Timestamp) {
-        if known.after(self.grain) <= now {
-            self.sessions.note(id, now);
+    /// Notes a use of a session that was last known to be used at `known`. Gives when it is known to be now.
+    pub fn note_session(&self, id: SessionId, known: Timestamp, now: Timestamp) -> Timestamp {
+        if known.after(self.grain) > now {
+            return known;
         }
+        self.sessions.note(id, now);
+        now
     }
 
-    /// Notes a use of a personal token.
-    pub fn note_token(&self, id: TokenId, known: Option<Timestamp>, now: Timestamp) {
-        if known.is_none_or(|known| known.after(GRAIN) <= now) {
-            self.tokens.note(id, now);
+    /// Notes a use of a personal token. Gives when it is known to be used.
+    pub fn note_token(&self, id: TokenId, known: Option<Timestamp>, now: Timestamp) -> Timestamp {
+        if let Some(known) = known.filter(|known| known.after(GRAIN) > now) {
+            return known;
         }
+        self.tokens.note(id, now);
+        now
     }
 }
 

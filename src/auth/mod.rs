@@ -26,6 +26,7 @@ mod statuses;
 mod tokens;
 mod upkeep;
 mod users;
+mod verified;
 
 use std::{
     ops::Deref,
@@ -82,6 +83,7 @@ pub struct Inner {
     keys: RwLock<Arc<Keys>>,
     refreshing_keys: tokio::sync::Mutex<()>,
     last_seen: LastSeen,
+    verified: verified::Verified,
     pace: Pace,
     status_lists: SignedStatusLists,
     writes: TaskTracker,
@@ -135,6 +137,8 @@ pub struct Settings {
     pub hash_queue: usize,
     /// How writes to SQLite reach the disk.
     pub commits: CommitMode,
+    /// How many credentials that were checked are kept; 0 is none.
+    pub credential_cache: usize,
 }
 
 impl Deref for Auth {
@@ -182,6 +186,7 @@ impl Auth {
             keys: RwLock::new(Arc::new(keys)),
             refreshing_keys: tokio::sync::Mutex::default(),
             last_seen: LastSeen::new(settings.idle_ttl),
+            verified: verified::Verified::new(settings.credential_cache),
             pace: Pace::default(),
             status_lists: SignedStatusLists::default(),
             settings,
@@ -223,6 +228,11 @@ impl Auth {
     /// Whether the database answers.
     pub async fn ready(&self) -> Result<(), Error> {
         self.store.read().await?.ping().await
+    }
+
+    /// Hears of what other processes have changed in the database, now rather than in a moment.
+    pub async fn notice_changes(&self) -> Result<(), Error> {
+        self.store.look().await
     }
 
     /// Runs a write to its end in a task of its own: when the client goes away, its handler is dropped, and a

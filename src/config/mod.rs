@@ -163,6 +163,12 @@ pub struct Config {
     #[arg(global = true, value_parser = hash_queue)]
     pub hash_queue: usize,
 
+    /// Credentials that were checked and are kept in memory, so that the next request with one costs next to nothing; 0 keeps
+    /// none
+    #[arg(long, env = "COUNTERSIGN_CREDENTIAL_CACHE", default_value = "100000", value_name = "NUMBER")]
+    #[arg(global = true, value_parser = credential_cache)]
+    pub credential_cache: usize,
+
     /// One commit a request on SQLite, to measure what sharing them gains
     #[arg(long, global = true, hide = true)]
     pub group_commit_off: bool,
@@ -229,6 +235,7 @@ impl Config {
             hash_workers: self.hash_workers.unwrap_or_else(cores),
             hash_queue: self.hash_queue,
             commits: if self.group_commit_off { CommitMode::Alone } else { CommitMode::Shared },
+            credential_cache: self.credential_cache,
         })
     }
 
@@ -421,4 +428,8 @@ fn hash_workers(text: &str) -> Result<usize, &'static str> {
 
 fn hash_queue(text: &str) -> Result<usize, &'static str> {
     between(text, 1, 100_000, "must be a whole number from 1 to 100000")
+}
+
+fn credential_cache(text: &str) -> Result<usize, &'static str> {
+    between(text, 0, 10_000_000, "must be a whole number from 0, which keeps none, to 10000000")
 }

@@ -1,6 +1,6 @@
 //! From a request to what a handler asks for: who is calling, the body, the query, an id in the path.
 
-use std::{marker::PhantomData, net::SocketAddr, str::FromStr, time::Duration};
+use std::{marker::PhantomData, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -32,7 +32,7 @@ const MAX_USER_AGENT: usize = 256;
 /// A known caller whose credential has the scope of `D`. Without one the handler does not run.
 pub struct Caller<D> {
     /// Who.
-    pub principal: Principal,
+    pub principal: Arc<Principal>,
     /// From where.
     pub origin: Origin,
     demand: PhantomData<D>,
@@ -98,7 +98,7 @@ impl<D: Demand> FromRequestParts<App> for Caller<D> {
 struct Standing(auth::Standing);
 
 impl<D: Demand> Caller<D> {
-    fn admit(principal: Principal, origin: Origin) -> Result<Self, Error> {
+    fn admit(principal: Arc<Principal>, origin: Origin) -> Result<Self, Error> {
         match D::SCOPE {
             _ if principal.user.must_change_password && !D::IS_PASSWORD_CHANGE => Err(Error::PasswordChangeRequired),
             Some(scope) if !principal.scopes.contains(scope) => Err(Error::Forbidden(scope)),

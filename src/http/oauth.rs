@@ -90,7 +90,7 @@ pub struct Introspection {
 }
 
 impl Introspection {
-    fn of(app: &App, principal: Principal) -> Self {
+    fn of(app: &App, principal: &Principal) -> Self {
         let token_type = if principal.method == Method::Basic { "Basic" } else { "Bearer" };
         Self {
             active: true,
@@ -103,8 +103,8 @@ impl Introspection {
             iss: Some(app.auth().issuer().to_owned()),
             sid: principal.session,
             name: Some(principal.user.display_name().to_owned()),
-            username: Some(principal.user.username),
-            roles: Some(principal.user.roles),
+            username: Some(principal.user.username.clone()),
+            roles: Some(principal.user.roles.clone()),
             method: Some(principal.method),
         }
     }
@@ -122,7 +122,7 @@ pub async fn introspect_token(
     asked: TokenRequest,
 ) -> Result<Json<Introspection>, Problem> {
     let principal = app.auth().introspect(&asked.token, caller.origin).await?;
-    Ok(Json(principal.map_or_else(Introspection::default, |principal| Introspection::of(&app, principal))))
+    Ok(Json(principal.map_or_else(Introspection::default, |principal| Introspection::of(&app, &principal))))
 }
 
 /// Ends a token, with its session if it has one (RFC 7009): the caller's own, or with the scope `introspect` anyone's. A

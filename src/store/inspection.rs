@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
 #[cfg(feature = "sqlite")]
 use super::writer::Writer;
-use super::{Location, PATIENCE, Pools, Store, open};
+use super::{Changes, Location, PATIENCE, Pools, Store, open};
 use crate::error::StartError;
 
 impl Store {
@@ -24,7 +24,8 @@ impl Store {
                 let options = options.clone().options([("default_transaction_read_only", "on")]);
                 let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE);
                 let pool = pool.connect_lazy_with(options);
-                Ok(Some(Self(Pools::Postgres { write: pool.clone(), read: pool })))
+                let pools = Pools::Postgres { write: pool.clone(), read: pool };
+                Ok(Some(Self { pools, changes: Changes::of_server() }))
             }
         }
     }
@@ -46,5 +47,6 @@ async fn look_at_sqlite(path: &Path) -> Result<Option<Store>, StartError> {
     let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(is_closed);
     let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(PATIENCE);
     let pool = pool.connect_with(options).await.map_err(|error| open::cannot_open(path, &open::plain(&error)))?;
-    Ok(Some(Store(Pools::Sqlite { write: Writer::none(), read: pool, path: path.to_owned() })))
+    let pools = Pools::Sqlite { write: Writer::none(), read: pool, path: path.to_owned() };
+    Ok(Some(Store { pools, changes: Changes::of_file() }))
 }

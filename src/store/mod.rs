@@ -6,6 +6,10 @@
 //! transaction does not compile.
 
 mod audit;
+mod changes;
+mod counts;
+#[cfg(test)]
+mod every_order;
 mod idempotency;
 mod import;
 mod inspection;
@@ -25,14 +29,19 @@ mod writer;
 use std::{
     ops::{Deref, DerefMut},
     path::PathBuf,
+    sync::atomic,
     time::Duration,
 };
+
+use changes::Touched;
+pub use changes::{Changes, Moment};
 
 use sqlx::pool::PoolConnection;
 #[cfg(feature = "postgres")]
 use sqlx::{PgPool, Postgres, Transaction};
 #[cfg(feature = "sqlite")]
 use sqlx::{Sqlite, SqlitePool};
+use uuid::Uuid;
 
 use crate::error::Error;
 
@@ -45,7 +54,10 @@ const PATIENCE: Duration = Duration::from_millis(900);
 
 /// The database, whichever it is.
 #[derive(Clone, Debug)]
-pub struct Store(Pools);
+pub struct Store {
+    pools: Pools,
+    changes: Changes,
+}
 
 #[derive(Clone, Debug)]
 enum Pools {
@@ -78,7 +90,11 @@ pub enum Conn {
 }
 
 /// A transaction to write in. Dropped without [`Tx::commit`], it leaves no trace.
-pub struct Tx(Conn);
+pub struct Tx {
+    conn: Conn,
+    touched: Touched,
+    changes: Changes,
+}
 
 /// A connection, held to read with or in a transaction.
 #[doc(hidden)]
@@ -90,7 +106,7 @@ pub enum Held<R, W> {
 impl Store {
     /// A connection to read with. It goes back when dropped: do not hold it across a password hash.
     pub async fn read(&self) -> Result<Conn, Error> {
-        Ok(match &self.0 {
+        Ok(match &self.pools {
             #[cfg(feature = "sqlite")]
             Pools::Sqlite { read, .. } => Conn::Sqlite(Held::Plain(read.acquire().await?)),
             #[cfg(feature = "postgres")]
@@ -101,18 +117,38 @@ impl Store {
     /// A transaction to write in. Run it in a task of its own (`Auth::finish`), for a handler is dropped when its client
     /// goes away and would cut it off in the middle.
     pub async fn write(&self) -> Result<Tx, Error> {
-        Ok(Tx(match &self.0 {
+        let conn = match &self.pools {
             #[cfg(feature = "sqlite")]
             Pools::Sqlite { write, .. } => Conn::Sqlite(Held::Tx(write.turn().await?)),
             #[cfg(feature = "postgres")]
             Pools::Postgres { write, .. } => Conn::Postgres(Held::Tx(write.begin().await?)),
-        }))
+        };
+        Ok(Tx { conn, touched: Touched::default(), changes: self.changes.clone() })
+    }
+
+    /// What has changed since it was read, for whoever keeps it.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Hears of what other processes have changed, now and not in a moment.
+    pub async fn look(&self) -> Result<(), Error> {
+        match &self.pools {
+            // Whoever gets the turn to write knows what the file is.
+            #[cfg(feature = "sqlite")]
+            Pools::Sqlite { write, .. } => write.turn().await.map(drop),
+            #[cfg(feature = "postgres")]
+            Pools::Postgres { .. } => {
+                self.changes.note_all();
+                Ok(())
+            }
+        }
     }
 
     /// Waits until the files have reached the disk. To be called when the store is closed: SQLite would lose the locks that
     /// this process has on them.
     pub fn sync(&self) -> Result<(), Error> {
-        match &self.0 {
+        match &self.pools {
             #[cfg(feature = "sqlite")]
             Pools::Sqlite { path, .. } => {
                 let mut log = path.as_os_str().to_owned();
@@ -132,7 +168,7 @@ impl Store {
 
     /// Waits until every connection is given back, then closes them.
     pub async fn close(&self) {
-        match &self.0 {
+        match &self.pools {
             #[cfg(feature = "sqlite")]
             Pools::Sqlite { write, read, .. } => {
                 read.close().await;
@@ -152,27 +188,43 @@ impl Tx {
     /// have written whose commit is on its way. Who finds something done and says so commits first, also when there was
     /// nothing left to write.
     pub async fn commit(self) -> Result<(), Error> {
-        match self.0 {
+        match self.conn {
+            // The writer counts what was touched, for the whole group before anyone of it hears.
             #[cfg(feature = "sqlite")]
-            Conn::Sqlite(Held::Tx(turn)) => turn.commit().await?,
+            Conn::Sqlite(Held::Tx(turn)) => turn.commit(self.touched).await,
             #[cfg(feature = "postgres")]
-            Conn::Postgres(Held::Tx(tx)) => tx.commit().await?,
+            Conn::Postgres(Held::Tx(tx)) => {
+                let done = tx.commit().await;
+                // Whatever came of it: an answer that was lost may have been yes.
+                self.changes.note(self.touched);
+                Ok(done?)
+            }
             _ => unreachable!("a Tx holds a transaction"),
         }
-        Ok(())
+    }
+
+    /// Says that something of this user, session or personal token is changed here that others may keep in memory. To be
+    /// said whether there is such a one or not: who finds that another was quicker answers as if they had done it.
+    fn touch(&mut self, id: impl Into<Uuid>) {
+        self.touched.add(id.into());
+    }
+
+    /// Says the same of all there are.
+    fn touch_all(&mut self) {
+        self.touched.add_all();
     }
 }
 
 impl Deref for Tx {
     type Target = Conn;
     fn deref(&self) -> &Conn {
-        &self.0
+        &self.conn
     }
 }
 
 impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut Conn {
-        &mut self.0
+        &mut self.conn
     }
 }
 

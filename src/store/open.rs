@@ -22,7 +22,7 @@ use sqlx::{
 
 #[cfg(feature = "sqlite")]
 use super::writer::Writer;
-use super::{CommitMode, PATIENCE, Pools, Store};
+use super::{Changes, CommitMode, PATIENCE, Pools, Store};
 use crate::error::StartError;
 
 #[cfg(feature = "sqlite")]
@@ -135,14 +135,14 @@ impl Store {
     /// how writes to SQLite reach the disk; PostgreSQL sees to that itself. What is counted goes into the registry.
     #[cfg_attr(not(feature = "sqlite"), expect(unused_variables))]
     pub async fn open(location: &Location, commits: CommitMode, registry: &mut Registry) -> Result<Self, StartError> {
-        let pools = match location {
+        let store = match location {
             #[cfg(feature = "sqlite")]
             Location::Sqlite(path) => open_sqlite(path, commits, registry).await?,
             #[cfg(feature = "postgres")]
             Location::Postgres(options) => open_postgres(options).await?,
         };
-        registry.register_collector(Box::new(pools.clone()));
-        Ok(Self(pools))
+        registry.register_collector(Box::new(store.pools.clone()));
+        Ok(store)
     }
 }
 
@@ -158,7 +158,7 @@ pub(super) fn cannot_open(path: &Path, error: &dyn std::fmt::Display) -> StartEr
 }
 
 #[cfg(feature = "sqlite")]
-async fn open_sqlite(path: &Path, commits: CommitMode, registry: &mut Registry) -> Result<Pools, StartError> {
+async fn open_sqlite(path: &Path, commits: CommitMode, registry: &mut Registry) -> Result<Store, StartError> {
     let cannot = |error: &dyn std::fmt::Display| cannot_open(path, error);
     // SQLite gives the log and the index beside it the mode of the file itself.
     make_private(path).map_err(|error| cannot(&error))?;
@@ -201,8 +201,9 @@ async fn open_sqlite(path: &Path, commits: CommitMode, registry: &mut Registry) 
         .map_err(|error| cannot(&plain(&error)))?;
     // From here on the writer has patience of its own.
     sqlx::query("PRAGMA busy_timeout = 0").execute(&mut write).await.map_err(|error| cannot(&plain(&error)))?;
-    let write = Writer::start(write, options, commits != CommitMode::Alone, registry);
-    Ok(Pools::Sqlite { write, read, path: path.to_owned() })
+    let changes = Changes::of_file();
+    let write = Writer::start(write, options, commits != CommitMode::Alone, registry, changes.clone());
+    Ok(Store { pools: Pools::Sqlite { write, read, path: path.to_owned() }, changes })
 }
 
 /// A connection of its own for the start: it may take longer than a request would wait for one.
@@ -222,7 +223,7 @@ pub(super) async fn connect_postgres(options: &PgConnectOptions) -> Result<PgCon
 }
 
 #[cfg(feature = "postgres")]
-async fn open_postgres(options: &PgConnectOptions) -> Result<Pools, StartError> {
+async fn open_postgres(options: &PgConnectOptions) -> Result<Store, StartError> {
     let mut first = connect_postgres(options).await?;
     POSTGRES_MIGRATIONS.run(&mut first).await.map_err(|error| schema(&error))?;
     drop(first.close().await);
@@ -235,7 +236,8 @@ async fn open_postgres(options: &PgConnectOptions) -> Result<Pools, StartError> 
         let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
         pool.connect_lazy_with(options.clone())
     };
-    Ok(Pools::Postgres { write: pool(POSTGRES_WRITERS), read: pool(POSTGRES_READERS) })
+    let pools = Pools::Postgres { write: pool(POSTGRES_WRITERS), read: pool(POSTGRES_READERS) };
+    Ok(Store { pools, changes: Changes::of_server() })
 }
 
 /// The reason without sqlx's preamble.

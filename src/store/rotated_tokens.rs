@@ -47,6 +47,7 @@ impl Tx {
         new: TokenHash,
         now: Timestamp,
     ) -> Result<bool, Error> {
+        self.touch(id.0);
         let rotated = fetch_optional!(
             &mut **self,
             RotationsRow,

@@ -189,6 +189,7 @@ impl Tx {
 
     /// Ends a session, and with it its opaque token and its JWTs. Gives whose it was; none when it does not live.
     pub async fn end_session(&mut self, id: SessionId, now: Timestamp) -> Result<Option<UserId>, Error> {
+        self.touch(id.0);
         let ended = end_sessions!(self, now, "id = $2", id as _)?;
         Ok(ended.first().map(|(_, user)| *user))
     }
@@ -200,6 +201,7 @@ impl Tx {
         but: Option<SessionId>,
         now: Timestamp,
     ) -> Result<Vec<SessionId>, Error> {
+        self.touch(user.0);
         let but = but.unwrap_or_default();
         let ended = end_sessions!(self, now, "user_id = $2 AND id <> $3", user as _, but as _)?;
         Ok(ended.into_iter().map(|(id, _)| id).collect())
@@ -214,6 +216,7 @@ impl Tx {
         now: Timestamp,
     ) -> Result<(), Error> {
         let others = i64::from(others);
+        self.touch(user.0);
         // The new one is named: by its id, which another server's clock may have made, it could be the oldest.
         end_sessions!(
             self,
@@ -229,6 +232,7 @@ impl Tx {
 
     /// Ends every session there is. Tells how many. There may be millions: none of them is read here.
     pub async fn end_all_sessions(&mut self, now: Timestamp) -> Result<u64, Error> {
+        self.touch_all();
         let ended = execute!(
             &mut **self,
             "UPDATE sessions SET ended_at = $1 WHERE ended_at IS NULL AND expires_at > $1",

@@ -172,12 +172,15 @@ impl Tx {
 
     /// Takes a token back. Gives whose it was; none when there is no such token.
     pub async fn delete_personal_token(&mut self, id: TokenId) -> Result<Option<UserId>, Error> {
+        self.touch(id.0);
         let row = fetch_optional!(
             &mut **self,
             DeletedRow,
             r#"DELETE FROM personal_tokens WHERE id = $1 RETURNING user_id AS "user_id!: UserId""#,
             id as _,
         )?;
+        // Those that were made with it, which are theirs too, have gone with it.
+        row.iter().for_each(|row| self.touch(row.user_id.0));
         Ok(row.map(|row| row.user_id))
     }
 
@@ -187,6 +190,7 @@ impl Tx {
         user: UserId,
         but: Option<TokenId>,
     ) -> Result<Vec<TokenId>, Error> {
+        self.touch(user.0);
         let but = but.unwrap_or_default();
         execute!(&mut **self, "UPDATE personal_tokens SET parent_id = NULL WHERE id = $1", but as _)?;
         let rows = fetch_all!(
@@ -201,6 +205,7 @@ impl Tx {
 
     /// Takes back every token there is. Tells how many.
     pub async fn delete_all_personal_tokens(&mut self) -> Result<u64, Error> {
+        self.touch_all();
         // None hangs on another then, so that each is counted and none is looked for twice.
         execute!(&mut **self, "UPDATE personal_tokens SET parent_id = NULL WHERE parent_id IS NOT NULL")?;
         Ok(execute!(&mut **self, "DELETE FROM personal_tokens")?)

@@ -316,6 +316,7 @@ impl Tx {
 
     /// Writes what may be changed of a user.
     pub async fn update_user(&mut self, user: &User) -> Result<(), Error> {
+        self.touch(user.id.0);
         let (roles, status) = (user.roles.to_string(), user.status.as_str());
         let (name_key, email_key) = (user.name.as_deref().map(search_key), user.email.as_deref().map(search_key));
         execute!(
@@ -342,6 +343,7 @@ impl Tx {
         must_change: bool,
         updated_at: Timestamp,
     ) -> Result<(), Error> {
+        self.touch(id.0);
         execute!(
             &mut **self,
             "UPDATE users SET password_hash = $1, must_change_password = $2, updated_at = $3 WHERE id = $4",
@@ -360,6 +362,7 @@ impl Tx {
         must_change: bool,
         updated_at: Timestamp,
     ) -> Result<(), Error> {
+        self.touch(id.0);
         execute!(
             &mut **self,
             "UPDATE users SET must_change_password = $1, updated_at = $2 WHERE id = $3",
@@ -372,6 +375,7 @@ impl Tx {
 
     /// Takes a user away, with all that is theirs. Their sessions are to be ended before, or status lists would not know.
     pub async fn delete_user(&mut self, id: UserId) -> Result<(), Error> {
+        self.touch(id.0);
         execute!(&mut **self, "DELETE FROM users WHERE id = $1", id as _)?;
         Ok(())
     }
@@ -391,6 +395,7 @@ impl Tx {
 
     /// Puts a stronger hash of the same password in place of the one that was checked, unless it has changed since.
     pub async fn upgrade_hash(&mut self, id: UserId, old: &PasswordHash, new: &PasswordHash) -> Result<(), Error> {
+        self.touch(id.0);
         execute!(
             &mut **self,
             "UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3",
@@ -404,6 +409,7 @@ impl Tx {
     /// Notes a login, if the user is still active and the hash still the one that was checked: a change made while the
     /// hash ran counts. Tells whether they are.
     pub async fn note_login(&mut self, id: UserId, checked: &PasswordHash, now: Timestamp) -> Result<bool, Error> {
+        self.touch(id.0);
         let noted = execute!(
             &mut **self,
             "UPDATE users SET last_login_at = $1 WHERE id = $2 AND password_hash = $3 AND status = 'active'",

@@ -21,14 +21,14 @@ use prometheus_client::{
     metrics::histogram::{Histogram, exponential_buckets},
     registry::{Registry, Unit},
 };
-use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{ConnectOptions, Connection, Executor, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
     sync::{Mutex, OwnedMutexGuard, mpsc, oneshot},
     time,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::PATIENCE;
+use super::{Changes, PATIENCE, Touched};
 use crate::error::Error;
 
 /// The most members of a group.
@@ -51,7 +51,10 @@ pub struct Writer {
 type Request = oneshot::Sender<Result<Turn, Error>>;
 
 /// Someone who waits for the commit of the group.
-type Member = oneshot::Sender<Result<(), Arc<sqlx::Error>>>;
+struct Member {
+    outcome: oneshot::Sender<Result<(), Arc<sqlx::Error>>>,
+    touched: Touched,
+}
 
 /// A turn with the connection. Dropped without [`Turn::commit`], it leaves no trace.
 pub struct Turn {
@@ -67,12 +70,14 @@ impl Writer {
         options: SqliteConnectOptions,
         group_commit: bool,
         registry: &mut Registry,
+        changes: Changes,
     ) -> Self {
         let options = options.busy_timeout(Duration::ZERO);
         let (requests, asked) = mpsc::unbounded_channel();
         let closing = CancellationToken::new();
         let most_members = if group_commit { MOST_MEMBERS } else { 1 };
-        let groups = Groups { asked, options, most_members, open_for: OPEN_FOR, commits: Commits::new(registry) };
+        let commits = Commits::new(registry);
+        let groups = Groups { asked, options, most_members, open_for: OPEN_FOR, commits, changes, version: None };
         tokio::spawn(groups.run(connection, closing.clone()));
         Self { requests, closing }
     }
@@ -101,13 +106,14 @@ impl Writer {
 }
 
 impl Turn {
-    /// Makes what was written stay; when this returns, it is on the disk.
-    pub async fn commit(self) -> Result<(), Error> {
-        let (member, outcome) = oneshot::channel();
+    /// Makes what was written stay; when this returns, it is on the disk, and what was touched is counted, also for those
+    /// who were told before.
+    pub async fn commit(self, touched: Touched) -> Result<(), Error> {
+        let (outcome, told) = oneshot::channel();
         drop(self.connection);
         // Were the task gone, so would be the other end of the outcome.
-        let _gone = self.keep.send(member);
-        outcome.await.map_err(unavailable)?.map_err(unavailable)
+        let _gone = self.keep.send(Member { outcome, touched });
+        told.await.map_err(unavailable)?.map_err(unavailable)
     }
 }
 
@@ -135,6 +141,10 @@ struct Groups {
     most_members: usize,
     open_for: Duration,
     commits: Commits,
+    changes: Changes,
+    /// What SQLite calls the state of the file, on this connection: it is another when another connection has committed,
+    /// and only other processes have such.
+    version: Option<i64>,
 }
 
 /// What is counted of commits.
@@ -160,7 +170,21 @@ type Shared = Arc<Mutex<SqliteConnection>>;
 impl Groups {
     async fn run(mut self, connection: SqliteConnection, closing: CancellationToken) {
         let mut connection = Some(Arc::new(Mutex::new(connection)));
-        while let Some(Some(first)) = closing.run_until_cancelled(self.asked.recv()).await {
+        let changes = self.changes.clone();
+        loop {
+            let first = tokio::select! {
+                biased;
+                () = closing.cancelled() => break,
+                first = self.asked.recv() => first,
+                () = changes.time_to_look() => {
+                    if let Some(idle) = &connection {
+                        // When it fails, nothing that was read stands until one succeeds.
+                        let _not_seen = self.look(idle, "PRAGMA data_version").await;
+                    }
+                    continue;
+                }
+            };
+            let Some(first) = first else { break };
             // Else those who gave up while another process held the lock would each be tried for, one after the other.
             if first.is_closed() {
                 continue;
@@ -181,8 +205,9 @@ impl Groups {
 
     /// One transaction, from its beginning until its members have heard. Gives the connection back if all went well on it.
     async fn run_group(&mut self, connection: Shared, first: Request) -> Option<Shared> {
-        if let Err(error) = begin(&connection).await {
+        if let Err(error) = self.begin(&connection).await {
             drop(first.send(Err(error.into())));
+            self.forget();
             return None;
         }
         let (begun, mut members, mut done, mut next) = (Instant::now(), Vec::new(), Ok(()), Some(first));
@@ -202,18 +227,60 @@ impl Groups {
                 (false, None) if members.is_empty() => "ROLLBACK",
                 (false, None) => "ROLLBACK TO member; COMMIT",
             };
-            let stepped = Instant::now();
+            let at = Instant::now();
             done = execute(&connection, step).await.map_err(Arc::new);
+            if done.is_ok() {
+                // It is still our transaction: nobody else has written since it began.
+                self.changes.note_look(at);
+            }
             if next.is_none() && !members.is_empty() {
                 self.commits.members.observe(members.len() as f64);
-                self.commits.duration.observe(stepped.elapsed().as_secs_f64());
+                self.commits.duration.observe(at.elapsed().as_secs_f64());
             }
             next = next.filter(|_| done.is_ok());
         }
-        for member in members {
-            let _gone_away = member.send(done.clone());
+        if done.is_err() {
+            self.forget();
+        }
+        let told = members.into_iter().map(|Member { outcome, touched }| {
+            self.changes.note(touched);
+            outcome
+        });
+        // All are counted before the first is told: one may answer for what another has done.
+        for outcome in told.collect::<Vec<_>>() {
+            let _gone_away = outcome.send(done.clone());
         }
         done.is_ok().then_some(connection)
+    }
+
+    /// Begins a group. While another process has the lock, it is asked for every few milliseconds: SQLite's own patience
+    /// asks ever more seldom, and whoever lets go for moments only, as an import does between two transactions, would not
+    /// be met.
+    async fn begin(&mut self, connection: &Shared) -> Result<(), sqlx::Error> {
+        let since = Instant::now();
+        loop {
+            match self.look(connection, "BEGIN IMMEDIATE; SAVEPOINT member; PRAGMA data_version").await {
+                Err(error) if is_busy(&error) && since.elapsed() < PATIENCE => time::sleep(LOCK_POLL).await,
+                begun => return begun,
+            }
+        }
+    }
+
+    /// Learns from this text, which ends by asking for the version, whether another process has written to the file.
+    async fn look(&mut self, connection: &Shared, sql: &'static str) -> Result<(), sqlx::Error> {
+        let at = Instant::now();
+        let version: i64 = connection.lock().await.fetch_one(sql).await?.try_get(0)?;
+        if self.version.replace(version) != Some(version) {
+            self.changes.note_all();
+        }
+        self.changes.note_look(at);
+        Ok(())
+    }
+
+    /// The connection is another from here on, and its version says nothing about that of the one before.
+    fn forget(&mut self) {
+        self.version = None;
+        self.changes.note_all();
     }
 }
 
@@ -223,18 +290,6 @@ async fn lend(connection: &Shared, request: Request) -> Option<Member> {
     // Who has given up meanwhile drops the turn as anyone may.
     drop(request.send(Ok(Turn { connection: Arc::clone(connection).lock_owned().await, keep })));
     kept.await.ok()
-}
-
-/// Begins a group. While another process has the lock, it is asked for every few milliseconds: SQLite's own patience asks
-/// ever more seldom, and whoever lets go for moments only, as an import does between two transactions, would not be met.
-async fn begin(connection: &Shared) -> Result<(), sqlx::Error> {
-    let since = Instant::now();
-    loop {
-        match execute(connection, "BEGIN IMMEDIATE; SAVEPOINT member").await {
-            Err(error) if is_busy(&error) && since.elapsed() < PATIENCE => time::sleep(LOCK_POLL).await,
-            begun => return begun,
-        }
-    }
 }
 
 fn is_busy(error: &sqlx::Error) -> bool {
@@ -249,7 +304,6 @@ async fn execute(connection: &Shared, sql: &'static str) -> Result<(), sqlx::Err
 
 #[cfg(test)]
 mod tests {
-    use sqlx::Row;
     use tempfile::TempDir;
     use tokio::task::{JoinHandle, yield_now};
 
@@ -274,8 +328,15 @@ mod tests {
             connection.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, of INTEGER REFERENCES rows)").await.unwrap();
             let (requests, asked) = mpsc::unbounded_channel();
             let closing = CancellationToken::new();
-            let (open_for, commits) = (Duration::from_secs(60), Commits::new(&mut Registry::default()));
-            let groups = Groups { asked, options: options.clone(), most_members, open_for, commits };
+            let groups = Groups {
+                asked,
+                options: options.clone(),
+                most_members,
+                open_for: Duration::from_secs(60),
+                commits: Commits::new(&mut Registry::default()),
+                changes: Changes::of_file(),
+                version: None,
+            };
             tokio::spawn(groups.run(connection, closing.clone()));
             Self { writer: Writer { requests, closing }, options, _folder: folder }
         }
@@ -304,6 +365,10 @@ mod tests {
         }
     }
 
+    async fn keep(turn: Turn) -> Result<(), Error> {
+        turn.commit(Touched::default()).await
+    }
+
     async fn write(turn: &mut Turn, id: u32) {
         turn.execute(sqlx::AssertSqlSafe(format!("INSERT INTO rows (id) VALUES ({id})"))).await.unwrap();
     }
@@ -317,10 +382,10 @@ mod tests {
         let last = file.ask(2, async |turn| {
             begun.send(()).unwrap();
             may_go.await.unwrap();
-            turn.commit().await
+            keep(turn).await
         });
         let last = last.await;
-        let first = tokio::spawn(first.commit());
+        let first = tokio::spawn(keep(first));
         has_begun.await.unwrap();
         assert!(!first.is_finished() && file.rows().await.is_empty());
         go.send(()).unwrap();
@@ -336,8 +401,8 @@ mod tests {
         write(&mut first, 1).await;
         let gives_up = file.ask(2, async |turn| drop(turn)).await;
         let panics = file.ask(3, async |_turn| panic!("on purpose")).await;
-        let last = file.ask(4, Turn::commit).await;
-        first.commit().await.unwrap();
+        let last = file.ask(4, keep).await;
+        first.commit(Touched::default()).await.unwrap();
         last.await.unwrap().unwrap();
         gives_up.await.unwrap();
         assert!(panics.await.is_err());
@@ -348,10 +413,10 @@ mod tests {
     async fn who_goes_away_while_waiting_or_writing_holds_nobody_up() {
         let file = File::new(9).await;
         let first = file.writer.turn().await.unwrap();
-        let waits = file.ask(1, Turn::commit).await;
+        let waits = file.ask(1, keep).await;
         let stays = file.ask(2, async |_turn| std::future::pending::<()>().await).await;
         waits.abort();
-        let last = file.ask(3, Turn::commit).await;
+        let last = file.ask(3, keep).await;
         drop(first);
         while !last.is_finished() {
             stays.abort();
@@ -369,15 +434,15 @@ mod tests {
         let faulty = file.ask(2, async |mut turn| {
             turn.execute("PRAGMA defer_foreign_keys = ON").await.unwrap();
             turn.execute("UPDATE rows SET of = 99 WHERE id = 2").await.unwrap();
-            turn.commit().await
+            turn.commit(Touched::default()).await
         });
         let faulty = faulty.await;
-        let last = file.ask(3, Turn::commit).await;
-        assert!(matches!(first.commit().await, Err(Error::Unavailable(_))));
+        let last = file.ask(3, keep).await;
+        assert!(matches!(first.commit(Touched::default()).await, Err(Error::Unavailable(_))));
         assert!(matches!(faulty.await.unwrap(), Err(Error::Unavailable(_))));
         assert!(matches!(last.await.unwrap(), Err(Error::Unavailable(_))));
         assert!(file.rows().await.is_empty());
-        file.ask(4, Turn::commit).await.await.unwrap().unwrap();
+        file.ask(4, keep).await.await.unwrap().unwrap();
         assert_eq!(file.rows().await, [4]);
     }
 
@@ -390,13 +455,13 @@ mod tests {
             // What a full disk does within a statement.
             let struck = file.ask(2, async move |mut turn| {
                 turn.execute("ROLLBACK").await.unwrap();
-                if gives_up { Err(unavailable("")) } else { turn.commit().await }
+                if gives_up { Err(unavailable("")) } else { turn.commit(Touched::default()).await }
             });
             let struck = struck.await;
-            let _lost_too = file.ask(3, Turn::commit).await;
-            assert!(matches!(first.commit().await, Err(Error::Unavailable(_))));
+            let _lost_too = file.ask(3, keep).await;
+            assert!(matches!(first.commit(Touched::default()).await, Err(Error::Unavailable(_))));
             assert!(matches!(struck.await.unwrap(), Err(Error::Unavailable(_))));
-            file.ask(4, Turn::commit).await.await.unwrap().unwrap();
+            file.ask(4, keep).await.await.unwrap().unwrap();
             assert_eq!(file.rows().await, [4]);
         }
     }
@@ -406,9 +471,9 @@ mod tests {
         let file = File::new(2).await;
         let mut first = file.writer.turn().await.unwrap();
         write(&mut first, 1).await;
-        let second = file.ask(2, Turn::commit).await;
+        let second = file.ask(2, keep).await;
         let third = file.ask(3, async |_turn| std::future::pending::<()>().await).await;
-        first.commit().await.unwrap();
+        first.commit(Touched::default()).await.unwrap();
         second.await.unwrap().unwrap();
         assert_eq!(file.rows().await, [1, 2]);
         third.abort();
@@ -421,7 +486,7 @@ mod tests {
         write(&mut turn, 1).await;
         let ((), committed) = tokio::join!(file.writer.close(), async {
             yield_now().await;
-            turn.commit().await
+            turn.commit(Touched::default()).await
         });
         committed.unwrap();
         assert!(matches!(file.writer.turn().await, Err(Error::Unavailable(_))));

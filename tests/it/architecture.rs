@@ -139,3 +139,37 @@ fn main_is_short_and_the_map_names_every_module() {
         assert!(["main", "lib"].contains(&module.as_str()) || map.contains(&format!("[`{module}`]")), "{module}");
     }
 }
+
+/// What is kept of checked credentials goes by what transactions say they touch (`store/changes.rs`).
+#[test]
+fn whatever_takes_from_users_sessions_and_tokens_says_whose_they_were() {
+    // Nothing that is kept is another after these: only locks, times of use, and rows that had run out by themselves, which
+    // is looked at with each request.
+    let harmless = [
+        "lock_user",
+        "lock_admins",
+        "note_session_seen",
+        "note_token_used",
+        "delete_sessions_expired_before",
+        "delete_personal_tokens_expired_before",
+        // Macros, whose callers say it.
+        "end_sessions",
+    ];
+    let tables = ["users", "sessions", "personal_tokens"];
+    let mut found = Vec::new();
+    for (path, code) in sources(Path::new("src/store")) {
+        let code = code.split("#[cfg(test)]").next().unwrap();
+        for part in code.split("fn ").flat_map(|part| part.split("macro_rules! ")).skip(1) {
+            let name: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let takes = tables.iter().any(|table| {
+                part.contains(&format!("UPDATE {table} SET")) || part.contains(&format!("DELETE FROM {table}"))
+            });
+            let through_macro = part.contains("end_sessions!(");
+            if (takes || through_macro) && !harmless.contains(&name.as_str()) {
+                assert!(part.contains("self.touch"), "{} in {} does not say what it touches", name, path.display());
+                found.push(name);
+            }
+        }
+    }
+    assert!(found.len() >= 14, "{found:?}");
+}

@@ -42,6 +42,7 @@ mod support;
 mod telemetry;
 mod upgrade;
 mod users;
+mod verified;
 mod verify;
 mod well_known;
 mod writes;

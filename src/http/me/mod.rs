@@ -43,7 +43,7 @@ pub struct MeView {
 pub async fn get_me(caller: Caller<Profile>) -> Json<MeView> {
     let principal = caller.principal;
     Json(MeView {
-        user: principal.user.into(),
+        user: principal.user.clone().into(),
         method: principal.method,
         session_id: principal.session,
         scopes: principal.scopes,

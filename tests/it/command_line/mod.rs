@@ -11,7 +11,7 @@ use std::{io::Write, process::Stdio};
 
 use tempfile::TempDir;
 
-use crate::support::{Answer, Binary, Database, PASSWORD, Server, basic, bearer};
+use crate::support::{Answer, Binary, Database, PASSWORD, Server, basic, bearer, on_postgres};
 
 /// Whoever types commands where a database is.
 struct Shell<'a>(&'a Database);
@@ -77,6 +77,12 @@ impl<'a> Shell<'a> {
 async fn me(server: &Server, authorization: &str) -> Answer {
     let request = reqwest::Client::new().get(format!("{}/me", server.url()));
     Answer::of(request.header("authorization", authorization)).await
+}
+
+/// Lets the time pass in which a server may still go by what it read before another process changed it.
+async fn noticed() {
+    let millis = if on_postgres().is_some() { 900 } else { 250 };
+    tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
 }
 
 /// Both tokens of a new session, as `Authorization` headers: opaque, JWT.

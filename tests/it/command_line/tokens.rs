@@ -1,10 +1,10 @@
-//! `countersign token` and `countersign session`: what they revoke is refused by a running server at the next request.
+//! `countersign token` and `countersign session`: what they revoke is refused by a running server a quarter of a second later, with PostgreSQL a second.
 
 use std::{io::Write, process::Stdio};
 
 use serde_json::{Value, json};
 
-use super::{Shell, login, me};
+use super::{Shell, login, me, noticed};
 use crate::support::{Answer, Database, bearer, outside};
 
 fn read(text: &str) -> Value {
@@ -45,9 +45,11 @@ async fn tokens_are_issued_listed_and_revoked_beside_a_running_server() {
 
     let id = whole["id"].as_str().unwrap();
     assert_eq!(shell.run(&["token", "revoke", id], "").unwrap(), format!("the token {id} was revoked\n"));
+    noticed().await;
     me(&server, &token).await.expect(401);
     me(&server, &bearer(secret)).await.expect(200);
     assert_eq!(shell.run(&["token", "revoke", "--all", "sergio"], "").unwrap(), "tokens of sergio revoked: 1\n");
+    noticed().await;
     me(&server, &bearer(secret)).await.expect(401);
 }
 
@@ -99,11 +101,13 @@ async fn sessions_are_listed_and_ended_beside_a_running_server() {
 
     let id = me(&server, &first[0]).await.expect(200).json()["session_id"].as_str().unwrap().to_owned();
     assert_eq!(shell.run(&["session", "end", &id], "").unwrap(), format!("the session {id} was ended\n"));
+    noticed().await;
     for (token, status) in [(&first[0], 401), (&first[1], 401), (&second[0], 200), (&second[1], 200)] {
         me(&server, token).await.expect(status);
     }
     assert!(shell.run(&["session", "end", &id], "").is_err(), "it has ended");
     assert_eq!(shell.run(&["session", "end", "--all", "sergio"], "").unwrap(), "sessions of sergio ended: 1\n");
+    noticed().await;
     for token in &second {
         me(&server, token).await.expect(401);
     }
@@ -135,6 +139,7 @@ async fn after_a_break_in_every_session_and_token_ends_also_for_those_who_verify
     assert_eq!(ended, "sessions ended: 2\n");
     let revoked = shell.run(&["token", "revoke", "--everyone", "--yes"], "").unwrap();
     assert_eq!(revoked, "tokens revoked: 2\n");
+    noticed().await;
     for token in &tokens {
         me(&server, token).await.expect(401);
     }

@@ -74,6 +74,7 @@ impl App {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (shutdown, ended) = oneshot::channel::<()>();
+        database.serve(auth.clone());
         let service = http::App::new(auth.clone());
         let serving = service.clone();
         tokio::spawn(async move {

@@ -1,7 +1,12 @@
 //! A database of one's own for each test.
 
-use std::{env, path::Path, sync::Arc};
+use std::{
+    env,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
+use countersign::auth::Auth;
 use sqlx::{Connection as _, Executor, Row, migrate::Migrator};
 use tempfile::TempDir;
 
@@ -15,6 +20,7 @@ pub fn on_postgres() -> Option<String> {
 pub struct Database {
     pub url: String,
     pub folder: Arc<TempDir>,
+    services: Arc<Mutex<Vec<Auth>>>,
 }
 
 impl Database {
@@ -32,7 +38,7 @@ impl Database {
             }
             _ => format!("sqlite://{}", folder.path().join("countersign.db").display()),
         };
-        Self { url, folder }
+        Self { url, folder, services: Arc::default() }
     }
 
     /// Makes the schema of an earlier version: that of this migration.
@@ -51,9 +57,24 @@ impl Database {
         }
     }
 
-    /// Runs SQL that both stores understand, behind the service's back.
+    /// Runs SQL that both stores understand, behind the service's back, and waits until it has noticed.
     pub async fn sql(&self, text: &str) {
         self.connect().await.execute(text).await;
+        self.let_notice().await;
+    }
+
+    /// Lets the services on this database in this process notice what others have changed, so that no test waits for it.
+    pub async fn let_notice(&self) {
+        let services = self.services.lock().unwrap().clone();
+        for service in services {
+            // One that cannot, say because somebody has the lock, knows nothing, and asks the database.
+            let _cannot = service.notice_changes().await;
+        }
+    }
+
+    /// Another service on this database.
+    pub fn serve(&self, service: Auth) {
+        self.services.lock().unwrap().push(service);
     }
 
     /// One text value.
