@@ -24,8 +24,8 @@
 //! it in the bounded pool of `auth/hashing.rs` → one transaction writes the session → `auth/jwt.rs` signs.
 //!
 //! **A request with a credential**: `http/extract.rs` takes the one `Authorization` header → `auth/credential.rs` tells its
-//! shape and checks it: signature, then session (`store/sessions.rs`), or password → the handler gets a
-//! [`model::Principal`] in an argument whose type names the scope it takes.
+//! shape and, unless `auth/verified.rs` knows it, checks it: signature, then session (`store/sessions.rs`), or password →
+//! the handler gets a [`model::Principal`] in an argument whose type names the scope it takes.
 //!
 //! **An admin creates a user**: `http/admin/users.rs` → `auth/users.rs` checks the fields, hashes, then writes the row in
 //! one transaction (`store/users.rs`).
