@@ -22,6 +22,7 @@ use super::counts::Counts;
 /// Places to count at, 64 KiB.
 const PLACES: usize = 8192;
 /// How often the file is looked at.
+#[cfg(feature = "sqlite")]
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long after a look what was read from the file stands.
 const LOOK_HOLDS: Duration = Duration::from_millis(250);

@@ -93,6 +93,7 @@ pub enum Conn {
 pub struct Tx {
     conn: Conn,
     touched: Touched,
+    #[cfg(feature = "postgres")]
     changes: Changes,
 }
 
@@ -123,7 +124,12 @@ impl Store {
             #[cfg(feature = "postgres")]
             Pools::Postgres { write, .. } => Conn::Postgres(Held::Tx(write.begin().await?)),
         };
-        Ok(Tx { conn, touched: Touched::default(), changes: self.changes.clone() })
+        Ok(Tx {
+            conn,
+            touched: Touched::default(),
+            #[cfg(feature = "postgres")]
+            changes: self.changes.clone(),
+        })
     }
 
     /// What has changed since it was read, for whoever keeps it.
