@@ -26,9 +26,10 @@ mod users;
 #[cfg(feature = "sqlite")]
 mod writer;
 
+#[cfg(feature = "sqlite")]
+use std::path::PathBuf;
 use std::{
     ops::{Deref, DerefMut},
-    path::PathBuf,
     sync::atomic,
     time::Duration,
 };
