@@ -1,4 +1,4 @@
-//! What is counted, in the text form of OpenMetrics, on a listener of its own: it is for whoever runs the service.
+//! What is counted, in the text form of `OpenMetrics`, on a listener of its own: it is for whoever runs the service.
 //!
 //! No label says who someone is or what they asked for: a request is counted by its method, the template of its route and
 //! the class of its status, all of which are few.
