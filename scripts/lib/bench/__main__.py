@@ -1,11 +1,11 @@
 """Measures what docs/benchmarks.md shows. See scripts/bench."""
 
-import argparse, os, sys, time
+import argparse, os, sys, time, traceback
 
 import checks, passwords, peers, report, size, writes
 from bench import Bench, Figure
 from build import build
-from machine import Failed, NotMeasured, describe, workplace
+from machine import Failed, NotMeasured, describe, stop_all, workplace
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 ROWS = {
@@ -41,13 +41,21 @@ def arguments():
 def measure(bench, row):
     """The figures of a row; when there are none, why."""
     figures = []
+
+    def note(figure):
+        figures.append(figure)
+        print(report.line(figure), flush=True)
+
     try:
         for figure in ROWS[row](bench):
-            figures.append(figure)
-            print(report.line(figure), flush=True)
+            note(figure)
     except (NotMeasured, Failed) as reason:
-        figures.append(Figure(row, row, "", detail=str(reason), failed=isinstance(reason, Failed)))
-        print(report.line(figures[-1]), flush=True)
+        note(Figure(row, row, "", detail=str(reason), failed=isinstance(reason, Failed)))
+    except Exception as error:
+        traceback.print_exc()
+        note(Figure(row, row, "", detail=repr(error), failed=True))
+    # Those of a row that failed.
+    stop_all()
     return figures
 
 

@@ -38,6 +38,7 @@ class Base:
     """A database with users, sessions and tokens, and a credential for each of them."""
 
     folder: str
+    database: str
     credentials: dict = field(default_factory=dict)
 
 
@@ -99,36 +100,20 @@ class Bench:
 
     def argon2id_seconds(self, at_once=1):
         """The time of one argon2id of the default cost, by the micro benchmark; the slowest's, when several run."""
-        runs = []
-        for i in range(at_once):
-            where = os.path.join(self.folder, f"criterion{i}")
-            command = [
-                self.programs["micro"],
-                "--bench",
-                "--noplot",
-                "--warm-up-time",
-                "0.2",
-                "--measurement-time",
-                "0.5" if self.quick else "2",
-                "argon2id",
-            ]
-            runs.append(
-                (
-                    where,
-                    subprocess.Popen(
-                        command,
-                        env={**os.environ, "CRITERION_HOME": where},
-                        cwd=self.folder,
-                        stdout=subprocess.DEVNULL,
-                        stderr=subprocess.DEVNULL,
-                    ),
-                )
+        flags = f"--bench --noplot --warm-up-time 0.2 --measurement-time {0.5 if self.quick else 2} argon2id"
+        homes = [os.path.join(self.folder, f"criterion{i}") for i in range(at_once)]
+        quiet = {"cwd": self.folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        runs = [
+            subprocess.Popen(
+                [self.programs["micro"], *flags.split()], env={**os.environ, "CRITERION_HOME": home}, **quiet
             )
+            for home in homes
+        ]
+        if any([run.wait() for run in runs]):
+            raise Failed("the micro benchmark failed")
         times = []
-        for where, process in runs:
-            if process.wait():
-                raise Failed("the micro benchmark failed")
-            with open(os.path.join(where, "argon2id/default/new/estimates.json")) as estimates:
+        for home in homes:
+            with open(os.path.join(home, "argon2id/default/new/estimates.json")) as estimates:
                 times.append(json.load(estimates)["median"]["point_estimate"] / 1e9)
         return max(times)
 
@@ -138,15 +123,16 @@ class Bench:
 
     def make_base(self):
         sessions, jwts = (60_000, 20_000) if self.quick else (400_000, 120_000)
-        base = Base(self.new_folder())
-        with filling(make_database(self.can.program, base.folder), "users", "sessions", "personal_tokens") as database:
+        folder = self.new_folder()
+        base = Base(folder, make_database(self.can.program, folder))
+        with filling(base.database, "users", "sessions", "personal_tokens") as database:
             seed = Seed(database)
             seed.users(USERS)
             opaque = seed.sessions(sessions, sessions)
             personal = seed.personal_tokens(sessions)
         base.credentials = {
             "opaque": [f"Bearer {token}" for token in opaque],
-            "jwt": self.jwts(base.folder, opaque[:jwts]),
+            "jwt": self.jwts(folder, opaque[:jwts]),
             "personal": [f"Bearer {token}" for token in personal],
             "basic": [basic(f"user{i}") for i in range(USERS)],
         }

@@ -76,13 +76,18 @@ class Process:
         self.stop()
 
 
+def stop_all():
+    """Stops what is still running."""
+    for process in list(Process.running):
+        process.stop()
+
+
 def workplace():
     """A folder that is gone when the run ends, however it ends; before it goes, every process is stopped."""
     folder = tempfile.mkdtemp(prefix="countersign-bench.")
 
     def clean():
-        for process in list(Process.running):
-            process.stop()
+        stop_all()
         shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(clean)
@@ -119,18 +124,10 @@ def describe(repository):
         cpu = re.search(r"model name\s*: (.*)", cpuinfo.read())
         memory = int(re.search(r"MemTotal:\s+(\d+)", meminfo.read())[1]) / 2**20
     commit = said_by("git", "-C", repository, "describe", "--always", "--dirty")
+    tools = [said_by("rustc", "--version").split(" (")[0], said_by("wrk", "--version").split(" [")[0]]
     return {
         "machine": f"{os.cpu_count()} cores, {cpu[1].strip() if cpu else platform.machine()}, {memory:.0f} GiB memory, "
         f"Linux {platform.release().split('-')[0]}",
         "countersign": commit or "unknown",
-        "tools": ", ".join(
-            filter(
-                None,
-                [
-                    said_by("rustc", "--version").split(" (")[0],
-                    said_by("wrk", "--version").split(" [")[0],
-                    "Python " + platform.python_version(),
-                ],
-            )
-        ),
+        "tools": ", ".join(filter(None, [*tools, "Python " + platform.python_version()])),
     }

@@ -42,6 +42,13 @@ def ids(count, chance, until):
         yield (moment << 80 | 7 << 76 | (i % 4096) << 64 | 2 << 62 | chance.getrandbits(62)).to_bytes(16, "big")
 
 
+def forget_uses(file):
+    """As if no session and no token had been used since it was made."""
+    with contextlib.closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE sessions SET last_seen_at = NULL WHERE last_seen_at IS NOT NULL")
+        database.execute("UPDATE personal_tokens SET last_used_at = NULL WHERE last_used_at IS NOT NULL")
+
+
 def now():
     return int(time.time() * 1000)
 

@@ -43,6 +43,7 @@ class Countersign(Process):
         self.traced = slow_disk
 
     def stop(self):
+        """Stops it, and the strace around it if there is one."""
         # strace goes when the server does; the other way round the server would stay.
         if self.traced and self.process.poll() is None:
             with open(f"/proc/{self.pid}/task/{self.pid}/children") as children:

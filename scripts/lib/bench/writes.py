@@ -1,6 +1,6 @@
 """The row of durable writes: `/refresh?rotate=true` by 64 clients, with shared commits and with one a request."""
 
-import statistics
+import contextlib, statistics
 
 from bench import Figure, rate
 from load import wrk
@@ -30,12 +30,12 @@ def measure(bench, slow_disk, least):
     what = f"durable writes a second, {CLIENTS} clients ÷ one commit a request"
     what += ", fdatasync 2 ms slower" if slow_disk else ""
     flags = {"shared": []} | ({"single": ["--group-commit-off"]} if bench.can.group_commit_off else {})
-    servers = {
-        name: bench.serve(bench.copy_of_base(), flags=flags, slow_disk=slow_disk) for name, flags in flags.items()
-    }
-    took = bench.in_turn({name: lambda server=server: run(server) for name, server in servers.items()})
-    for server in servers.values():
-        server.stop()
+    with contextlib.ExitStack() as running:
+        sides = {}
+        for name, more in flags.items():
+            server = running.enter_context(bench.serve(bench.copy_of_base(), flags=more, slow_disk=slow_disk))
+            sides[name] = lambda server=server: run(server)
+        took = bench.in_turn(sides)
     early = f"; the fastest answer took {min(fastest) / 1e3:.1f} ms" if slow_disk else ""
     if "single" not in took:
         absolute = rate(statistics.median(took["shared"]))
