@@ -6,11 +6,14 @@ from machine import Failed
 
 SCRIPTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "wrk")
 CONNECTIONS = 32
+# How long an answer may take, in seconds: a password that waits for its hash behind 31 others.
+PATIENCE = 10
 
 
 def wrk(url, seconds, header=None, script="report", file=None, connections=CONNECTIONS):
     """One thread of wrk, since it shares the machine with the server. What it counted, with the requests a second."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", os.path.join(SCRIPTS, script + ".lua")]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={PATIENCE}s"]
+    command += ["-s", os.path.join(SCRIPTS, script + ".lua")]
     command += ["-H", f"Authorization: {header}"] if header else []
     command += [url] + (["--", file] if file else [])
     environment = {**os.environ, "LUA_PATH": os.path.join(SCRIPTS, "?.lua")}
