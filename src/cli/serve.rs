@@ -43,14 +43,11 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     let kept = auth.clone();
     let upkeep = tokio::spawn(async move { kept.upkeep().await });
     let app = App::new(auth.clone());
-    let metrics = metrics.map(|listener| {
+    if let Some(listener) = metrics {
         let app = app.clone();
-        tokio::spawn(async move { http::serve_metrics(&listener, app).await })
-    });
-    http::serve(listener, app, shutdown).await;
-    if let Some(metrics) = metrics {
-        metrics.abort();
+        tokio::spawn(async move { http::serve_metrics(&listener, app).await });
     }
+    http::serve(listener, app, shutdown).await;
     // What it was writing leaves no trace, and is done after the next start.
     upkeep.abort();
     if time::timeout(STOP_TIMEOUT, auth.stop()).await.is_err() {

@@ -80,7 +80,8 @@ async fn requests_hashes_and_commits_are_counted_and_nobody_is_named() {
     assert_eq!(series["countersign_hash_run_seconds_count"], (12 - refused + 2) as f64);
     assert_eq!(series["countersign_hash_wait_seconds_count"], (12 - refused + 2) as f64);
     assert_eq!(series[concat!("countersign_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")], 1.0);
-    assert_eq!(series[r#"countersign_database_connections_in_use{pool="read"}"#], 0.0);
+    // One may be on its way back.
+    assert!(series[r#"countersign_database_connections_in_use{pool="read"}"#] <= 1.0);
     if on_postgres().is_none() {
         assert!(series["countersign_commit_members_sum"] >= (12 - refused + 2) as f64);
         assert!(series["countersign_commit_duration_seconds_count"] <= series["countersign_commit_members_sum"]);
