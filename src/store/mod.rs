@@ -384,4 +384,29 @@ mod tests {
         tx.delete_sessions_expired_before(Timestamp(0), 1).await.unwrap();
         tx.commit().await.unwrap();
     }
+
+    /// A server that is stopped while it has few users leaves that in the statistics, and they are believed after it has
+    /// grown.
+    #[tokio::test]
+    async fn a_check_reads_no_user_but_its_own_whatever_the_statistics_say() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
+        let store = Store::open(&url.parse().unwrap(), CommitMode::Shared, &mut Registry::default()).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        let Conn::Sqlite(connection) = &mut *tx else { unreachable!("the store is a file") };
+        let outdated = "ANALYZE; DELETE FROM sqlite_stat1; INSERT INTO sqlite_stat1 VALUES ('users', NULL, '1'),
+            ('users', 'sqlite_autoindex_users_1', '1 1'), ('sessions', NULL, '100000'),
+            ('personal_tokens', NULL, '100000'); ANALYZE sqlite_schema";
+        connection.execute(sqlx::raw_sql(outdated)).await.unwrap();
+        let queries: serde_json::Value = serde_json::from_str(include_str!("../../sqlx-data.json")).unwrap();
+        let queries = queries.as_object().unwrap().values().filter_map(|query| query["query"].as_str());
+        let checks: Vec<_> = queries.filter(|sql| sql.contains("/* sqlite */") && sql.contains("JOIN users")).collect();
+        assert_eq!(checks.len(), 4);
+        for sql in checks {
+            let plan = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+            let steps = connection.fetch_all(sqlx::raw_sql(plan)).await.unwrap();
+            let steps: Vec<String> = steps.iter().map(|step| sqlx::Row::get(step, "detail")).collect();
+            assert!(steps.iter().all(|step| step.starts_with("SEARCH ")), "{steps:?}: {sql}");
+        }
+    }
 }

@@ -81,7 +81,8 @@ struct ListRow {
     id: StatusListId,
 }
 
-/// The live session that meets the condition on `$1`, with its user, in one statement.
+/// The live session that meets the condition on `$1`, with its user, in one statement. `CROSS JOIN` keeps SQLite to this
+/// order: by statistics from when there were few users it would read all of them first.
 macro_rules! fetch_live {
     ($conn:expr, $condition:tt, $key:expr, $now:expr) => {
         fetch_optional!(
@@ -94,8 +95,8 @@ macro_rules! fetch_live {
             u.status AS "status!: Status", u.must_change_password AS "must_change_password!: bool",
             u.created_at AS "created_at!: Timestamp", u.updated_at AS "updated_at!: Timestamp",
             u.last_login_at AS "last_login_at: Timestamp"
-            FROM sessions s JOIN users u ON u.id = s.user_id
-            WHERE s.ended_at IS NULL AND s.expires_at > $2 AND u.status = 'active' AND "#
+            FROM sessions s CROSS JOIN users u
+            WHERE u.id = s.user_id AND s.ended_at IS NULL AND s.expires_at > $2 AND u.status = 'active' AND "#
                 + $condition,
             $key,
             $now as _,

@@ -85,7 +85,7 @@ impl From<LiveRow> for (PersonalToken, User) {
     }
 }
 
-/// The live token that meets the condition on `$1`, with its user, in one statement.
+/// The live token that meets the condition on `$1`, with its user, in one statement; for `CROSS JOIN` see `sessions`.
 macro_rules! fetch_live {
     ($conn:expr, $condition:tt, $key:expr, $now:expr) => {
         fetch_optional!(
@@ -98,8 +98,8 @@ macro_rules! fetch_live {
             u.status AS "status!: Status", u.must_change_password AS "must_change_password!: bool",
             u.created_at AS "created_at!: Timestamp", u.updated_at AS "updated_at!: Timestamp",
             u.last_login_at AS "last_login_at: Timestamp"
-            FROM personal_tokens t JOIN users u ON u.id = t.user_id
-            WHERE (t.expires_at IS NULL OR t.expires_at > $2) AND u.status = 'active' AND "#
+            FROM personal_tokens t CROSS JOIN users u
+            WHERE u.id = t.user_id AND (t.expires_at IS NULL OR t.expires_at > $2) AND u.status = 'active' AND "#
                 + $condition,
             $key,
             $now as _,
