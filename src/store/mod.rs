@@ -393,7 +393,11 @@ mod tests {
         let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
         let store = Store::open(&url.parse().unwrap(), CommitMode::Shared, &mut Registry::default()).await.unwrap();
         let mut tx = store.write().await.unwrap();
-        let Conn::Sqlite(connection) = &mut *tx else { unreachable!("the store is a file") };
+        let connection = match &mut *tx {
+            Conn::Sqlite(connection) => connection,
+            #[cfg(feature = "postgres")]
+            Conn::Postgres(_) => unreachable!("the store is a file"),
+        };
         let outdated = "ANALYZE; DELETE FROM sqlite_stat1; INSERT INTO sqlite_stat1 VALUES ('users', NULL, '1'),
             ('users', 'sqlite_autoindex_users_1', '1 1'), ('sessions', NULL, '100000'),
             ('personal_tokens', NULL, '100000'); ANALYZE sqlite_schema";
