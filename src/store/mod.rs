@@ -390,14 +390,11 @@ mod tests {
     #[tokio::test]
     async fn a_check_reads_no_user_but_its_own_whatever_the_statistics_say() {
         let folder = tempfile::TempDir::new().unwrap();
-        let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
-        let store = Store::open(&url.parse().unwrap(), CommitMode::Shared, &mut Registry::default()).await.unwrap();
-        let mut tx = store.write().await.unwrap();
-        let connection = match &mut *tx {
-            Conn::Sqlite(connection) => connection,
-            #[cfg(feature = "postgres")]
-            Conn::Postgres(_) => unreachable!("the store is a file"),
-        };
+        let path = folder.path().join("countersign.db");
+        let url = format!("sqlite://{}", path.display());
+        Store::open(&url.parse().unwrap(), CommitMode::Shared, &mut Registry::default()).await.unwrap().close().await;
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+        let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
         let outdated = "ANALYZE; DELETE FROM sqlite_stat1; INSERT INTO sqlite_stat1 VALUES ('users', NULL, '1'),
             ('users', 'sqlite_autoindex_users_1', '1 1'), ('sessions', NULL, '100000'),
             ('personal_tokens', NULL, '100000'); ANALYZE sqlite_schema";
