@@ -3,6 +3,7 @@
 //! Each file is one subject and opens with its rule and the threat it answers.
 
 mod audit;
+mod backup;
 mod credential;
 mod export;
 mod hashing;
@@ -36,6 +37,7 @@ use std::{
 };
 
 pub use audit::{Actor, Verified};
+pub use backup::{backup, restore};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 pub use credential::{Credential, Standing};
@@ -300,7 +302,7 @@ pub async fn migrate(settings: &Settings) -> Result<(Option<i64>, Option<i64>), 
 async fn last_migration(store: Store) -> Result<Option<i64>, StartError> {
     let schema = store.read().await?.schema().await;
     store.close().await;
-    Ok(schema?.last)
+    Ok(schema.map_err(|error| StartError::setting("DATABASE_URL", error))?.last)
 }
 
 /// Random bytes from the one generator, which the operating system seeds.

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod audit;
+mod backup;
 mod export;
 mod import;
 mod key;
@@ -58,6 +59,8 @@ pub fn run(cli: &Cli) -> Result<Outcome, StartError> {
         Some(Command::Session(command)) => session::run(config, command)?,
         Some(Command::Key(command)) => key::run(config, *command)?,
         Some(Command::Audit(command)) => return audit::run(config, command),
+        Some(Command::Backup { file }) => backup::run(config, file)?,
+        Some(Command::Restore { file }) => backup::restore(config, file)?,
         Some(Command::Migrate) => migrate(config)?,
         Some(Command::Openapi) => print(&http::document())?,
         Some(Command::Completions { shell }) => print(&completions(*shell))?,

@@ -80,7 +80,7 @@ pub async fn open(config: &Config, clock: Clock) -> Result<(Auth, FirstAdmin), S
 }
 
 /// Done when the process is asked to end.
-fn shutdown_signal() -> Result<impl Future<Output = ()>, StartError> {
+pub(super) fn shutdown_signal() -> Result<impl Future<Output = ()>, StartError> {
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(|error| StartError(format!("SIGTERM cannot be listened for: {error}")))?;

@@ -36,6 +36,16 @@ pub enum Command {
     /// Read the audit trail, or follow its chain
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Write all that the SQLite database holds to a new file, while servers go on
+    Backup {
+        /// The file, which must not be there yet
+        file: PathBuf,
+    },
+    /// Put a backup in the place of all that the SQLite database holds; everyone has to log in again
+    Restore {
+        /// The backup
+        file: PathBuf,
+    },
     /// Bring the schema of the database up to date, as a server does at its start
     Migrate,
     /// Print the API document

@@ -37,6 +37,8 @@ pub enum Event {
     UsersImported,
     /// All users were read out, with the hashes of their passwords.
     UsersExported,
+    /// A backup was put in the place of all there was; every session, token and key ended.
+    DatabaseRestored,
 }
 
 impl Event {
@@ -60,6 +62,7 @@ impl Event {
             Self::PasswordSet => "user.password-set",
             Self::UsersImported => "user.imported",
             Self::UsersExported => "user.exported",
+            Self::DatabaseRestored => "database.restored",
         }
     }
 }

@@ -47,6 +47,12 @@ impl Tx {
         Ok(noted == 1)
     }
 
+    /// Forgets every answer.
+    pub async fn delete_all_answers(&mut self) -> Result<(), Error> {
+        execute!(&mut **self, "DELETE FROM idempotency_keys")?;
+        Ok(())
+    }
+
     /// Forgets up to `most` answers from before `moment`. Tells how many.
     pub async fn delete_answers_before(&mut self, moment: Timestamp, most: u32) -> Result<u64, Error> {
         let most = i64::from(most);

@@ -63,6 +63,12 @@ impl Tx {
         Ok(())
     }
 
+    /// Forgets every key: whatever they signed is worth nothing from now on.
+    pub async fn delete_all_signing_keys(&mut self) -> Result<(), Error> {
+        execute!(&mut **self, "DELETE FROM signing_keys")?;
+        Ok(())
+    }
+
     /// Forgets the keys whose last token has run out at `moment`.
     pub async fn delete_spent_signing_keys(&mut self, moment: Timestamp) -> Result<u64, Error> {
         Ok(execute!(&mut **self, "DELETE FROM signing_keys WHERE verifies_until <= $1", moment as _)?)

@@ -6,6 +6,8 @@
 //! transaction does not compile.
 
 mod audit;
+#[cfg(feature = "sqlite")]
+mod backup;
 mod changes;
 mod counts;
 #[cfg(test)]
@@ -310,6 +312,8 @@ macro_rules! execute {
     };
 }
 
+#[cfg(feature = "sqlite")]
+pub use backup::{SoundCopy, back_up};
 pub use open::Location;
 pub use schema::Schema;
 use {execute, fetch_all, fetch_optional, fetch_scalar, on_each_store};

@@ -22,7 +22,7 @@ use sqlx::{
 
 #[cfg(feature = "sqlite")]
 use super::writer::Writer;
-use super::{Changes, CommitMode, PATIENCE, Pools, Store};
+use super::{Changes, CommitMode, PATIENCE, Pools, Store, schema};
 use crate::error::StartError;
 
 #[cfg(feature = "sqlite")]
@@ -96,6 +96,16 @@ impl FromStr for Location {
 }
 
 impl Location {
+    /// The files that hold the data. PostgreSQL has them elsewhere.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(path) => ["", "-wal", "-shm"].map(|end| with_suffix(path, end)).into(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Vec::new(),
+        }
+    }
+
     /// Where the secret key lies unless it is given: beside the file, or in this folder.
     pub fn key_file(&self) -> PathBuf {
         match self {
@@ -187,7 +197,7 @@ async fn open_sqlite(path: &Path, commits: CommitMode, registry: &mut Registry) 
             "SQLite {version} can damage a database when it resets its log; build with SQLite {OLDEST_SQLITE} or newer"
         )));
     }
-    SQLITE_MIGRATIONS.run(&mut write).await.map_err(|error| schema(&error))?;
+    SQLITE_MIGRATIONS.run(&mut write).await.map_err(|error| outdated(&error))?;
     drop(lock);
     let read = SqlitePoolOptions::new()
         .max_connections(SQLITE_READERS)
@@ -225,7 +235,7 @@ pub(super) async fn connect_postgres(options: &PgConnectOptions) -> Result<PgCon
 #[cfg(feature = "postgres")]
 async fn open_postgres(options: &PgConnectOptions) -> Result<Store, StartError> {
     let mut first = connect_postgres(options).await?;
-    POSTGRES_MIGRATIONS.run(&mut first).await.map_err(|error| schema(&error))?;
+    POSTGRES_MIGRATIONS.run(&mut first).await.map_err(|error| outdated(&error))?;
     drop(first.close().await);
     // A server that stops in the middle of a transaction must not stop the others with it.
     let patience = format!("{}ms", PATIENCE.as_millis());
@@ -251,20 +261,8 @@ pub(super) fn plain(error: &sqlx::Error) -> String {
 }
 
 /// Why the schema cannot be brought up to date.
-pub(super) fn schema(error: &MigrateError) -> StartError {
-    StartError(match error {
-        MigrateError::VersionMissing(version) => format!(
-            "DATABASE_URL: migration {version} of this database is not known to this version of Countersign; run the \
-             newer version that made it"
-        ),
-        MigrateError::VersionMismatch(version) => format!(
-            "DATABASE_URL: migration {version} of this database is not the one this version of Countersign has; run \
-             the version that made it, or restore a backup"
-        ),
-        other => {
-            format!("DATABASE_URL: the schema could not be brought up to date ({other}); mend that and start again")
-        }
-    })
+fn outdated(error: &MigrateError) -> StartError {
+    StartError::setting("DATABASE_URL", schema::fault(error))
 }
 
 #[cfg(feature = "sqlite")]
@@ -295,12 +293,19 @@ fn make_private(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// What lies beside a file, or begins like it.
+#[cfg(feature = "sqlite")]
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 /// Holds every other Countersign off this database until dropped.
 #[cfg(feature = "sqlite")]
 async fn lock_beside(path: &Path) -> std::io::Result<File> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    make_private(Path::new(&name))?;
+    let name = with_suffix(path, ".lock");
+    make_private(&name)?;
     let file = OpenOptions::new().write(true).open(&name)?;
     let mut waiting = false;
     loop {

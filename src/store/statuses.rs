@@ -47,6 +47,11 @@ impl Conn {
         Ok(row.map(StatusList::from))
     }
 
+    /// The highest version that any list has.
+    pub async fn highest_status_version(&mut self) -> Result<i64, Error> {
+        Ok(fetch_scalar!(self, r#"SELECT COALESCE(MAX(version), 0) AS "version!" FROM status_lists"#)?)
+    }
+
     /// The places in a list that are revoked.
     pub async fn revoked_statuses(&mut self, list: StatusListId) -> Result<Vec<u32>, Error> {
         let rows =
@@ -108,6 +113,12 @@ impl Tx {
     /// Says that a list is another than it was.
     pub(super) async fn note_status_change(&mut self, list: StatusListId) -> Result<(), Error> {
         execute!(&mut **self, "UPDATE status_lists SET version = version + 1 WHERE id = $1", list as _)?;
+        Ok(())
+    }
+
+    /// Says that every list is another than any was until this version.
+    pub async fn pass_status_version(&mut self, version: i64) -> Result<(), Error> {
+        execute!(&mut **self, "UPDATE status_lists SET version = version + $1 + 1", version)?;
         Ok(())
     }
 

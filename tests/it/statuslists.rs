@@ -9,14 +9,14 @@ use serde_json::Value;
 use crate::support::{Answer, App, bearer, claims_of, header_of, node};
 
 /// Where a JWT's status is: the path of the list, and the place in it.
-fn place(jwt: &str) -> (String, usize) {
+pub fn place(jwt: &str) -> (String, usize) {
     let claims = claims_of(jwt.trim_start_matches("Bearer "));
     let reference = &claims["status"]["status_list"];
     let path = reference["uri"].as_str().unwrap().strip_prefix("http://localhost:5000").unwrap().to_owned();
     (path, usize::try_from(reference["idx"].as_u64().unwrap()).unwrap())
 }
 
-fn bits(list: &str) -> Vec<u8> {
+pub fn bits(list: &str) -> Vec<u8> {
     let claims = claims_of(list);
     assert_eq!(claims["status_list"]["bits"], 1);
     let lst = URL_SAFE_NO_PAD.decode(claims["status_list"]["lst"].as_str().unwrap()).unwrap();

@@ -1,9 +1,11 @@
 //! The commands, by the built binary, as a person or a script gives them.
 
 mod audit;
+mod backup;
 mod completions;
 mod import;
 mod migrate;
+mod restore;
 mod tokens;
 mod users;
 
@@ -14,7 +16,7 @@ use tempfile::TempDir;
 use crate::support::{Answer, Binary, Database, PASSWORD, Server, basic, bearer, on_postgres};
 
 /// Whoever types commands where a database is.
-struct Shell<'a>(&'a Database);
+struct Shell(Database);
 
 /// How a command ended.
 struct Ended {
@@ -23,9 +25,9 @@ struct Ended {
     stderr: String,
 }
 
-impl<'a> Shell<'a> {
-    fn on(database: &'a Database) -> Self {
-        Self(database)
+impl Shell {
+    fn on(database: &Database) -> Self {
+        Self(database.clone())
     }
 
     /// The binary with the settings of this database.
@@ -90,6 +92,21 @@ async fn login(server: &Server, username: &str) -> [String; 2] {
     let request = reqwest::Client::new().post(format!("{}/login", server.url()));
     let login = Answer::of(request.header("authorization", basic(username, PASSWORD))).await.expect(200).json();
     ["opaque_token", "token"].map(|token| bearer(login[token].as_str().unwrap()))
+}
+
+/// The names of what lies in the folder of a database, without what SQLite and servers lay there.
+fn files(database: &Database) -> Vec<String> {
+    let names = std::fs::read_dir(database.folder.path()).unwrap();
+    let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| !["-wal", "-shm", ".lock", ".key"].iter().any(|end| name.ends_with(end)));
+    names.sort();
+    names
+}
+
+/// A database that is this file.
+fn file(database: &Database, name: &str) -> Database {
+    let url = format!("sqlite://{}", database.folder.path().join(name).display());
+    Database { url, folder: database.folder.clone() }
 }
 
 #[test]

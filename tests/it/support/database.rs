@@ -59,7 +59,9 @@ impl Database {
 
     /// Runs SQL that both stores understand, behind the service's back, and waits until it has noticed.
     pub async fn sql(&self, text: &str) {
-        self.connect().await.execute(text).await;
+        let mut connection = self.connect().await;
+        connection.execute(text).await;
+        connection.close().await;
         self.let_notice().await;
     }
 
@@ -98,6 +100,13 @@ impl Database {
         Held(connection)
     }
 
+    /// Keeps everyone else even from reading a SQLite file, as a tool could.
+    pub async fn hold_all(&self) -> Held {
+        let mut connection = self.connect().await;
+        connection.execute("BEGIN EXCLUSIVE").await;
+        Held(connection)
+    }
+
     async fn connect(&self) -> Connection {
         #[cfg(feature = "postgres")]
         if on_postgres().is_some() {
@@ -125,6 +134,16 @@ impl Connection {
             Self::Sqlite(connection) => drop(connection.execute(sqlx::raw_sql(sql)).await.unwrap()),
             #[cfg(feature = "postgres")]
             Self::Postgres(connection) => drop(connection.execute(sqlx::raw_sql(sql)).await.unwrap()),
+        }
+    }
+
+    /// Closes it now, with what SQLite does to its files at the end.
+    async fn close(self) {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => connection.close().await.unwrap(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => connection.close().await.unwrap(),
         }
     }
 }

@@ -1,0 +1,79 @@
+//! Backups of a SQLite file, and their way back.
+//!
+//! Rule: a backup holds everything that was acknowledged before it began; a restore happens whole or not at all, also beside
+//! a running server, and nothing that let someone in before it does so after, but their password. Threats: a token that was
+//! revoked since the backup and lives again, and a database that is half of one and half of another.
+
+use std::path::Path;
+
+use secrecy::ExposeSecret;
+
+use super::Settings;
+#[cfg(feature = "sqlite")]
+use super::{Actor, audit};
+#[cfg(feature = "sqlite")]
+use crate::store::{SoundCopy, Store, back_up};
+#[cfg(feature = "sqlite")]
+use crate::{error::Error, model::Event};
+use crate::{
+    error::StartError,
+    model::{Clock, Timestamp},
+    store::Location,
+};
+
+/// Writes a backup to a new file. Gives the moment when it began.
+#[cfg_attr(not(feature = "sqlite"), expect(unused_variables, reason = "only SQLite is backed up here"))]
+pub async fn backup(clock: &Clock, settings: &Settings, file: &Path) -> Result<Timestamp, StartError> {
+    match settings.database_url.expose_secret().parse()? {
+        #[cfg(feature = "sqlite")]
+        Location::Sqlite(database) => {
+            let begun = clock.now();
+            back_up(&database, file).await?;
+            Ok(begun)
+        }
+        #[cfg(feature = "postgres")]
+        Location::Postgres(_) => Err(postgres("pg_dump --format=custom --file", file)),
+    }
+}
+
+/// Puts a backup in the place of all there is. The database is made when it is not there.
+#[cfg_attr(not(feature = "sqlite"), expect(unused_variables, reason = "only SQLite is restored here"))]
+pub async fn restore(clock: &Clock, settings: &Settings, file: &Path) -> Result<(), StartError> {
+    match settings.database_url.expose_secret().parse()? {
+        #[cfg(feature = "sqlite")]
+        Location::Sqlite(database) => {
+            let copy = SoundCopy::of(file, &database).await?;
+            let store = Store::open(&Location::Sqlite(database)).await?;
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let done = replace(&store, &copy, &name, clock.now()).await;
+            store.close().await;
+            Ok(done?)
+        }
+        #[cfg(feature = "postgres")]
+        Location::Postgres(_) => Err(postgres("pg_restore --clean --if-exists --single-transaction", file)),
+    }
+}
+
+#[cfg(feature = "sqlite")]
+async fn replace(store: &Store, copy: &SoundCopy, name: &str, now: Timestamp) -> Result<(), Error> {
+    let mut tx = store.write().await?;
+    let version = tx.highest_status_version().await?;
+    tx.replace_all(copy).await?;
+    // Servers keep lists they have signed, by their versions.
+    tx.pass_status_version(version).await?;
+    tx.end_all_sessions(now).await?;
+    tx.delete_all_personal_tokens().await?;
+    tx.delete_all_answers().await?;
+    tx.delete_setup_token().await?;
+    tx.delete_all_signing_keys().await?;
+    audit::record(&mut tx, Actor::Operator.did(Event::DatabaseRestored, now).to(name)).await?;
+    tx.commit().await
+}
+
+#[cfg(feature = "postgres")]
+fn postgres(tool: &str, file: &Path) -> StartError {
+    StartError(format!(
+        "PostgreSQL has tools of its own for this, such as: {tool} {}; docs/operations.md says what else to do",
+        file.display()
+    ))
+}

@@ -1,0 +1,170 @@
+//! `countersign backup`: whole, private, and of a moment, while servers write.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    process::Stdio,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use reqwest::Method;
+
+use super::{Shell, file, files};
+use crate::support::{App, Database, claims_of, on_postgres};
+
+/// What was acknowledged: each session, and whether it was ended.
+type Acknowledged = Arc<Mutex<Vec<(String, bool)>>>;
+
+/// Logs in, and out again every other time, until told to stop.
+async fn come_and_go(app: Arc<App>, acknowledged: Acknowledged, stop: Arc<AtomicBool>) {
+    for round in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let (opaque, jwt) = app.tokens("root").await;
+        let sid = claims_of(jwt.trim_start_matches("Bearer "))["sid"].as_str().unwrap().replace('-', "");
+        let at = {
+            let mut acknowledged = acknowledged.lock().unwrap();
+            acknowledged.push((sid, false));
+            acknowledged.len() - 1
+        };
+        if round % 2 == 0 {
+            app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
+            acknowledged.lock().unwrap()[at].1 = true;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_holds_all_that_was_acknowledged_before_it_began_while_logins_and_logouts_go_on() {
+    if on_postgres().is_some() {
+        return; // which has tools of its own
+    }
+    let app = Arc::new(App::start_with(&["--sessions-per-user", "1000"]).await);
+    let (acknowledged, stop) = (Acknowledged::default(), Arc::new(AtomicBool::default()));
+    let count = || acknowledged.lock().unwrap().len();
+    let writers: Vec<_> =
+        (0..4).map(|_| tokio::spawn(come_and_go(app.clone(), acknowledged.clone(), stop.clone()))).collect();
+    for round in 1..=5 {
+        let name = format!("backup-{round}.db");
+        while count() < round * 40 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let before = acknowledged.lock().unwrap().clone();
+        let database = app.database.clone();
+        let backup = name.clone();
+        tokio::task::spawn_blocking(move || Shell::on(&database).run(&["backup", &backup], "").unwrap()).await.unwrap();
+        assert!(count() > before.len(), "others wrote meanwhile");
+        let backup = file(&app.database, &name);
+        let kept =
+            backup.text("SELECT group_concat(lower(hex(id)) || ':' || (ended_at IS NOT NULL)) FROM sessions").await;
+        for (sid, ended) in before {
+            let state = kept.split(',').find_map(|row| row.strip_prefix(&format!("{sid}:")));
+            assert!(state.is_some(), "a session that was acknowledged is missing");
+            assert!(!ended || state == Some("1"), "a logout that was acknowledged is missing");
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn it_is_for_its_owner_alone_and_takes_the_place_of_nothing() {
+    if on_postgres().is_some() {
+        return; // which has tools of its own
+    }
+    let database = Database::new().await;
+    let shell = Shell::on(&database);
+    shell.create("root", &["user", "admin"]);
+    let said = shell.run(&["backup", "backup.db"], "").unwrap();
+    assert!(said.starts_with("backup.db holds all that was acknowledged until 20"), "{said}");
+    let path = database.folder.path().join("backup.db");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(files(&database), ["backup.db", "countersign.db"], "and it is one file");
+    let bytes = fs::read(&path).unwrap();
+    for (target, said) in
+        [("backup.db", "it is there already"), ("nowhere/backup.db", "No such file"), (".", "there already")]
+    {
+        let refused = shell.run(&["backup", target], "").unwrap_err();
+        assert!(
+            refused.starts_with(&format!("countersign: {target} cannot be written: ")) && refused.contains(said),
+            "{refused}"
+        );
+    }
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+    assert_eq!(files(&database), ["backup.db", "countersign.db"]);
+}
+
+#[tokio::test]
+async fn a_backup_that_fails_leaves_nothing_behind() {
+    if on_postgres().is_some() {
+        return; // which has tools of its own
+    }
+    let folder = Database::new().await;
+    let shell = Shell::on(&folder);
+    shell.create("root", &["user", "admin"]);
+    let sound = fs::read(folder.folder.path().join("countersign.db")).unwrap();
+    let foreign = file(&folder, "foreign.db");
+    foreign.sql("CREATE TABLE users (id INTEGER); INSERT INTO users VALUES (1)").await;
+    fs::write(folder.folder.path().join("text.db"), "Dear diary, this is not a database.".repeat(100)).unwrap();
+    fs::write(folder.folder.path().join("damaged.db"), damaged(sound)).unwrap();
+    let before = files(&folder);
+    for (name, said) in [
+        ("foreign.db", "it is not a database of Countersign"),
+        ("text.db", "file is not a database"),
+        ("damaged.db", "malformed"),
+        ("missing.db", "unable to open database file"),
+    ] {
+        let refused = Shell::on(&file(&folder, name)).run(&["backup", "backup.db"], "").unwrap_err();
+        assert!(refused.starts_with("countersign: DATABASE_URL: ") && refused.contains(said), "{name}: {refused}");
+        assert_eq!(files(&folder), before, "{name}");
+    }
+}
+
+/// The file with its last page gone bad, as a disk does it.
+pub fn damaged(mut file: Vec<u8>) -> Vec<u8> {
+    let from = file.len() - 4096;
+    for page in file[from - 20 * 4096..].chunks_mut(4096) {
+        page[..64].fill(0xa5);
+    }
+    file
+}
+
+/// Someone who is tired of waiting, here for a lock.
+#[tokio::test]
+async fn interrupted_it_leaves_nothing_behind() {
+    if on_postgres().is_some() {
+        return; // which has tools of its own
+    }
+    let database = Database::new().await;
+    database.migrate_to(5).await;
+    let held = database.hold_all().await;
+    let before = files(&database);
+    let mut binary = Shell::on(&database).binary().args(&["backup", "backup.db"]);
+    let child = binary.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while files(&database) == before {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.unwrap().success());
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(done.stderr).unwrap(), "countersign: interrupted before it was done\n");
+    assert_eq!((done.status.code(), files(&database)), (Some(1), before));
+    held.release().await;
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn postgresql_has_tools_of_its_own() {
+    let database = Database::new().await;
+    let shell = Shell::on(&Database { url: "postgres://nobody@127.0.0.1:1/nowhere".into(), ..database });
+    for (args, tool) in [(["backup", "file"], "pg_dump"), (["restore", "file"], "pg_restore")] {
+        let refused = shell.run(&args, "").unwrap_err();
+        assert!(refused.contains(tool) && refused.contains("docs/operations.md"), "{refused}");
+    }
+}

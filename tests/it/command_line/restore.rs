@@ -1,0 +1,261 @@
+//! `countersign restore`: the old or the new, and nothing that was revoked lives again.
+
+use std::{fs, process::Stdio, time::Duration};
+
+use serde_json::json;
+
+use super::{Shell, backup::damaged, file, files, login, me};
+use crate::{
+    statuslists::{bits, place},
+    support::{Answer, Database, PASSWORD, Server, basic, bearer, header_of, on_postgres},
+};
+
+/// What can be read of a server without a credential.
+async fn get(server: &Server, path: &str) -> String {
+    Answer::of(reqwest::Client::new().get(format!("{}{path}", server.url()))).await.expect(200).text
+}
+
+#[tokio::test]
+async fn what_lived_before_a_restore_is_dead_after_it_also_beside_a_running_server() {
+    if on_postgres().is_some() {
+        return; // which has tools of its own
+    }
+    let database = Database::new().await;
+    let shell = Shell::on(&database);
+    let server = shell.serve();
+    shell.create("root", &["user", "admin"]);
+    shell.create("sergio", &["user"]);
+    let token = |name: &str| bearer(shell.run(&["token", "issue", name, "--name", "x"], "").unwrap().trim());
+    let kept = login(&server, "sergio").await;
+    let mut tokens = vec![token("root")];
+    tokens.extend(kept.clone());
+    tokens.extend(login(&server, "root").await);
+    shell.run(&["backup", "backup.db"], "").unwrap();
+
+    // Revoked since: they must not come back.
+    shell.run(&["token", "revoke", "--all", "root"], "").unwrap();
+    shell.run(&["session", "end", "--all", "root"], "").unwrap();
+    // Made since: nobody knows them any more.
+    shell.create("zoe", &["user", "admin"]);
+    let since = login(&server, "zoe").await;
+    tokens.extend([since.to_vec(), login(&server, "sergio").await.to_vec(), vec![token("sergio")]].concat());
+    let keys = get(&server, "/.well-known/jwks.json").await;
+    let list = get(&server, &place(&kept[1]).0).await;
+
+    let said = shell.run(&["restore", "backup.db"], "").unwrap();
+    assert_eq!(
+        said,
+        "backup.db was restored; every session, personal token and signing key has ended, so everyone logs in again\n"
+    );
+    assert_eq!(files(&database), ["backup.db", "countersign.db"]);
+    for token in &tokens {
+        me(&server, token).await.expect(401);
+    }
+    me(&server, &basic("zoe", PASSWORD)).await.expect(401);
+    me(&server, &basic("root", PASSWORD)).await.expect(200);
+    for table in ["personal_tokens", "idempotency_keys", "setup"] {
+        assert_eq!(database.text(&format!("SELECT CAST(COUNT(*) AS TEXT) FROM {table}")).await, "0", "{table}");
+    }
+
+    // The server makes a key by itself, and those who verify offline hear of it all.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let mut new_keys = keys.clone();
+    while new_keys == keys || new_keys == r#"{"keys":[]}"# {
+        assert!(tokio::time::Instant::now() < deadline, "no new key");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        new_keys = get(&server, "/.well-known/jwks.json").await;
+    }
+    let new_keys: serde_json::Value = serde_json::from_str(&new_keys).unwrap();
+    assert_eq!(new_keys["keys"].as_array().unwrap().len(), 1, "the old one is gone: {new_keys}");
+    let (path, idx) = place(&kept[1]);
+    let new_list = get(&server, &path).await;
+    assert!(bits(&list)[idx / 8] >> (idx % 8) & 1 == 0 && bits(&new_list)[idx / 8] >> (idx % 8) & 1 == 1);
+    assert_eq!(header_of(&new_list)["kid"], new_keys["keys"][0]["kid"]);
+    let again = login(&server, "sergio").await;
+    for token in &again {
+        me(&server, token).await.expect(200);
+    }
+
+    assert_eq!(shell.end(&["audit", "verify"], "").code, 0);
+    let event = shell.run(&["audit", "list", "--event", "database.restored", "--json"], "").unwrap();
+    let event: serde_json::Value = serde_json::from_str(&event).unwrap();
+    assert_eq!((&event["method"], &event["target"]), (&json!("command"), &json!("backup.db")));
+}
+
+/// Servers keep lists they have signed by their versions, which must not come a second time.
+#[tokio::test]
+async fn no_status_list_has_a_version_again_that_it_had_before() {
+    if on_postgres().is_some() {
+        return; // which has tools of its own
+    }
+    let database = Database::new().await;
+    let shell = Shell::on(&database);
+    let server = shell.serve();
+    shell.create("root", &["user", "admin"]);
+    let [_, jwt] = login(&server, "root").await;
+    shell.run(&["backup", "backup.db"], "").unwrap();
+    login(&server, "root").await;
+    for _ in 0..3 {
+        let [opaque, _] = login(&server, "root").await;
+        let id = me(&server, &opaque).await.json()["session_id"].as_str().unwrap().to_owned();
+        shell.run(&["session", "end", &id], "").unwrap();
+        get(&server, &place(&jwt).0).await;
+    }
+    let version = async || database.text("SELECT CAST(MAX(version) AS TEXT) FROM status_lists").await;
+    let before: i64 = version().await.parse().unwrap();
+    shell.run(&["restore", "backup.db"], "").unwrap();
+    assert!(version().await.parse::<i64>().unwrap() > before);
+}
+
+#[tokio::test]
+async fn it_makes_the_database_that_is_missing_and_brings_an_older_backup_up_to_date() {
+    if on_postgres().is_some() {
+        return; // which has tools of its own
+    }
+    let folder = Database::new().await;
+    file(&folder, "old.db").migrate_to(3).await;
+    let user =
+        "INSERT INTO users (id, username, roles, status, password_hash, must_change_password, created_at, updated_at)
+                VALUES (randomblob(16), 'ancient', 'admin user', 'active', 'x', 0, 1, 1)";
+    file(&folder, "old.db").sql(user).await;
+    let new = file(&folder, "new.db");
+    let shell = Shell::on(&new);
+    shell.run(&["restore", "old.db"], "").unwrap();
+    assert_eq!(files(&folder), ["new.db", "old.db"]);
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &fs::metadata(folder.folder.path().join("new.db")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(shell.run(&["user", "list"], "").unwrap().contains("ancient"));
+    assert!(shell.run(&["migrate"], "").unwrap().contains("is up to date"));
+    assert_eq!(shell.end(&["audit", "verify"], "").stdout, "1 records hang together, from the first to the last\n");
+    let server = shell.serve();
+    shell.create("root", &["user", "admin"]);
+    login(&server, "root").await;
+}
+
+#[tokio::test]
+async fn what_is_no_sound_backup_is_refused_and_the_database_is_as_it_was() {
+    if on_postgres().is_some() {
+        return; // which has tools of its own
+    }
+    let database = Database::new().await;
+    let shell = Shell::on(&database);
+    shell.create("root", &["user", "admin"]);
+    let at = |name: &str| database.folder.path().join(name);
+    for copy in ["newer.db", "changed.db", "altered.db", "orphan.db", "good.db"] {
+        shell.run(&["backup", copy], "").unwrap();
+    }
+    fs::write(at("damaged.db"), damaged(fs::read(at("good.db")).unwrap())).unwrap();
+    fs::write(at("cut.db"), &fs::read(at("good.db")).unwrap()[..100_000]).unwrap();
+    fs::write(at("text.db"), "Dear diary, this is not a database.".repeat(100)).unwrap();
+    fs::write(at("empty.db"), "").unwrap();
+    fs::write(at("open.db"), fs::read(at("good.db")).unwrap()).unwrap();
+    fs::write(at("open.db-wal"), "not yet in the file").unwrap();
+    for (name, sql) in [
+        ("foreign.db", "CREATE TABLE users (id INTEGER); INSERT INTO users VALUES (1)"),
+        ("newer.db", "UPDATE _sqlx_migrations SET version = 9999 WHERE version = 2"),
+        ("changed.db", "UPDATE _sqlx_migrations SET checksum = CAST('x' AS BLOB) WHERE version = 2"),
+        ("altered.db", "ALTER TABLE users ADD COLUMN is_root INTEGER"),
+        ("orphan.db", "PRAGMA foreign_keys = OFF; INSERT INTO rotated_tokens VALUES (zeroblob(32), zeroblob(16), 1)"),
+    ] {
+        file(&database, name).sql(sql).await;
+    }
+    let (before, all) = (fs::read(at("countersign.db")).unwrap(), files(&database));
+    for (name, said) in [
+        ("damaged.db", "it is damaged or no SQLite database"),
+        ("cut.db", "it is damaged or no SQLite database"),
+        ("text.db", "file is not a database"),
+        ("empty.db", "it is not a database of Countersign"),
+        ("foreign.db", "it is not a database of Countersign"),
+        ("open.db", "a server has it open"),
+        ("newer.db", "migration 9999 of this database is not known"),
+        ("changed.db", "migration 2 of this database is not the one"),
+        ("orphan.db", "1 rows hang on rows that are missing"),
+        ("missing.db", "No such file or directory"),
+    ] {
+        let refused = shell.run(&["restore", name], "").unwrap_err();
+        assert!(refused.starts_with(&format!("countersign: {name} cannot be restored: ")), "{refused}");
+        assert!(refused.contains(said), "{name}: {refused}");
+    }
+    let refused = shell.run(&["restore", "altered.db"], "").unwrap_err();
+    assert!(refused.contains("the tables of the backup are not those of its migrations"), "{refused}");
+    assert_eq!(files(&database), all);
+    assert_eq!(fs::read(at("countersign.db")).unwrap(), before, "not a byte of it");
+    // A mistake makes no database either.
+    assert!(Shell::on(&file(&database, "none.db")).run(&["restore", "text.db"], "").is_err());
+    assert_eq!(files(&database), all);
+    // Nor does it wait for ever for whoever writes.
+    let held = database.hold_writes().await;
+    assert!(shell.run(&["restore", "good.db"], "").unwrap_err().contains("database is locked"));
+    held.release().await;
+    assert_eq!((files(&database), shell.run(&["restore", "good.db"], "").is_ok()), (all, true));
+}
+
+/// A table that a migration adds is restored by itself, for the files say which there are. Whether something in it lets
+/// someone in, and must end with a restore as sessions, tokens and keys do (`auth/backup.rs`), is for a person to say.
+#[tokio::test]
+async fn it_is_known_of_every_table_what_a_restore_does_with_it() {
+    if on_postgres().is_some() {
+        return; // which has tools of its own
+    }
+    let database = Database::new().await;
+    Shell::on(&database).run(&["migrate"], "").unwrap();
+    let tables = "SELECT group_concat(name, ' ' ORDER BY name) FROM sqlite_schema
+                  WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> '_sqlx_migrations'";
+    let restored = ["audit", "audit_head", "status_lists", "revoked_statuses", "users"];
+    let restored_and_ended = ["rotated_tokens", "sessions"];
+    let emptied = ["idempotency_keys", "personal_tokens", "setup", "signing_keys"];
+    let mut known = [&restored[..], &restored_and_ended, &emptied].concat();
+    known.sort_unstable();
+    assert_eq!(database.text(tables).await, known.join(" "));
+}
+
+/// Some 20,000 users of this name.
+async fn fill(database: &Database, name: &str) {
+    let users = format!(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+        INSERT INTO users (id, username, roles, status, password_hash, must_change_password, created_at, updated_at)
+        SELECT randomblob(16), '{name}-' || i, 'user', 'active', '{}', 0, 1, 1 FROM n",
+        "x".repeat(90)
+    );
+    database.sql(&users).await;
+}
+
+#[tokio::test]
+async fn killed_in_the_middle_it_leaves_the_old_or_the_new_and_no_mixture() {
+    if on_postgres().is_some() {
+        return; // which has tools of its own
+    }
+    let database = Database::new().await;
+    let shell = Shell::on(&database);
+    for name in ["old", "new"] {
+        let source = file(&database, &format!("{name}-source.db"));
+        Shell::on(&source).run(&["migrate"], "").unwrap();
+        fill(&source, name).await;
+        Shell::on(&source).run(&["backup", &format!("{name}.db")], "").unwrap();
+    }
+    let begun = std::time::Instant::now();
+    shell.run(&["restore", "old.db"], "").unwrap();
+    let whole = begun.elapsed();
+    let count = async |name: &str| {
+        let sql = format!("SELECT CAST(COUNT(*) AS TEXT) FROM users WHERE username LIKE '{name}-%'");
+        database.text(&sql).await
+    };
+    let (mut now, mut killed) = ("old", 0);
+    for round in 0..40 {
+        let other = if now == "old" { "new" } else { "old" };
+        let mut binary = shell.binary().args(&["restore", &format!("{other}.db")]);
+        let mut child = binary.0.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(whole * round / 32);
+        killed += u32::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let counts = (count("old").await, count("new").await);
+        assert!(counts == ("20000".into(), "0".into()) || counts == ("0".into(), "20000".into()), "{counts:?}");
+        now = if counts.0 == "0" { "new" } else { "old" };
+        assert_eq!(database.text("PRAGMA integrity_check").await, "ok");
+        assert_eq!(shell.end(&["audit", "verify"], "").code, 0, "round {round}");
+    }
+    assert!(killed >= 20, "it was killed in the middle: {killed}");
+}
