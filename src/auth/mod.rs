@@ -5,6 +5,7 @@
 mod audit;
 mod backup;
 mod credential;
+mod doctor;
 mod export;
 mod hashing;
 mod idempotency;
@@ -41,6 +42,7 @@ pub use backup::{backup, restore};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 pub use credential::{Credential, Standing};
+pub use doctor::{Finding, Verdict, examine, examine_settings, mode};
 pub use export::{header as export_header, write_users};
 use hashing::HashPool;
 pub use idempotency::Once;

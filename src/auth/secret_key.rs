@@ -36,27 +36,28 @@ impl SecretKey {
 
     /// Reads the key from a file, which is made, readable by its owner alone, when it is not there and `may_create`.
     pub fn from_file(path: &Path, may_create: bool) -> Result<Self, StartError> {
-        let cannot = |error: io::Error| {
-            StartError::setting(
-                "COUNTERSIGN_SECRET_KEY",
-                format_args!("the key file {} cannot be used ({error}); mend it or set the key", path.display()),
-            )
-        };
-        if !path.exists() {
-            if !may_create {
-                return Err(StartError::setting(
-                    "COUNTERSIGN_SECRET_KEY",
-                    format_args!(
-                        "the database has signing keys but {}, which opens them, is missing; bring it back or set the key",
-                        path.display()
-                    ),
-                ));
-            }
-            create(path).map_err(cannot)?;
+        if may_create && !path.exists() {
+            create(path).map_err(|error| unusable(path, &error))?;
         }
-        close_to_others(path).map_err(cannot)?;
-        let text = Zeroizing::new(fs::read_to_string(path).map_err(cannot)?);
-        Self::parse(&text).map_err(|_| cannot(io::Error::other("it does not hold 32 bytes in base64")))
+        if path.exists() {
+            close_to_others(path).map_err(|error| unusable(path, &error))?;
+        }
+        Self::read(path)
+    }
+
+    /// Reads the key from a file that must be there, and leaves that as it is.
+    pub fn read(path: &Path) -> Result<Self, StartError> {
+        if !path.exists() {
+            return Err(StartError::setting(
+                "COUNTERSIGN_SECRET_KEY",
+                format_args!(
+                    "the database has signing keys but {}, which opens them, is missing; bring it back or set the key",
+                    path.display()
+                ),
+            ));
+        }
+        let text = Zeroizing::new(fs::read_to_string(path).map_err(|error| unusable(path, &error))?);
+        Self::parse(&text).map_err(|_| unusable(path, &io::Error::other("it does not hold 32 bytes in base64")))
     }
 
     /// Seals `secret`: the nonce, then the ciphertext with its tag.
@@ -78,6 +79,13 @@ impl SecretKey {
         secret.truncate(length);
         Some(secret)
     }
+}
+
+fn unusable(path: &Path, error: &io::Error) -> StartError {
+    StartError::setting(
+        "COUNTERSIGN_SECRET_KEY",
+        format_args!("the key file {} cannot be used ({error}); mend it or set the key", path.display()),
+    )
 }
 
 /// Takes from everyone but the owner what a copy or a backup may have let them do.

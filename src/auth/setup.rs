@@ -104,7 +104,7 @@ impl Auth {
 }
 
 /// A token that can be sent as a bearer (RFC 6750, section 2.1) and is not a word someone would guess.
-fn check_given(token: &str) -> Result<(), StartError> {
+pub(super) fn check_given(token: &str) -> Result<(), StartError> {
     let sendable = token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b));
     if sendable && token.len() >= MIN_TOKEN_BYTES {
         return Ok(());

@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod doctor;
 mod export;
 mod import;
 mod key;
@@ -59,6 +60,7 @@ pub fn run(cli: &Cli) -> Result<Outcome, StartError> {
         Some(Command::Session(command)) => session::run(config, command)?,
         Some(Command::Key(command)) => key::run(config, *command)?,
         Some(Command::Audit(command)) => return audit::run(config, command),
+        Some(Command::Doctor { json }) => return doctor::run(config, *json),
         Some(Command::Backup { file }) => backup::run(config, file)?,
         Some(Command::Restore { file }) => backup::restore(config, file)?,
         Some(Command::Migrate) => migrate(config)?,

@@ -36,6 +36,12 @@ pub enum Command {
     /// Read the audit trail, or follow its chain
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Look at the settings, files and database, and change nothing; the exit code is 3 when a check failed
+    Doctor {
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Write all that the SQLite database holds to a new file, while servers go on
     Backup {
         /// The file, which must not be there yet

@@ -25,6 +25,9 @@ use crate::{
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 not done, and standard error says why in one sentence; 2 not understood; \
 3 done, and something was found that needs a person.";
 
+/// Where settings may be, in the folder it is started in.
+pub const ENV_FILE: &str = ".env";
+
 /// Users, passwords and tokens in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "countersign", version, args_override_self = true, max_term_width = 100)]
@@ -267,9 +270,20 @@ impl Config {
     }
 }
 
+/// Whether `.env` gives a secret a value. A database's address is one when it has a user in it.
+pub fn env_file_has_secrets() -> bool {
+    let Ok(lines) = dotenvy::from_path_iter(ENV_FILE) else { return false };
+    let command = Cli::command();
+    let secrets: Vec<_> = command.get_arguments().filter(|setting| setting.is_hide_env_values_set()).collect();
+    lines.flatten().any(|(name, value)| {
+        let is_secret = secrets.iter().any(|setting| setting.get_env().is_some_and(|secret| *secret == *name));
+        is_secret && !value.is_empty() && (name != "DATABASE_URL" || value.contains('@'))
+    })
+}
+
 /// Reads flags, the environment and `.env` in this folder. Prints help and ends when that was asked for.
 pub fn read() -> Result<Cli, StartError> {
-    match dotenvy::from_path(".env") {
+    match dotenvy::from_path(ENV_FILE) {
         Err(dotenvy::Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(dotenvy::Error::LineParse(_, _)) => {
             return Err(StartError::setting(

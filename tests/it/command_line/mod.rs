@@ -3,6 +3,7 @@
 mod audit;
 mod backup;
 mod completions;
+mod doctor;
 mod import;
 mod migrate;
 mod restore;
