@@ -12,9 +12,9 @@ use super::Settings;
 #[cfg(feature = "sqlite")]
 use super::{Actor, audit};
 #[cfg(feature = "sqlite")]
-use crate::store::{SoundCopy, Store, back_up};
+use crate::model::Event;
 #[cfg(feature = "sqlite")]
-use crate::{error::Error, model::Event};
+use crate::store::{SoundCopy, Store, back_up};
 use crate::{
     error::StartError,
     model::{Clock, Timestamp},
@@ -32,7 +32,9 @@ pub async fn backup(clock: &Clock, settings: &Settings, file: &Path) -> Result<T
             Ok(begun)
         }
         #[cfg(feature = "postgres")]
-        Location::Postgres(_) => Err(postgres("pg_dump --format=custom --file", file)),
+        Location::Postgres(_) => {
+            Err(postgres(format_args!("pg_dump --format=custom --file={} \"$DATABASE_URL\"", file.display())))
+        }
     }
 }
 
@@ -47,15 +49,18 @@ pub async fn restore(clock: &Clock, settings: &Settings, file: &Path) -> Result<
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             let done = replace(&store, &copy, &name, clock.now()).await;
             store.close().await;
-            Ok(done?)
+            done.map_err(|error| StartError(format!("{} cannot be restored: {error}", file.display())))
         }
         #[cfg(feature = "postgres")]
-        Location::Postgres(_) => Err(postgres("pg_restore --clean --if-exists --single-transaction", file)),
+        Location::Postgres(_) => Err(postgres(format_args!(
+            "pg_restore --clean --if-exists --single-transaction --dbname=\"$DATABASE_URL\" {}",
+            file.display()
+        ))),
     }
 }
 
 #[cfg(feature = "sqlite")]
-async fn replace(store: &Store, copy: &SoundCopy, name: &str, now: Timestamp) -> Result<(), Error> {
+async fn replace(store: &Store, copy: &SoundCopy, name: &str, now: Timestamp) -> Result<(), StartError> {
     let mut tx = store.write().await?;
     let version = tx.highest_status_version().await?;
     tx.replace_all(copy).await?;
@@ -67,13 +72,10 @@ async fn replace(store: &Store, copy: &SoundCopy, name: &str, now: Timestamp) ->
     tx.delete_setup_token().await?;
     tx.delete_all_signing_keys().await?;
     audit::record(&mut tx, Actor::Operator.did(Event::DatabaseRestored, now).to(name)).await?;
-    tx.commit().await
+    Ok(tx.commit().await?)
 }
 
 #[cfg(feature = "postgres")]
-fn postgres(tool: &str, file: &Path) -> StartError {
-    StartError(format!(
-        "PostgreSQL has tools of its own for this, such as: {tool} {}; docs/operations.md says what else to do",
-        file.display()
-    ))
+fn postgres(command: std::fmt::Arguments<'_>) -> StartError {
+    StartError(format!("PostgreSQL has tools of its own: {command} (and docs/operations.md says what else to do)"))
 }

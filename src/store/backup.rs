@@ -81,27 +81,31 @@ impl SoundCopy {
 
 impl Tx {
     /// Puts what the copy has in the place of all there is.
-    pub async fn replace_all(&mut self, copy: &SoundCopy) -> Result<(), Error> {
-        let conn = match &mut **self {
-            Conn::Sqlite(conn) => &mut **conn,
+    pub async fn replace_all(&mut self, copy: &SoundCopy) -> Result<(), StartError> {
+        match &mut **self {
+            Conn::Sqlite(conn) => replace_all(conn, copy).await,
             #[cfg(feature = "postgres")]
-            Conn::Postgres(_) => return Err(Error::Internal("a SQLite file does not replace a PostgreSQL".into())),
-        };
-        sqlx::query("ATTACH $1 AS copy").bind(&copy.path).execute(&mut *conn).await?;
-        // Rows come before those they hang on; at the end all must be there.
-        sqlx::query("PRAGMA defer_foreign_keys = ON").execute(&mut *conn).await?;
-        let tables = tables(conn, "main").await?;
-        if tables != self::tables(conn, "copy").await? {
-            return Err(Error::Internal("the tables of the backup are not those of its migrations".into()));
+            Conn::Postgres(_) => Err(StartError("a SQLite file does not replace a PostgreSQL".into())),
         }
-        for (table, _) in &tables {
-            run(conn, format!("DELETE FROM main.{table}")).await?;
-        }
-        for (table, columns) in &tables {
-            run(conn, format!("INSERT INTO main.{table} ({columns}) SELECT {columns} FROM copy.{table}")).await?;
-        }
-        Ok(())
     }
+}
+
+async fn replace_all(conn: &mut SqliteConnection, copy: &SoundCopy) -> Result<(), StartError> {
+    let attached = sqlx::query("ATTACH $1 AS copy").bind(&copy.path).execute(&mut *conn).await;
+    attached.map_err(Error::from)?;
+    let tables = tables(conn, "main").await?;
+    if tables != self::tables(conn, "copy").await? {
+        return Err(StartError("its tables are not those of the database".into()));
+    }
+    // Rows come before those they hang on; at the end all must be there.
+    run(conn, "PRAGMA defer_foreign_keys = ON".into()).await?;
+    for (table, _) in &tables {
+        run(conn, format!("DELETE FROM main.{table}")).await?;
+    }
+    for (table, columns) in &tables {
+        run(conn, format!("INSERT INTO main.{table} ({columns}) SELECT {columns} FROM copy.{table}")).await?;
+    }
+    Ok(())
 }
 
 /// Every table of a file and its columns, ready to be put into SQL. sqlx's own is not among them: it says how this file

@@ -31,11 +31,20 @@ impl Shell {
         Self(database.clone())
     }
 
+    /// The secret key of every server and command here.
+    fn key(&self) -> String {
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32])
+    }
+
     /// The binary with the settings of this database.
     fn binary(&self) -> Binary {
-        let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32]);
         let binary = Binary::new(self.0.folder.path()).env("DATABASE_URL", &self.0.url);
-        binary.env("COUNTERSIGN_SECRET_KEY", &key).args(&["--argon2-memory-kib", "8", "--argon2-iterations", "1"])
+        binary.env("COUNTERSIGN_SECRET_KEY", &self.key()).args(&[
+            "--argon2-memory-kib",
+            "8",
+            "--argon2-iterations",
+            "1",
+        ])
     }
 
     /// A server of its own, as it runs beside the commands.
