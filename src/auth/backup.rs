@@ -6,6 +6,8 @@
 
 use std::path::Path;
 
+#[cfg(feature = "sqlite")]
+use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
 
 use super::Settings;
@@ -45,7 +47,7 @@ pub async fn restore(clock: &Clock, settings: &Settings, file: &Path) -> Result<
         #[cfg(feature = "sqlite")]
         Location::Sqlite(database) => {
             let copy = SoundCopy::of(file, &database).await?;
-            let store = Store::open(&Location::Sqlite(database)).await?;
+            let store = Store::open(&Location::Sqlite(database), settings.commits, &mut Registry::default()).await?;
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             let done = replace(&store, &copy, &name, clock.now()).await;
             store.close().await;

@@ -12,7 +12,7 @@ use std::{
 
 use reqwest::Method;
 
-use super::{Shell, file, files};
+use super::{Shell, files};
 use crate::support::{App, Database, claims_of, on_postgres};
 
 /// What was acknowledged: each session, and whether it was ended.
@@ -58,7 +58,7 @@ async fn it_holds_all_that_was_acknowledged_before_it_began_while_logins_and_log
         let backup = name.clone();
         tokio::task::spawn_blocking(move || Shell::on(&database).run(&["backup", &backup], "").unwrap()).await.unwrap();
         assert!(count() > before.len(), "others wrote meanwhile");
-        let backup = file(&app.database, &name);
+        let backup = app.database.file(&name);
         let kept =
             backup.text("SELECT group_concat(lower(hex(id)) || ':' || (ended_at IS NOT NULL)) FROM sessions").await;
         for (sid, ended) in before {
@@ -109,7 +109,7 @@ async fn a_backup_that_fails_leaves_nothing_behind() {
     let shell = Shell::on(&folder);
     shell.create("root", &["user", "admin"]);
     let sound = fs::read(folder.folder.path().join("countersign.db")).unwrap();
-    let foreign = file(&folder, "foreign.db");
+    let foreign = folder.file("foreign.db");
     foreign.sql("CREATE TABLE users (id INTEGER); INSERT INTO users VALUES (1)").await;
     fs::write(folder.folder.path().join("text.db"), "Dear diary, this is not a database.".repeat(100)).unwrap();
     fs::write(folder.folder.path().join("damaged.db"), damaged(sound)).unwrap();
@@ -120,7 +120,7 @@ async fn a_backup_that_fails_leaves_nothing_behind() {
         ("damaged.db", "malformed"),
         ("missing.db", "unable to open database file"),
     ] {
-        let refused = Shell::on(&file(&folder, name)).run(&["backup", "backup.db"], "").unwrap_err();
+        let refused = Shell::on(&folder.file(name)).run(&["backup", "backup.db"], "").unwrap_err();
         assert!(refused.starts_with("countersign: DATABASE_URL: ") && refused.contains(said), "{name}: {refused}");
         assert_eq!(files(&folder), before, "{name}");
     }
@@ -162,7 +162,7 @@ async fn interrupted_it_leaves_nothing_behind() {
 #[tokio::test]
 async fn postgresql_has_tools_of_its_own() {
     let database = Database::new().await;
-    let shell = Shell::on(&Database { url: "postgres://nobody@127.0.0.1:1/nowhere".into(), ..database });
+    let shell = Shell::on(&database.at("postgres://nobody@127.0.0.1:1/nowhere".into()));
     for (args, tool) in [(["backup", "file"], "pg_dump"), (["restore", "file"], "pg_restore")] {
         let refused = shell.run(&args, "").unwrap_err();
         assert!(refused.contains(tool) && refused.contains("docs/operations.md"), "{refused}");

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::SystemTime};
 
 use serde_json::Value;
 
-use super::{backup::damaged, file};
+use super::backup::damaged;
 use crate::support::{Binary, Database, PASSWORD, on_postgres};
 
 /// A report, by the exit code and what is not well.
@@ -229,7 +229,7 @@ async fn a_database_that_is_missing_or_damaged_is_told_and_not_made() {
     assert!(report.of("database").contains("is missing, though its key file is there"), "{}", report.text);
     for (content, said) in [(damaged(sound), "is damaged"), ("Dear diary. ".repeat(999).into_bytes(), "not a database")]
     {
-        let damaged = file(&database, "damaged.db");
+        let damaged = database.file("damaged.db");
         fs::write(database.folder.path().join("damaged.db"), content).unwrap();
         fs::set_permissions(database.folder.path().join("damaged.db"), fs::Permissions::from_mode(0o600)).unwrap();
         let report = doctor(&damaged, &[]);
@@ -242,7 +242,7 @@ async fn a_postgresql_that_does_not_answer_fails() {
     if on_postgres().is_none() {
         return;
     }
-    let database = Database { url: "postgres://nobody@127.0.0.1:1/nowhere".into(), ..Database::new().await };
+    let database = Database::new().await.at("postgres://nobody@127.0.0.1:1/nowhere".into());
     let report = doctor(&database, &[]);
     assert_eq!((report.code, report.amiss()), (3, vec!["failed database".to_owned()]), "{}", report.text);
 }

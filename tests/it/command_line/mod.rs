@@ -113,12 +113,6 @@ fn files(database: &Database) -> Vec<String> {
     names
 }
 
-/// A database that is this file.
-fn file(database: &Database, name: &str) -> Database {
-    let url = format!("sqlite://{}", database.folder.path().join(name).display());
-    Database { url, folder: database.folder.clone() }
-}
-
 #[test]
 fn exit_codes_tell_what_is_not_done_from_what_is_not_understood_and_help_says_so() {
     let folder = TempDir::new().unwrap();

@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Stdio, time::Duration};
 
 use serde_json::json;
 
-use super::{Shell, backup::damaged, file, files, login, me};
+use super::{Shell, backup::damaged, files, login, me};
 use crate::{
     statuslists::{bits, place},
     support::{Answer, Database, PASSWORD, Server, basic, bearer, header_of, on_postgres, outside},
@@ -155,12 +155,12 @@ async fn it_makes_the_database_that_is_missing_and_brings_an_older_backup_up_to_
         return; // which has tools of its own
     }
     let folder = Database::new().await;
-    file(&folder, "old.db").migrate_to(3).await;
+    folder.file("old.db").migrate_to(3).await;
     let user =
         "INSERT INTO users (id, username, roles, status, password_hash, must_change_password, created_at, updated_at)
                 VALUES (randomblob(16), 'ancient', 'admin user', 'active', 'x', 0, 1, 1)";
-    file(&folder, "old.db").sql(user).await;
-    let new = file(&folder, "new.db");
+    folder.file("old.db").sql(user).await;
+    let new = folder.file("new.db");
     let shell = Shell::on(&new);
     shell.run(&["restore", "old.db"], "").unwrap();
     assert_eq!(files(&folder), ["new.db", "old.db"]);
@@ -201,7 +201,7 @@ async fn what_is_no_sound_backup_is_refused_and_the_database_is_as_it_was() {
         ("altered.db", "ALTER TABLE users ADD COLUMN is_root INTEGER"),
         ("orphan.db", "PRAGMA foreign_keys = OFF; INSERT INTO rotated_tokens VALUES (zeroblob(32), zeroblob(16), 1)"),
     ] {
-        file(&database, name).sql(sql).await;
+        database.file(name).sql(sql).await;
     }
     let (before, all) = (fs::read(at("countersign.db")).unwrap(), files(&database));
     for (name, said) in [
@@ -224,7 +224,7 @@ async fn what_is_no_sound_backup_is_refused_and_the_database_is_as_it_was() {
     assert_eq!(files(&database), all);
     assert_eq!(fs::read(at("countersign.db")).unwrap(), before, "not a byte of it");
     // A mistake makes no database either.
-    assert!(Shell::on(&file(&database, "none.db")).run(&["restore", "text.db"], "").is_err());
+    assert!(Shell::on(&database.file("none.db")).run(&["restore", "text.db"], "").is_err());
     assert_eq!(files(&database), all);
     // Nor does it wait for ever for whoever writes.
     let held = database.hold_writes().await;
@@ -244,7 +244,7 @@ async fn it_is_known_of_every_table_what_a_restore_does_with_it() {
     Shell::on(&database).run(&["migrate"], "").unwrap();
     let tables = "SELECT group_concat(name, ' ' ORDER BY name) FROM sqlite_schema
                   WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> '_sqlx_migrations'";
-    let restored = ["audit", "audit_head", "status_lists", "revoked_statuses", "users"];
+    let restored = ["audit", "audit_head", "audit_start", "status_lists", "revoked_statuses", "users"];
     let restored_and_ended = ["rotated_tokens", "sessions"];
     let emptied = ["idempotency_keys", "personal_tokens", "setup", "signing_keys"];
     let mut known = [&restored[..], &restored_and_ended, &emptied].concat();
@@ -271,7 +271,7 @@ async fn killed_in_the_middle_it_leaves_the_old_or_the_new_and_no_mixture() {
     let database = Database::new().await;
     let shell = Shell::on(&database);
     for name in ["old", "new"] {
-        let source = file(&database, &format!("{name}-source.db"));
+        let source = database.file(&format!("{name}-source.db"));
         Shell::on(&source).run(&["migrate"], "").unwrap();
         fill(&source, name).await;
         Shell::on(&source).run(&["backup", &format!("{name}.db")], "").unwrap();

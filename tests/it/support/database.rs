@@ -41,6 +41,16 @@ impl Database {
         Self { url, folder, services: Arc::default() }
     }
 
+    /// A database that is this file of the same folder.
+    pub fn file(&self, name: &str) -> Self {
+        self.at(format!("sqlite://{}", self.folder.path().join(name).display()))
+    }
+
+    /// A database elsewhere, with the same folder for what lies beside it.
+    pub fn at(&self, url: String) -> Self {
+        Self { url, folder: self.folder.clone(), services: Arc::default() }
+    }
+
     /// Makes the schema of an earlier version: that of this migration.
     pub async fn migrate_to(&self, version: i64) {
         match self.connect().await {
