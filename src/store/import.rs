@@ -1,9 +1,9 @@
 //! `users` by the thousand, for imports and exports. One statement takes a whole batch, which each store is handed in a form
 //! of its own: SQLite reads JSON, PostgreSQL arrays. That is some ten times as fast as a statement a user.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use super::{Conn, Tx, fetch_all};
+use super::{Conn, Pools, Store, Tx, fetch_all};
 use crate::{
     error::Error,
     model::{PasswordHash, Roles, Status, Timestamp, User, UserId, search_key},
@@ -61,16 +61,11 @@ impl Conn {
 }
 
 impl Tx {
-    /// Makes room for many rows: with SQLite, pages are kept until the transaction ends and the log grows to half a
-    /// gigabyte before it is written back, since rows in no order touch every page of an index again and again.
+    /// Makes room for many rows, until [`Tx::end_bulk`]: with SQLite, pages are kept and the log grows to half a gigabyte
+    /// before it is written back, since rows in no order touch every page of an index again and again.
     pub async fn begin_bulk(&mut self) -> Result<(), Error> {
         let room = "PRAGMA cache_size = -131072; PRAGMA wal_autocheckpoint = 131072; PRAGMA journal_size_limit = -1";
         self.pragma(room).await
-    }
-
-    /// Gives back the memory of the pages. They are read again when they are needed.
-    pub async fn forget_pages(&mut self) -> Result<(), Error> {
-        self.pragma("PRAGMA cache_size = -2000").await
     }
 
     /// Writes the log back with the next commit, and from then on as it is done otherwise.
@@ -91,17 +86,22 @@ impl Tx {
         Ok(())
     }
 
-    /// Which of these ids somebody has.
-    pub async fn taken_ids(&mut self, ids: &[UserId]) -> Result<HashSet<UserId>, Error> {
-        if ids.is_empty() {
-            return Ok(HashSet::new());
+    /// Who of those with these ids is there, and their usernames.
+    pub async fn owners_of(&mut self, ids: &[UserId]) -> Result<HashMap<UserId, String>, Error> {
+        struct Owner {
+            id: UserId,
+            username: String,
         }
-        let rows = match &mut **self {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let owners = match &mut **self {
             #[cfg(feature = "sqlite")]
             Conn::Sqlite(conn) => {
                 let ids = json(&ids.iter().map(|id| id.0.simple().to_string()).collect::<Vec<_>>())?;
-                sqlx::query_scalar!(
-                    r#"/* sqlite */ SELECT id AS "id!: UserId" FROM users
+                sqlx::query_as!(
+                    Owner,
+                    r#"/* sqlite */ SELECT id AS "id!: UserId", username FROM users
                     WHERE id IN (SELECT unhex(value) FROM json_each($1))"#,
                     ids
                 )
@@ -111,45 +111,91 @@ impl Tx {
             #[cfg(feature = "postgres")]
             Conn::Postgres(conn) => {
                 let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
-                sqlx::query_scalar!(r#"/* postgres */ SELECT id AS "id!: UserId" FROM users WHERE id = ANY($1)"#, &ids)
-                    .fetch_all(&mut **conn)
-                    .await?
+                sqlx::query_as!(
+                    Owner,
+                    r#"/* postgres */ SELECT id AS "id!: UserId", username FROM users WHERE id = ANY($1)"#,
+                    &ids
+                )
+                .fetch_all(&mut **conn)
+                .await?
             }
         };
-        Ok(rows.into_iter().collect())
+        Ok(owners.into_iter().map(|owner| (owner.id, owner.username)).collect())
     }
 
-    /// Adds users, but those whose username somebody has: gives which were added. None of their ids may be taken.
-    pub async fn insert_users(&mut self, users: &[(User, PasswordHash)]) -> Result<HashSet<UserId>, Error> {
-        let ids: Vec<UserId> = users.iter().map(|(user, _)| user.id).collect();
-        if self.insert_all(users).await? == users.len() {
-            Ok(ids.into_iter().collect())
-        } else {
-            self.taken_ids(&ids).await
-        }
-    }
-
-    async fn insert_all(&mut self, users: &[(User, PasswordHash)]) -> Result<usize, Error> {
-        let inserted = match &mut **self {
+    /// Adds users, but those whose username or id somebody has.
+    pub async fn insert_users(&mut self, users: &PackedUsers) -> Result<Made, Error> {
+        let inserted = match (&mut **self, &users.rows) {
             #[cfg(feature = "sqlite")]
-            Conn::Sqlite(conn) => {
-                let rows = json(&users.iter().map(|(user, hash)| Fields::of(user, hash)).collect::<Vec<_>>())?;
-                sqlx::query!(
-                    "/* sqlite */ INSERT INTO users (id, username, name, email, roles, status, password_hash,
+            (Conn::Sqlite(conn), PackedRows::Sqlite(rows)) => sqlx::query!(
+                "/* sqlite */ INSERT INTO users (id, username, name, email, roles, status, password_hash,
                     must_change_password, created_at, updated_at, last_login_at, name_key, email_key)
                     SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
                     value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12
                     FROM jsonb_each($1) WHERE TRUE ON CONFLICT DO NOTHING",
-                    rows
-                )
-                .execute(&mut **conn)
-                .await?
-                .rows_affected()
+                rows
+            )
+            .execute(&mut **conn)
+            .await?
+            .rows_affected(),
+            #[cfg(feature = "postgres")]
+            (Conn::Postgres(conn), PackedRows::Postgres(rows)) => insert_into_postgres(conn, rows).await?,
+            #[cfg(all(feature = "sqlite", feature = "postgres"))]
+            _ => return Err(Error::Internal("users were packed for another database".into())),
+        };
+        let inserted = usize::try_from(inserted).map_err(|error| Error::Internal(error.into()))?;
+        Ok(if inserted == users.ids.len() {
+            Made::All
+        } else {
+            Made::Some(self.owners_of(&users.ids).await?.into_keys().collect())
+        })
+    }
+}
+
+/// Which users an insert has made.
+#[derive(Debug)]
+pub enum Made {
+    /// Each of them.
+    All,
+    /// These, and perhaps those who had their id before.
+    Some(HashSet<UserId>),
+}
+
+impl Made {
+    pub fn contains(&self, id: &UserId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(ids) => ids.contains(id),
+        }
+    }
+}
+
+/// Users in the form in which a store takes them all at once.
+pub struct PackedUsers {
+    ids: Vec<UserId>,
+    rows: PackedRows,
+}
+
+enum PackedRows {
+    #[cfg(feature = "sqlite")]
+    Sqlite(String),
+    #[cfg(feature = "postgres")]
+    Postgres(Vec<(User, PasswordHash)>),
+}
+
+impl Store {
+    /// Makes users ready to be added.
+    pub fn pack_users(&self, users: Vec<(User, PasswordHash)>) -> Result<PackedUsers, Error> {
+        let ids = users.iter().map(|(user, _)| user.id).collect();
+        let rows = match &self.pools {
+            #[cfg(feature = "sqlite")]
+            Pools::Sqlite { .. } => {
+                PackedRows::Sqlite(json(&users.iter().map(|(user, hash)| Fields::of(user, hash)).collect::<Vec<_>>())?)
             }
             #[cfg(feature = "postgres")]
-            Conn::Postgres(conn) => insert_into_postgres(conn, users).await?,
+            Pools::Postgres { .. } => PackedRows::Postgres(users),
         };
-        usize::try_from(inserted).map_err(|error| Error::Internal(error.into()))
+        Ok(PackedUsers { ids, rows })
     }
 }
 

@@ -127,12 +127,26 @@ impl Store {
             #[cfg(feature = "postgres")]
             Pools::Postgres { write, .. } => Conn::Postgres(Held::Tx(write.begin().await?)),
         };
-        Ok(Tx {
+        Ok(self.transaction(conn))
+    }
+
+    /// A transaction to write much in, which with SQLite shares its commit with nobody.
+    pub async fn write_alone(&self) -> Result<Tx, Error> {
+        match &self.pools {
+            #[cfg(feature = "sqlite")]
+            Pools::Sqlite { write, .. } => Ok(self.transaction(Conn::Sqlite(Held::Tx(write.turn_alone().await?)))),
+            #[cfg(feature = "postgres")]
+            Pools::Postgres { .. } => self.write().await,
+        }
+    }
+
+    fn transaction(&self, conn: Conn) -> Tx {
+        Tx {
             conn,
             touched: Touched::default(),
             #[cfg(feature = "postgres")]
             changes: self.changes.clone(),
-        })
+        }
     }
 
     /// What has changed since it was read, for whoever keeps it.
@@ -314,6 +328,7 @@ macro_rules! execute {
 
 #[cfg(feature = "sqlite")]
 pub use backup::{SoundCopy, back_up};
+pub use import::PackedUsers;
 pub use open::Location;
 pub use schema::Schema;
 use {execute, fetch_all, fetch_optional, fetch_scalar, on_each_store};

@@ -48,7 +48,11 @@ pub struct Writer {
 }
 
 /// Someone who waits for a turn.
-type Request = oneshot::Sender<Result<Turn, Error>>;
+struct Request {
+    turn: oneshot::Sender<Result<Turn, Error>>,
+    /// Whether it is to be a group of its own: with a savepoint SQLite keeps every page as it was.
+    alone: bool,
+}
 
 /// Someone who waits for the commit of the group.
 struct Member {
@@ -90,9 +94,18 @@ impl Writer {
 
     /// A turn with the connection, in which reads see what is in the file and what those before have written.
     pub async fn turn(&self) -> Result<Turn, Error> {
-        let (request, turn) = oneshot::channel();
-        self.requests.send(request).map_err(|_| unavailable("the writer has stopped"))?;
-        match time::timeout(TURN_TIMEOUT, turn).await {
+        self.ask(false).await
+    }
+
+    /// A turn for much work, which shares its commit with nobody.
+    pub async fn turn_alone(&self) -> Result<Turn, Error> {
+        self.ask(true).await
+    }
+
+    async fn ask(&self, alone: bool) -> Result<Turn, Error> {
+        let (turn, lent) = oneshot::channel();
+        self.requests.send(Request { turn, alone }).map_err(|_| unavailable("the writer has stopped"))?;
+        match time::timeout(TURN_TIMEOUT, lent).await {
             Ok(lent) => lent.map_err(unavailable)?,
             Err(_) => Err(unavailable("no turn to write in time")),
         }
@@ -170,12 +183,14 @@ type Shared = Arc<Mutex<SqliteConnection>>;
 impl Groups {
     async fn run(mut self, connection: SqliteConnection, closing: CancellationToken) {
         let mut connection = Some(Arc::new(Mutex::new(connection)));
-        let changes = self.changes.clone();
+        let (changes, mut first) = (self.changes.clone(), None);
         loop {
-            let first = tokio::select! {
+            let request = match first.take() {
+                Some(request) => Some(request),
+                None => tokio::select! {
                 biased;
                 () = closing.cancelled() => break,
-                first = self.asked.recv() => first,
+                request = self.asked.recv() => request,
                 () = changes.time_to_look() => {
                     if let Some(idle) = &connection {
                         // When it fails, nothing that was read stands until one succeeds.
@@ -183,10 +198,11 @@ impl Groups {
                     }
                     continue;
                 }
+                },
             };
-            let Some(first) = first else { break };
+            let Some(request) = request else { break };
             // Else those who gave up while another process held the lock would each be tried for, one after the other.
-            if first.is_closed() {
+            if request.turn.is_closed() {
                 continue;
             }
             let sound = match connection.take() {
@@ -194,8 +210,8 @@ impl Groups {
                 None => self.options.connect().await.map(|new| Arc::new(Mutex::new(new))),
             };
             match sound {
-                Ok(sound) => connection = self.run_group(sound, first).await,
-                Err(error) => drop(first.send(Err(error.into()))),
+                Ok(sound) => (connection, first) = self.run_group(sound, request).await,
+                Err(error) => drop(request.turn.send(Err(error.into()))),
             }
         }
         if let Some(connection) = connection.and_then(Arc::into_inner) {
@@ -203,20 +219,24 @@ impl Groups {
         }
     }
 
-    /// One transaction, from its beginning until its members have heard. Gives the connection back if all went well on it.
-    async fn run_group(&mut self, connection: Shared, first: Request) -> Option<Shared> {
-        if let Err(error) = self.begin(&connection).await {
-            drop(first.send(Err(error.into())));
+    /// One transaction, from its beginning until its members have heard. Gives the connection back if all went well on it,
+    /// and who is to begin the next group, if that is known.
+    async fn run_group(&mut self, connection: Shared, first: Request) -> (Option<Shared>, Option<Request>) {
+        let alone = first.alone || self.most_members == 1;
+        if let Err(error) = self.begin(&connection, alone).await {
+            drop(first.turn.send(Err(error.into())));
             self.forget();
-            return None;
+            return (None, None);
         }
         let (begun, mut members, mut done, mut next) = (Instant::now(), Vec::new(), Ok(()), Some(first));
+        let mut for_itself = None;
         while let Some(request) = next.take() {
-            let member = lend(&connection, request).await;
+            let member = lend(&connection, request.turn).await;
             let stays = member.is_some();
             members.extend(member);
-            if members.len() < self.most_members && begun.elapsed() < self.open_for {
-                next = iter::from_fn(|| self.asked.try_recv().ok()).find(|request| !request.is_closed());
+            if !alone && members.len() < self.most_members && begun.elapsed() < self.open_for {
+                next = iter::from_fn(|| self.asked.try_recv().ok()).find(|request| !request.turn.is_closed());
+                for_itself = next.take_if(|request| request.alone);
             }
             // Without the savepoint, or the transaction, each of these fails: that tells that SQLite has rolled the whole
             // back by itself, as it may when the disk is full.
@@ -250,16 +270,21 @@ impl Groups {
         for outcome in told.collect::<Vec<_>>() {
             let _gone_away = outcome.send(done.clone());
         }
-        done.is_ok().then_some(connection)
+        (done.is_ok().then_some(connection), for_itself)
     }
 
     /// Begins a group. While another process has the lock, it is asked for every few milliseconds: SQLite's own patience
     /// asks ever more seldom, and whoever lets go for moments only, as an import does between two transactions, would not
     /// be met.
-    async fn begin(&mut self, connection: &Shared) -> Result<(), sqlx::Error> {
+    async fn begin(&mut self, connection: &Shared, alone: bool) -> Result<(), sqlx::Error> {
         let since = Instant::now();
+        let begin = if alone {
+            "BEGIN IMMEDIATE; PRAGMA data_version"
+        } else {
+            "BEGIN IMMEDIATE; SAVEPOINT member; PRAGMA data_version"
+        };
         loop {
-            match self.look(connection, "BEGIN IMMEDIATE; SAVEPOINT member; PRAGMA data_version").await {
+            match self.look(connection, begin).await {
                 Err(error) if is_busy(&error) && since.elapsed() < PATIENCE => time::sleep(LOCK_POLL).await,
                 begun => return begun,
             }
@@ -285,10 +310,10 @@ impl Groups {
 }
 
 /// Lends the connection and waits until it is back. Gives who wants their work to stay, if they do.
-async fn lend(connection: &Shared, request: Request) -> Option<Member> {
+async fn lend(connection: &Shared, turn: oneshot::Sender<Result<Turn, Error>>) -> Option<Member> {
     let (keep, kept) = oneshot::channel();
     // Who has given up meanwhile drops the turn as anyone may.
-    drop(request.send(Ok(Turn { connection: Arc::clone(connection).lock_owned().await, keep })));
+    drop(turn.send(Ok(Turn { connection: Arc::clone(connection).lock_owned().await, keep })));
     kept.await.ok()
 }
 
@@ -477,6 +502,32 @@ mod tests {
         second.await.unwrap().unwrap();
         assert_eq!(file.rows().await, [1, 2]);
         third.abort();
+    }
+
+    #[tokio::test]
+    async fn who_wants_no_company_is_a_group_of_their_own_and_costs_the_neighbours_nothing() {
+        for keeps in [true, false] {
+            let file = File::new(9).await;
+            let mut first = file.writer.turn().await.unwrap();
+            write(&mut first, 1).await;
+            let writer = file.writer.clone();
+            let (has, waited) = (file.ask(2, keep).await, oneshot::channel::<()>());
+            let alone = tokio::spawn(async move {
+                let mut turn = writer.turn_alone().await.unwrap();
+                write(&mut turn, 3).await;
+                waited.1.await.unwrap();
+                if keeps { keep(turn).await } else { Ok(()) }
+            });
+            yield_now().await;
+            let after = file.ask(4, keep).await;
+            first.commit(Touched::default()).await.unwrap();
+            has.await.unwrap().unwrap();
+            assert_eq!(file.rows().await, [1, 2], "on the disk before the other has done");
+            waited.0.send(()).unwrap();
+            alone.await.unwrap().unwrap();
+            after.await.unwrap().unwrap();
+            assert_eq!(file.rows().await, if keeps { vec![1, 2, 3, 4] } else { vec![1, 2, 4] });
+        }
     }
 
     #[tokio::test]

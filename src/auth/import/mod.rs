@@ -5,6 +5,7 @@
 //! takes the machine's memory or the one writer for minutes, a hash that could never be checked, and a row that takes over
 //! or locks out somebody who is there.
 
+mod batch;
 mod rows;
 mod update;
 
@@ -14,14 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use batch::Batch;
 use rows::{Broken, Row};
 pub use rows::{Format, Rows};
 
-use super::{Actor, Auth, Standing, audit, random};
+use super::{Actor, Auth, Standing};
 use crate::{
     error::{Error, FieldError},
-    model::{Conflict, Event, PasswordHash, Roles, Status, Timestamp, User, UserId, UserRecord},
-    store::Tx,
+    model::Conflict,
 };
 
 /// What happened to a row.
@@ -202,7 +203,7 @@ impl Auth {
                 report(row).map_err(|error| Error::Internal(error.into()))?;
             }
             if let Some(line) = done.stopped {
-                summary.stopped = Some((line, taken()));
+                summary.stopped = Some((line, taken("username")));
                 break;
             }
             tokio::time::sleep(PAUSE).await;
@@ -211,25 +212,29 @@ impl Auth {
     }
 
     /// One transaction: a batch, and more of them if they are there in time.
-    async fn take_in(&self, mut work: Work, batch: Vec<Row>) -> Result<(Done, Work), Error> {
+    async fn take_in(&self, mut work: Work, rows: Vec<Row>) -> Result<(Done, Work), Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
-            let mut tx = auth.store.write().await?;
+            let mut next = Some(Batch::of(rows, &work, now, &auth.store)?);
+            let mut tx = auth.store.write_alone().await?;
             tx.begin_bulk().await?;
-            let (begun, mut all, mut next) = (Instant::now(), Done::default(), Some(batch));
+            let (begun, mut all) = (Instant::now(), Done::default());
             while let Some(batch) = next {
-                let done = tx.take_in(work.import, &batch, &work.seen, now).await?;
+                let more = if begun.elapsed() < HOLD { work.rows.next_if_ready() } else { None };
+                // While the database writes this one, the next is made ready.
+                let ready = async { more.map(|rows| Batch::of(rows, &work, now, &auth.store)).transpose() };
+                let (done, ready) = tokio::join!(tx.take_in(work.import, batch, now), ready);
+                let done = done?;
                 if done.stopped.is_some() {
                     return Ok((done, work));
                 }
                 all.reports.extend(done.reports);
-                next = if begun.elapsed() < HOLD { work.rows.next_if_ready() } else { None };
+                next = ready?;
             }
             if work.import.dry_run {
                 let made = all.reports.iter().filter(|row| row.outcome == Outcome::Created);
                 made.filter_map(|row| row.username.as_ref()).for_each(|name| work.seen.add(name));
             } else {
-                tx.forget_pages().await?;
                 tx.commit().await?;
             }
             Ok((all, work))
@@ -238,136 +243,6 @@ impl Auth {
     }
 }
 
-/// What is to become of a row.
-enum Fate {
-    /// Perhaps a user with this id, unless somebody has the username.
-    New(UserId),
-    /// Its username is somebody's.
-    Taken,
-    /// Nothing.
-    Failed(Vec<FieldError>),
-}
-
-fn taken() -> FieldError {
-    FieldError::new("username", "taken", "belongs to someone already")
-}
-
-impl Tx {
-    /// Writes a batch.
-    async fn take_in(&mut self, import: Import, batch: &[Row], seen: &Seen, now: Timestamp) -> Result<Done, Error> {
-        // Before any other lock, see `lock_admins`.
-        let mut admins = match import.conflict {
-            Conflict::Update => self.lock_admins().await?,
-            Conflict::Skip | Conflict::Fail => Vec::new(),
-        };
-        let ids: Vec<UserId> = batch.iter().filter_map(|row| row.record.as_ref().ok()?.id).collect();
-        let mut ids_taken = self.taken_ids(&ids).await?;
-        let (mut names, mut new_ids) = (HashSet::new(), new_ids(batch.len(), now).into_iter());
-
-        // First those who may be new; who was one of them, the database says.
-        let mut new = Vec::with_capacity(batch.len());
-        let mut rows: Vec<Fate> = Vec::with_capacity(batch.len());
-        for row in batch {
-            rows.push(match &row.record {
-                Err(errors) => Fate::Failed(errors.clone()),
-                Ok(record) if seen.contains(&record.username) || !names.insert(record.username.as_str()) => Fate::Taken,
-                Ok(record) if record.password_hash.is_none() && import.conflict == Conflict::Update => Fate::Taken,
-                Ok(record) => match new_user(record, new_ids.next(), &mut ids_taken, now) {
-                    Ok(user) => {
-                        new.push(user);
-                        Fate::New(new.last().map(|(user, _)| user.id).unwrap_or_default())
-                    }
-                    Err(error) => Fate::Failed(vec![error]),
-                },
-            });
-        }
-        // Neighbours in the index are written together.
-        new.sort_unstable_by(|(a, _), (b, _)| a.username.cmp(&b.username));
-        let made = self.insert_users(&new).await?;
-        let new_admins =
-            new.iter().map(|(user, _)| user).filter(|user| made.contains(&user.id) && user.is_active_admin());
-        admins.extend(new_admins.map(|user| user.id));
-        if !admins.is_empty() {
-            self.delete_setup_token().await?;
-        }
-
-        let mut reports = Vec::with_capacity(batch.len());
-        for (row, fate) in batch.iter().zip(rows) {
-            let (outcome, errors) = match (fate, &row.record) {
-                (Fate::Failed(errors), _) => (Outcome::Failed, errors),
-                (_, Err(errors)) => (Outcome::Failed, errors.clone()),
-                (Fate::New(id), _) if made.contains(&id) => (Outcome::Created, Vec::new()),
-                (_, Ok(record)) => match import.conflict {
-                    Conflict::Skip => (Outcome::Skipped, Vec::new()),
-                    Conflict::Update => self.update_from(import.actor, record, &mut admins, now).await?,
-                    Conflict::Fail => {
-                        let report = report(row, Outcome::Failed, vec![taken()]);
-                        return Ok(Done { reports: vec![report], stopped: Some(row.line) });
-                    }
-                },
-            };
-            reports.push(report(row, outcome, errors));
-        }
-        self.record_import(import.actor, batch, &reports, now).await?;
-        Ok(Done { reports, stopped: None })
-    }
-
-    /// One record for all who were made: an import is one act. Those who were changed have their own.
-    async fn record_import(
-        &mut self,
-        actor: Actor,
-        batch: &[Row],
-        reports: &[RowReport],
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let created = reports.iter().filter(|report| report.outcome == Outcome::Created).count();
-        let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return Ok(()) };
-        if created == 0 {
-            return Ok(());
-        }
-        let target = format!("{created} users, lines {} to {}", first.line, last.line);
-        audit::record(self, actor.did(Event::UsersImported, now).to(target)).await
-    }
-}
-
-/// Ids for so many users, in their order.
-fn new_ids(count: usize, now: Timestamp) -> Vec<UserId> {
-    let mut ids: Vec<UserId> = (0..count).map(|_| UserId::new(now, random())).collect();
-    ids.sort_unstable();
-    ids
-}
-
-fn report(row: &Row, outcome: Outcome, errors: Vec<FieldError>) -> RowReport {
-    RowReport { line: row.line, username: row.username.clone(), outcome, errors }
-}
-
-/// The user that a row makes, with the id that is given or this one.
-fn new_user(
-    record: &UserRecord,
-    id: Option<UserId>,
-    ids_taken: &mut HashSet<UserId>,
-    now: Timestamp,
-) -> Result<(User, PasswordHash), FieldError> {
-    let hash =
-        record.password_hash.clone().ok_or_else(|| FieldError::new("password_hash", "required", "is missing"))?;
-    let id = record.id.or(id).unwrap_or_default();
-    if !ids_taken.insert(id) {
-        return Err(FieldError::new("id", "taken", "belongs to someone already"));
-    }
-    let user = User {
-        id,
-        username: record.username.clone(),
-        name: record.name.clone(),
-        email: record.email.clone(),
-        roles: match &record.roles {
-            Some(roles) => roles.iter().collect(),
-            None => [Roles::DEFAULT].into_iter().collect(),
-        },
-        status: record.status.unwrap_or(Status::Active),
-        must_change_password: record.must_change_password.unwrap_or(false),
-        created_at: record.created_at.unwrap_or(now),
-        updated_at: now,
-        last_login_at: record.last_login_at,
-    };
-    Ok((user, hash))
+fn taken(field: &'static str) -> FieldError {
+    FieldError::new(field, "taken", "belongs to someone already")
 }
