@@ -199,6 +199,24 @@ async fn usernames_that_somebody_has_are_skipped_updated_or_end_the_import_as_wa
 }
 
 #[tokio::test]
+async fn rows_with_ids_come_in_a_second_time_as_the_users_they_are() {
+    let app = App::start().await;
+    let row = |name: &str, end: &str| json!({"username": name, "id": format!("01a209a4-5175-7d1f-96a9-8817ee5490{end}"), "password_hash": DJANGO});
+    let rows = [row("one", "01"), row("two", "02")];
+    assert_eq!(ndjson(&app, "", &rows).await.0, ["1 one created", "2 two created"]);
+    let again = [row("one", "01"), row("three", "02"), row("two", "03"), row("four", "04"), row("five", "04")];
+    let failed = ["2 three failed id:taken", "5 five failed id:taken"];
+    assert_eq!(
+        ndjson(&app, "", &again).await.0,
+        ["1 one skipped", failed[0], "3 two skipped", "4 four created", failed[1]]
+    );
+    assert_eq!(
+        ndjson(&app, "?on_conflict=update", &again).await.0,
+        ["1 one unchanged", failed[0], "3 two failed id:not-allowed", "4 four unchanged", failed[1]]
+    );
+}
+
+#[tokio::test]
 async fn an_import_takes_no_last_admin_away() {
     let app = App::start().await;
     let demote = json!({"username": "root", "roles": ["user"]});
