@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Actor, Auth, jwt,
-    verified::{Found, Proof},
+    verified::{Entry, Found, Proof, Tag},
 };
 use crate::{
     error::Error,
@@ -153,6 +153,17 @@ impl Auth {
         if let Some(entry) = known.as_ref().filter(|entry| self.still_holds(entry)) {
             return Ok(Arc::clone(&entry.principal));
         }
+        // Boxed, since a future is as large as its largest branch, and is moved with every request.
+        Box::pin(self.check_again(credential, tag, known, origin)).await
+    }
+
+    async fn check_again(
+        &self,
+        credential: Credential<'_>,
+        tag: Option<Tag>,
+        known: Option<Arc<Entry>>,
+        origin: Origin,
+    ) -> Result<Arc<Principal>, Error> {
         let proof = known.as_ref().map(|entry| &entry.proof);
         let moment = self.store.changes().moment();
         let found = match credential {

@@ -24,7 +24,7 @@ use crate::{
 
 /// What a credential is found by: half of its HMAC-SHA256 (RFC 2104, section 5). With the key unknown, nobody can look for
 /// two that share one; to guess one of a million takes 2^108 tries, each a request.
-type Tag = [u8; 16];
+pub type Tag = [u8; 16];
 
 /// Credentials that were checked, by their tags.
 pub struct Verified {

@@ -4,7 +4,7 @@ use std::{marker::PhantomData, net::SocketAddr, str::FromStr, sync::Arc, time::D
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, MatchedPath, Request},
+    extract::{DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Request},
     http::{
         HeaderMap, HeaderValue, StatusCode,
         header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
@@ -24,6 +24,8 @@ use crate::{
     model::{Client, Origin, Principal, Scope, TokenHash},
 };
 
+/// The largest request body, in bytes.
+const MAX_BODY_BYTES: usize = 64 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 /// How much of a `User-Agent` is kept.
@@ -262,7 +264,8 @@ impl<T: FromStr> FromRequestParts<App> for PathId<T> {
 
 /// The whole body, within its limits of size and time. Whoever sends it slowly must still be let in at its end: a
 /// credential that was ended meanwhile does nothing any more.
-pub async fn body(request: Request, app: &App) -> Result<Bytes, Problem> {
+pub async fn body(mut request: Request, app: &App) -> Result<Bytes, Problem> {
+    DefaultBodyLimit::max(MAX_BODY_BYTES).apply(&mut request);
     let standing = request.extensions().get::<Standing>().copied();
     match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, app)).await {
         Ok(Ok(bytes)) => {

@@ -36,7 +36,7 @@ pub use admin::{
     keys::KeyList,
     users::UserView,
 };
-use axum::{Router, extract::DefaultBodyLimit, extract::FromRequestParts, http::request::Parts, middleware};
+use axum::{Router, extract::FromRequestParts, http::request::Parts, middleware};
 pub use me::{
     sessions::SessionList,
     tokens::{CreatedToken, TokenList},
@@ -50,9 +50,6 @@ pub use serve::{serve, serve_metrics, serve_starting};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::auth::Auth;
-
-/// The largest request body, in bytes.
-const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// What every handler may reach: the service, and whether it is on its way out. Taken as an argument, it extracts itself.
 #[derive(Clone)]
@@ -158,7 +155,6 @@ pub fn router(app: App) -> Router {
     router
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(app.0.requests.clone(), observe::observe))
         .with_state(app)
 }

@@ -2,6 +2,7 @@
 //! place where problems are written out, and the one line in the log.
 
 use std::{
+    cell::RefCell,
     panic::AssertUnwindSafe,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
@@ -96,7 +97,7 @@ impl Drop for Line {
 
 /// Runs one request.
 pub async fn observe(State(requests): State<Requests>, mut request: Request, next: Next) -> Response {
-    let request_id = uuid::Builder::from_random_bytes(crate::auth::random()).into_uuid();
+    let request_id = new_request_id();
     let mut line = Line {
         requests,
         started: Instant::now(),
@@ -135,6 +136,18 @@ pub async fn observe(State(requests): State<Requests>, mut request: Request, nex
     finish_headers(response.headers_mut(), &line.request_id);
     line.outcome = Some((response.status().as_u16(), cause));
     response
+}
+
+/// An id like no other. It is no secret, so one draw of randomness does for many.
+fn new_request_id() -> Uuid {
+    thread_local!(static DRAWN: RefCell<Vec<[u8; 16]>> = RefCell::default());
+    let bytes = DRAWN.with_borrow_mut(|drawn| {
+        if drawn.is_empty() {
+            drawn.extend(crate::auth::random::<1024>().as_chunks().0);
+        }
+        drawn.pop().unwrap_or_default()
+    });
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
 }
 
 /// How much the client said before the body.

@@ -97,7 +97,7 @@ impl fmt::Debug for PasswordHash {
 
 /// The roles of a user: sorted, each once. It is kept and shown with single spaces between, serialised as a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Roles(BTreeSet<String>);
+pub struct Roles(Box<str>);
 
 impl Roles {
     /// What a user has when nobody said otherwise.
@@ -107,12 +107,12 @@ impl Roles {
 
     /// Whether this role is among them.
     pub fn contains(&self, role: &str) -> bool {
-        self.0.contains(role)
+        self.iter().any(|one| one == role)
     }
 
     /// Each role, in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
+        self.0.split_ascii_whitespace()
     }
 
     /// What the roles allow here: `user` its own things and the directory, `admin` all. Other roles mean nothing to us.
@@ -129,38 +129,33 @@ impl Roles {
 
 impl<S: Into<String>> FromIterator<S> for Roles {
     fn from_iter<I: IntoIterator<Item = S>>(roles: I) -> Self {
-        Self(roles.into_iter().map(Into::into).collect())
+        let roles: BTreeSet<String> = roles.into_iter().map(Into::into).collect();
+        Self(Vec::from_iter(roles).join(" ").into())
     }
 }
 
 /// Reads the form the database keeps.
 impl From<String> for Roles {
     fn from(text: String) -> Self {
-        text.split_ascii_whitespace().collect()
+        Self(text.into())
     }
 }
 
 impl fmt::Display for Roles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, role) in self.0.iter().enumerate() {
-            if i > 0 {
-                f.write_str(" ")?;
-            }
-            f.write_str(role)?;
-        }
-        Ok(())
+        f.write_str(&self.0)
     }
 }
 
 impl<'de> Deserialize<'de> for Roles {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        BTreeSet::deserialize(deserializer).map(Self)
+        BTreeSet::<String>::deserialize(deserializer).map(Self::from_iter)
     }
 }
 
 impl Serialize for Roles {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(&self.0)
+        serializer.collect_seq(self.iter())
     }
 }
 

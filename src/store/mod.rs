@@ -112,9 +112,14 @@ impl Store {
     pub async fn read(&self) -> Result<Conn, Error> {
         Ok(match &self.pools {
             #[cfg(feature = "sqlite")]
-            Pools::Sqlite { read, .. } => Conn::Sqlite(Held::Plain(read.acquire().await?)),
+            Pools::Sqlite { read, .. } => Conn::Sqlite(Held::Plain(match read.try_acquire() {
+                Some(idle) => idle,
+                // It is a large future, and seldom needed.
+                None => Box::pin(read.acquire()).await?,
+            })),
+            // Here the connection is asked whether it still lives.
             #[cfg(feature = "postgres")]
-            Pools::Postgres { read, .. } => Conn::Postgres(Held::Plain(read.acquire().await?)),
+            Pools::Postgres { read, .. } => Conn::Postgres(Held::Plain(Box::pin(read.acquire()).await?)),
         })
     }
 
