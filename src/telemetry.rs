@@ -1,11 +1,28 @@
 //! The log: one line a request, and whatever goes wrong, on standard output.
 
-use std::io::IsTerminal;
+use std::{
+    fmt::{self, Write},
+    io::IsTerminal,
+};
 
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+};
 use tracing_appender::non_blocking::WorkerGuard;
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{
+        FmtContext, FormatFields,
+        format::{FormatEvent, Writer},
+        layer,
+    },
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    util::SubscriberInitExt,
+};
 
-use crate::{config::LogFormat, error::StartError};
+use crate::{config::LogFormat, error::StartError, model::Clock};
 
 /// Levels in the syntax of `RUST_LOG`.
 pub fn levels(text: &str) -> Result<EnvFilter, StartError> {
@@ -22,11 +39,107 @@ pub fn start(format: LogFormat, levels: &str) -> Result<WorkerGuard, StartError>
     let (writer, guard) = tracing_appender::non_blocking(std::io::stdout());
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
-        LogFormat::Text => {
-            let ansi = std::io::stdout().is_terminal();
-            registry.with(fmt::layer().with_writer(writer).with_target(false).with_ansi(ansi)).try_init()
+        LogFormat::Text if std::io::stdout().is_terminal() => {
+            registry.with(layer().with_writer(writer).with_target(false)).try_init()
         }
-        LogFormat::Json => registry.with(fmt::layer().with_writer(writer).json().flatten_event(true)).try_init(),
+        LogFormat::Text => registry.with(layer().with_writer(writer).event_format(Plain)).try_init(),
+        LogFormat::Json => registry.with(layer().with_writer(writer).json().flatten_event(true)).try_init(),
     };
     started.map(|()| guard).map_err(|error| StartError(format!("the log cannot be started: {error}")))
+}
+
+/// Lines as for a terminal, without colours: there is one for each request, and the formatter that knows of colours takes a
+/// third of the time of the simplest.
+struct Plain;
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        write!(writer, "{} {:>5}", Clock::System.now(), event.metadata().level().as_str())?;
+        let mut fields = Fields { line: Escaped(writer.by_ref()), written: Ok(()) };
+        event.record(&mut fields);
+        fields.written?;
+        writer.write_char('\n')
+    }
+}
+
+/// The fields of an event, one after the other.
+struct Fields<'a> {
+    line: Escaped<'a>,
+    written: fmt::Result,
+}
+
+impl Fields<'_> {
+    fn write(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        self.written = self.written.and_then(|()| {
+            self.line.write_char(' ')?;
+            if field.name() != "message" {
+                self.line.write_str(field.name())?;
+                self.line.write_char('=')?;
+            }
+            self.line.write_fmt(value)
+        });
+    }
+}
+
+impl Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.write(field, format_args!("{value:?}"));
+    }
+}
+
+/// What is written here stays on its line and commands no terminal, whoever it comes from.
+struct Escaped<'a>(Writer<'a>);
+
+impl Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        // C1 controls are in UTF-8 two bytes, of which the first is this.
+        const C1: u8 = 0xc2;
+        if !text.bytes().any(|byte| byte.is_ascii_control() || byte == C1) {
+            return self.0.write_str(text);
+        }
+        text.chars().try_for_each(|c| match c {
+            c if c.is_control() => write!(self.0, "{}", c.escape_default()),
+            c => self.0.write_char(c),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_says_what_happened_and_nothing_in_it_ends_it_or_commands_a_terminal() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = tracing_subscriber::registry().with(layer().with_writer(move || writer.clone()).event_format(Plain));
+        let evil = "a\nb\u{1b}[2J\u{9b}é";
+        tracing::subscriber::with_default(log, || {
+            tracing::warn!(status = 503, said = "x y", shown = %evil, none = None::<&str>, "happened\u{7}");
+        });
+        let line = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let (time, rest) = line.split_once(' ').unwrap();
+        assert!(time.parse::<crate::model::Timestamp>().is_ok());
+        assert_eq!(rest, " WARN happened\\u{7} status=503 said=\"x y\" shown=a\\nb\\u{1b}[2J\\u{9b}é\n");
+    }
 }

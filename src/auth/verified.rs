@@ -89,7 +89,7 @@ impl Verified {
             }
             Credential::Opaque(token) => {
                 context.update(b"o");
-                context.update(token.hash().as_bytes());
+                context.update(token.expose());
             }
             Credential::Jwt(token) => {
                 context.update(b"j");
@@ -97,7 +97,7 @@ impl Verified {
             }
             Credential::Personal(token) => {
                 context.update(b"p");
-                context.update(token.hash().as_bytes());
+                context.update(token.expose());
             }
         }
         context.sign().as_ref().first_chunk().copied()

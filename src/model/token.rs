@@ -31,6 +31,11 @@ impl OpaqueToken {
         self.0.hyphenated().to_string()
     }
 
+    /// Its bits, for whoever hashes them.
+    pub fn expose(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
     /// What the database keeps of it.
     pub fn hash(&self) -> TokenHash {
         TokenHash::of(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes())
@@ -72,6 +77,11 @@ impl PersonalSecret {
     /// The text to hand out.
     pub fn reveal(&self) -> String {
         format!("{}{}", Self::PREFIX, URL_SAFE_NO_PAD.encode(self.0))
+    }
+
+    /// Its bits, for whoever hashes them.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
     }
 
     /// What the database keeps of it.

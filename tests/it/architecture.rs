@@ -71,7 +71,7 @@ fn imports_run_one_way() {
         ("error", &["model"]),
         // It turns flags into the settings of the service.
         ("config", &["auth", "error", "model"]),
-        ("telemetry", &["config", "error"]),
+        ("telemetry", &["config", "error", "model"]),
     ];
     for (path, code) in sources(Path::new("src")) {
         let own = module(&path);
