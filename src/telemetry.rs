@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{self, Write},
-    io::IsTerminal,
+    io::{BufWriter, IsTerminal},
 };
 
 use tracing::{
@@ -36,7 +36,8 @@ pub fn levels(text: &str) -> Result<EnvFilter, StartError> {
 /// still to be written is when the guard is dropped.
 pub fn start(format: LogFormat, levels: &str) -> Result<WorkerGuard, StartError> {
     let filter = self::levels(levels)?;
-    let (writer, guard) = tracing_appender::non_blocking(std::io::stdout());
+    // The thread flushes when it has written all there is, so under load many lines are one system call.
+    let (writer, guard) = tracing_appender::non_blocking(BufWriter::new(std::io::stdout()));
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         LogFormat::Text if std::io::stdout().is_terminal() => {
