@@ -34,7 +34,7 @@ pub fn levels(text: &str) -> Result<EnvFilter, StartError> {
 /// Starts the log in this form, down to these levels (the syntax of `RUST_LOG`). Lines are written by a thread of its own,
 /// and dropped rather than waited for when nobody reads them, for a log that stalls should not stop the service. What is
 /// still to be written is when the guard is dropped.
-pub fn start(format: LogFormat, levels: &str) -> Result<WorkerGuard, StartError> {
+pub fn start(format: LogFormat, levels: &str, clock: Clock) -> Result<WorkerGuard, StartError> {
     let filter = self::levels(levels)?;
     // The thread flushes when it has written all there is, so under load many lines are one system call.
     let (writer, guard) = tracing_appender::non_blocking(BufWriter::new(std::io::stdout()));
@@ -43,7 +43,7 @@ pub fn start(format: LogFormat, levels: &str) -> Result<WorkerGuard, StartError>
         LogFormat::Text if std::io::stdout().is_terminal() => {
             registry.with(layer().with_writer(writer).with_target(false)).try_init()
         }
-        LogFormat::Text => registry.with(layer().with_writer(writer).event_format(Plain)).try_init(),
+        LogFormat::Text => registry.with(layer().with_writer(writer).event_format(Plain(clock))).try_init(),
         LogFormat::Json => registry.with(layer().with_writer(writer).json().flatten_event(true)).try_init(),
     };
     started.map(|()| guard).map_err(|error| StartError(format!("the log cannot be started: {error}")))
@@ -51,7 +51,7 @@ pub fn start(format: LogFormat, levels: &str) -> Result<WorkerGuard, StartError>
 
 /// Lines as for a terminal, without colours: there is one for each request, and the formatter that knows of colours takes a
 /// third of the time of the simplest.
-struct Plain;
+struct Plain(Clock);
 
 impl<S, N> FormatEvent<S, N> for Plain
 where
@@ -59,7 +59,7 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        write!(writer, "{} {:>5}", Clock::System.now(), event.metadata().level().as_str())?;
+        write!(writer, "{} {:>5}", self.0.now(), event.metadata().level().as_str())?;
         let mut fields = Fields { line: Escaped(writer.by_ref()), written: Ok(()) };
         event.record(&mut fields);
         fields.written?;
@@ -133,7 +133,8 @@ mod tests {
     fn a_line_says_what_happened_and_nothing_in_it_ends_it_or_commands_a_terminal() {
         let lines = Lines::default();
         let writer = lines.clone();
-        let log = tracing_subscriber::registry().with(layer().with_writer(move || writer.clone()).event_format(Plain));
+        let log = tracing_subscriber::registry()
+            .with(layer().with_writer(move || writer.clone()).event_format(Plain(Clock::default())));
         let evil = "a\nb\u{1b}[2J\u{9b}é";
         tracing::subscriber::with_default(log, || {
             tracing::warn!(status = 503, said = "x y", shown = %evil, none = None::<&str>, "happened\u{7}");

@@ -121,22 +121,20 @@ impl Auth {
             return Ok((Vec::new(), None));
         }
         let mut conn = self.store.read().await?;
-        let (status, wanted) = (filter.status, limit.saturating_add(1));
-        let mut found: Vec<(String, User)> = match filter.begins_with.as_deref().map(search_key) {
+        match filter.begins_with.as_deref().map(search_key) {
             // PostgreSQL has no place for a zero byte, and nobody's name has one.
-            Some(begin) if begin.contains('\0') => Vec::new(),
+            Some(begin) if begin.contains('\0') => Ok((Vec::new(), None)),
             Some(begin) if !begin.is_empty() => {
-                let after = after.as_ref().map(|(key, id)| (key.as_str(), *id));
-                conn.users_beginning_with(&begin, role, status, after, wanted).await?
+                conn.users_beginning_with(&begin, role, filter.status, after, limit as usize).await
             }
             _ => {
-                let users = conn.users(role, status, after.map(|(_, id)| id), wanted).await?;
-                users.into_iter().map(|user| (String::new(), user)).collect()
+                let after = after.map(|(_, id)| id);
+                let mut users = conn.users(role, filter.status, after, limit.saturating_add(1)).await?;
+                let more = cut_to(&mut users, limit);
+                let next = users.last().filter(|_| more).map(|user| (String::new(), user.id));
+                Ok((users, next))
             }
-        };
-        let more = cut_to(&mut found, limit);
-        let next = found.last().filter(|_| more).map(|(key, user)| (key.clone(), user.id));
-        Ok((found.into_iter().map(|(_, user)| user).collect(), next))
+        }
     }
 
     /// Changes a user. With `versions`, only if it is still one of them: [`Error::Stale`]. [`Error::LastAdmin`] when nobody

@@ -19,7 +19,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or Ctrl-C.
 pub fn run(config: &Config) -> Result<(), StartError> {
-    let _log = telemetry::start(config.log_format, &config.log)?;
+    let _log = telemetry::start(config.log_format, &config.log, Clock::System)?;
     super::run_async(serve(config))
 }
 

@@ -61,6 +61,9 @@ struct NameRow {
     name: String,
 }
 
+/// How often a search asks for more when all it found had been found before.
+const MOST_LOOKS: usize = 5;
+
 struct FoundRow {
     found_by: String,
     id: UserId,
@@ -73,6 +76,15 @@ struct FoundRow {
     created_at: Timestamp,
     updated_at: Timestamp,
     last_login_at: Option<Timestamp>,
+}
+
+impl FoundRow {
+    /// Whether nothing that comes before what this was found by begins so, too.
+    fn is_first(&self, begin: &str) -> bool {
+        let [name, email] = [&self.name, &self.email].map(|text| text.as_deref().map(search_key));
+        let others = [Some(&self.username), name.as_ref(), email.as_ref()];
+        others.into_iter().flatten().all(|other| !other.starts_with(begin) || *other >= self.found_by)
+    }
 }
 
 impl From<FoundRow> for User {
@@ -193,20 +205,57 @@ impl Conn {
     }
 
     /// Users whose username, name or e-mail begins with this, in the order of what does, from after `after`: the key and
-    /// the id of the last one seen. Someone who is found by more than one comes once, by the first.
+    /// the id of the last one seen. Someone who is found by more than one comes once, by the first. Also gives where to go on,
+    /// if there may be more: where very many were found before by something else, that may be sooner than at `limit`.
     pub async fn users_beginning_with(
         &mut self,
         begin: &str,
         role: Option<&str>,
         status: Option<Status>,
-        after: Option<(&str, UserId)>,
-        limit: u32,
-    ) -> Result<Vec<(String, User)>, Error> {
+        after: Option<(String, UserId)>,
+        limit: usize,
+    ) -> Result<(Vec<User>, Option<(String, UserId)>), Error> {
+        let (mut users, mut seen) = (Vec::new(), after.unwrap_or((begin.to_owned(), UserId::default())));
+        let mut last = None;
+        for _ in 0..MOST_LOOKS {
+            // Most are found twice, by their username and by an e-mail address that begins with it.
+            let wanted = limit.saturating_mul(2).saturating_add(2);
+            let rows = self.found(begin, role, status, &seen, wanted).await?;
+            let are_all = rows.len() < wanted;
+            for row in rows {
+                let place = (row.found_by.clone(), row.id);
+                // Found by two that are the same, they come twice in a row.
+                let is_next = row.is_first(begin) && place != seen;
+                if is_next && users.len() == limit {
+                    return Ok((users, last));
+                }
+                if is_next {
+                    users.push(row.into());
+                    last = Some(place.clone());
+                }
+                seen = place;
+            }
+            if are_all {
+                return Ok((users, None));
+            }
+        }
+        Ok((users, Some(seen)))
+    }
+
+    /// What begins with this, after what was seen, in its order.
+    async fn found(
+        &mut self,
+        begin: &str,
+        role: Option<&str>,
+        status: Option<Status>,
+        (key, id): &(String, UserId),
+        limit: usize,
+    ) -> Result<Vec<FoundRow>, Error> {
         // Text is compared by its bytes, and nothing that goes on from here comes after the last code point.
         let end = format!("{begin}\u{10ffff}");
-        let (key, id) = after.unwrap_or((begin, UserId::default()));
-        let (status, pattern, limit) = (status.map_or("", Status::as_str), role_pattern(role), i64::from(limit));
-        let rows = fetch_all!(
+        let (status, pattern) = (status.map_or("", Status::as_str), role_pattern(role));
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        Ok(fetch_all!(
             self,
             FoundRow,
             r#"SELECT found_by AS "found_by!", id AS "id!: UserId", username AS "username!", name, email, roles AS "roles!",
@@ -215,31 +264,23 @@ impl Conn {
             last_login_at AS "last_login_at: Timestamp" FROM (
                 SELECT * FROM (SELECT username AS found_by, users.* FROM users
                     WHERE username >= $1 AND username < $2 AND (username, id) > ($1, $3)
-                    AND NOT (name_key IS NOT NULL AND name_key >= $4 AND name_key < username)
-                    AND NOT (email_key IS NOT NULL AND email_key >= $4 AND email_key < username)
-                    AND ' ' || roles || ' ' LIKE $5 ESCAPE '\' AND ($6 = '' OR status = $6) ORDER BY username, id LIMIT $7) AS a
+                    AND ' ' || roles || ' ' LIKE $4 ESCAPE '\' AND ($5 = '' OR status = $5) ORDER BY username, id LIMIT $6) AS a
                 UNION ALL
                 SELECT * FROM (SELECT name_key AS found_by, users.* FROM users
                     WHERE name_key >= $1 AND name_key < $2 AND (name_key, id) > ($1, $3)
-                    AND NOT (username >= $4 AND username <= name_key)
-                    AND NOT (email_key IS NOT NULL AND email_key >= $4 AND email_key < name_key)
-                    AND ' ' || roles || ' ' LIKE $5 ESCAPE '\' AND ($6 = '' OR status = $6) ORDER BY name_key, id LIMIT $7) AS b
+                    AND ' ' || roles || ' ' LIKE $4 ESCAPE '\' AND ($5 = '' OR status = $5) ORDER BY name_key, id LIMIT $6) AS b
                 UNION ALL
                 SELECT * FROM (SELECT email_key AS found_by, users.* FROM users
                     WHERE email_key >= $1 AND email_key < $2 AND (email_key, id) > ($1, $3)
-                    AND NOT (username >= $4 AND username <= email_key)
-                    AND NOT (name_key IS NOT NULL AND name_key >= $4 AND name_key <= email_key)
-                    AND ' ' || roles || ' ' LIKE $5 ESCAPE '\' AND ($6 = '' OR status = $6) ORDER BY email_key, id LIMIT $7) AS c
-            ) AS found ORDER BY found_by, id LIMIT $7"#,
+                    AND ' ' || roles || ' ' LIKE $4 ESCAPE '\' AND ($5 = '' OR status = $5) ORDER BY email_key, id LIMIT $6) AS c
+            ) AS found ORDER BY found_by, id LIMIT $6"#,
             key,
             end,
             id as _,
-            begin,
             pattern,
             status,
             limit,
-        )?;
-        Ok(rows.into_iter().map(|row| (row.found_by.clone(), row.into())).collect())
+        )?)
     }
 
     /// Ids and display names of active users in the order they were made, from the one after `after`.

@@ -23,7 +23,7 @@ async fn app() -> App {
 /// The usernames on the pages of this query.
 async fn found(app: &App, query: &str) -> Vec<String> {
     let (mut names, mut after) = (Vec::new(), String::new());
-    for _ in 0..20 {
+    for _ in 0..40 {
         let page = app.admin().get(&format!("/admin/users?{query}{after}")).await.expect(200).json();
         let items = page["items"].as_array().unwrap();
         names.extend(items.iter().map(|user| user["username"].as_str().unwrap().to_owned()));
@@ -55,6 +55,26 @@ async fn users_are_found_by_what_username_name_or_email_begins_with_once_each() 
             assert_eq!(found(&app, &format!("q={q}&{limit}")).await, names, "{q} {limit}");
         }
     }
+}
+
+/// Everyone is met again by their e-mail, after all have been found by their usernames.
+#[tokio::test]
+async fn whoever_comes_after_many_who_were_found_before_is_found() {
+    let app = App::start().await;
+    let names: Vec<String> = (0..30).map(|i| format!("a{i:02}")).chain(["zoe".to_owned()]).collect();
+    for name in &names {
+        let of = if name == "zoe" { "az" } else { name };
+        let body = json!({"username": name, "password": PASSWORD, "email": format!("aa{of}@example.com"), "name": "a"});
+        app.admin().post("/admin/users", &body).await.expect(201);
+    }
+    app.database.sql("UPDATE users SET name_key = NULL, name = NULL WHERE username <> 'zoe'").await;
+    app.database.sql("UPDATE users SET name_key = 'azz', name = 'Azz' WHERE username = 'zoe'").await;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut pages = Vec::new();
+    for limit in [2, 3, 100] {
+        pages.push(found(&app, &format!("q=a&limit={limit}")).await);
+    }
+    assert_eq!(pages, [names.clone(), names.clone(), names]);
 }
 
 #[tokio::test]
