@@ -68,6 +68,12 @@ impl Tx {
         self.pragma(room).await
     }
 
+    /// Gives back most of the memory of the pages, which are read again when they are needed: else it would grow with the
+    /// file.
+    pub async fn forget_pages(&mut self) -> Result<(), Error> {
+        self.pragma("PRAGMA cache_size = -32768").await
+    }
+
     /// Writes the log back with the next commit, and from then on as it is done otherwise.
     pub async fn end_bulk(&mut self) -> Result<(), Error> {
         let usual = "PRAGMA cache_size = -2000; PRAGMA wal_autocheckpoint = 1000; PRAGMA journal_size_limit = 67108864";

@@ -235,6 +235,7 @@ impl Auth {
                 let made = all.reports.iter().filter(|row| row.outcome == Outcome::Created);
                 made.filter_map(|row| row.username.as_ref()).for_each(|name| work.seen.add(name));
             } else {
+                tx.forget_pages().await?;
                 tx.commit().await?;
             }
             Ok((all, work))
