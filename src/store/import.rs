@@ -191,7 +191,7 @@ enum PackedRows {
 
 impl Store {
     /// Makes users ready to be added.
-    pub fn pack_users(&self, users: Vec<(User, PasswordHash)>) -> Result<PackedUsers, Error> {
+    pub fn pack_users(&self, users: &[(User, PasswordHash)]) -> Result<PackedUsers, Error> {
         let ids = users.iter().map(|(user, _)| user.id).collect();
         let rows = match &self.pools {
             #[cfg(feature = "sqlite")]
@@ -199,7 +199,7 @@ impl Store {
                 PackedRows::Sqlite(json(&users.iter().map(|(user, hash)| Fields::of(user, hash)).collect::<Vec<_>>())?)
             }
             #[cfg(feature = "postgres")]
-            Pools::Postgres { .. } => PackedRows::Postgres(users),
+            Pools::Postgres { .. } => PackedRows::Postgres(users.to_vec()),
         };
         Ok(PackedUsers { ids, rows })
     }

@@ -62,7 +62,7 @@ impl Batch {
         users.sort_unstable_by(|(a, _), (b, _)| a.username.cmp(&b.username));
         let admins = users.iter().map(|(user, _)| user).filter(|user| user.is_active_admin()).map(|user| user.id);
         let admins = admins.collect();
-        Ok(Self { rows: rows.into_iter().zip(fates).collect(), users: store.pack_users(users)?, admins })
+        Ok(Self { rows: rows.into_iter().zip(fates).collect(), users: store.pack_users(&users)?, admins })
     }
 }
 
