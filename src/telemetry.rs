@@ -49,8 +49,8 @@ pub fn start(format: LogFormat, levels: &str, clock: Clock) -> Result<WorkerGuar
     started.map(|()| guard).map_err(|error| StartError(format!("the log cannot be started: {error}")))
 }
 
-/// Lines as for a terminal, without colours: there is one for each request, and the formatter that knows of colours takes a
-/// third of the time of the simplest.
+/// Lines as for a terminal, without colours. There is one for each request, and the formatter that knows of colours looks
+/// for them in each value, also when they are off.
 struct Plain(Clock);
 
 impl<S, N> FormatEvent<S, N> for Plain

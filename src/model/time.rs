@@ -45,32 +45,10 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ok(time) = jiff::Timestamp::from_millisecond(self.0) else {
-            return f.write_str(if self.0 < 0 { "-009999-01-01T00:00:00Z" } else { "9999-12-31T23:59:59Z" });
-        };
-        let at = jiff::tz::Offset::UTC.to_datetime(time);
-        if at.year() < 0 {
-            return write!(f, "{time:.3}");
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(time) => write!(f, "{time:.3}"),
+            Err(_) => f.write_str(if self.0 < 0 { "-009999-01-01T00:00:00Z" } else { "9999-12-31T23:59:59Z" }),
         }
-        // Times are in every answer and every line of the log; this is a tenth of the work of the general way.
-        let mut text = *b"0000-00-00T00:00:00.000Z";
-        let parts = [
-            (0..4, at.year()),
-            (5..7, at.month().into()),
-            (8..10, at.day().into()),
-            (11..13, at.hour().into()),
-            (14..16, at.minute().into()),
-            (17..19, at.second().into()),
-            (20..23, at.millisecond()),
-        ];
-        for (place, number) in parts {
-            let mut rest = number.unsigned_abs();
-            for digit in text.get_mut(place).into_iter().flatten().rev() {
-                *digit += (rest % 10) as u8;
-                rest /= 10;
-            }
-        }
-        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -110,21 +88,6 @@ impl Clock {
             #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
             Self::System => Timestamp(jiff::Timestamp::now().as_millisecond()),
             Self::Manual(millis) => Timestamp(millis.load(Ordering::Relaxed)),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn every_moment_is_shown_as_the_library_shows_it(millis in -63_000_000_000_000_i64..253_402_207_200_000) {
-            let time = jiff::Timestamp::from_millisecond(millis).unwrap();
-            prop_assert_eq!(Timestamp(millis).to_string(), format!("{time:.3}"));
         }
     }
 }
