@@ -2,14 +2,15 @@
 
 use std::{
     fmt::{self, Write},
-    io::{BufWriter, IsTerminal},
+    io::{self, BufWriter, IsTerminal},
+    time::Duration,
 };
 
 use tracing::{
     Event, Subscriber,
     field::{Field, Visit},
 };
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter,
     fmt::{
@@ -24,6 +25,11 @@ use tracing_subscriber::{
 
 use crate::{config::LogFormat, error::StartError, model::Clock};
 
+/// Lines that may wait to be written; more are dropped.
+const WAITING_LINES: usize = 32 * 1024;
+/// How long lines are gathered for one system call.
+const REST: Duration = Duration::from_millis(5);
+
 /// Levels in the syntax of `RUST_LOG`.
 pub fn levels(text: &str) -> Result<EnvFilter, StartError> {
     EnvFilter::builder()
@@ -36,17 +42,34 @@ pub fn levels(text: &str) -> Result<EnvFilter, StartError> {
 /// still to be written is when the guard is dropped.
 pub fn start(format: LogFormat, levels: &str, clock: Clock) -> Result<WorkerGuard, StartError> {
     let filter = self::levels(levels)?;
-    // The thread flushes when it has written all there is, so under load many lines are one system call.
-    let (writer, guard) = tracing_appender::non_blocking(BufWriter::new(std::io::stdout()));
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(WAITING_LINES)
+        .finish(Unhurried(BufWriter::new(io::stdout())));
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
-        LogFormat::Text if std::io::stdout().is_terminal() => {
+        LogFormat::Text if io::stdout().is_terminal() => {
             registry.with(layer().with_writer(writer).with_target(false)).try_init()
         }
         LogFormat::Text => registry.with(layer().with_writer(writer).event_format(Plain(clock))).try_init(),
         LogFormat::Json => registry.with(layer().with_writer(writer).json().flatten_event(true)).try_init(),
     };
     started.map(|()| guard).map_err(|error| StartError(format!("the log cannot be started: {error}")))
+}
+
+/// Rests after it has written all there is. The thread of the log flushes then; without a rest it would find one line at a
+/// time under load, and be woken for each.
+struct Unhurried<W>(W);
+
+impl<W: io::Write> io::Write for Unhurried<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()?;
+        std::thread::sleep(REST);
+        Ok(())
+    }
 }
 
 /// Lines as for a terminal, without colours. There is one for each request, and the formatter that knows of colours looks

@@ -156,7 +156,10 @@ impl Auth {
             (None, Some(token)) => self.last_seen.note_token(token, Some(known), now),
             (None, None) => known,
         };
-        entry.seen_at.store(seen.0, Relaxed);
+        // A write takes the entry out of the caches of the other processors.
+        if seen != known {
+            entry.seen_at.store(seen.0, Relaxed);
+        }
         true
     }
 }
