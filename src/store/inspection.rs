@@ -4,10 +4,7 @@
 use std::path::Path;
 
 #[cfg(feature = "sqlite")]
-use sqlx::{
-    AssertSqlSafe, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqlitePoolOptions},
-};
+use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
 
 #[cfg(feature = "sqlite")]
 use super::writer::Writer;
@@ -49,9 +46,8 @@ async fn look_at_sqlite(path: &Path) -> Result<Option<Store>, StartError> {
     // Without a log nobody has it open, and SQLite would make one.
     let is_closed = !open::with_suffix(path, "-wal").exists();
     let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(is_closed);
-    let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(PATIENCE);
-    let pool = pool.connect_with(options).await.map_err(|error| open::cannot_open(path, &open::plain(&error)))?;
-    let pools = Pools::Sqlite { write: Writer::none(), read: pool, path: path.to_owned() };
+    let reader = options.connect().await.map_err(|error| open::cannot_open(path, &open::plain(&error)))?;
+    let pools = Pools::Sqlite { write: Writer::none(), read: [reader].into(), path: path.to_owned() };
     Ok(Some(Store { pools, changes: Changes::of_file() }))
 }
 

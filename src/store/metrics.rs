@@ -7,7 +7,8 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{MetricType, gauge::ConstGauge},
 };
-use sqlx::{Database, Pool};
+#[cfg(feature = "postgres")]
+use sqlx::PgPool;
 
 use super::Pools;
 
@@ -16,14 +17,18 @@ impl Pools {
     fn in_use(&self) -> Vec<(&'static str, usize)> {
         match self {
             #[cfg(feature = "sqlite")]
-            Self::Sqlite { read, .. } => vec![("read", in_use(read))],
+            Self::Sqlite { read, .. } => {
+                let of = read.status();
+                vec![("read", of.size.saturating_sub(of.available))]
+            }
             #[cfg(feature = "postgres")]
             Self::Postgres { write, read } => vec![("read", in_use(read)), ("write", in_use(write))],
         }
     }
 }
 
-fn in_use<DB: Database>(pool: &Pool<DB>) -> usize {
+#[cfg(feature = "postgres")]
+fn in_use(pool: &PgPool) -> usize {
     usize::try_from(pool.size()).unwrap_or(usize::MAX).saturating_sub(pool.num_idle())
 }
 

@@ -39,11 +39,12 @@ use std::{
 use changes::Touched;
 pub use changes::{Changes, Moment};
 
-use sqlx::pool::PoolConnection;
-#[cfg(feature = "postgres")]
-use sqlx::{PgPool, Postgres, Transaction};
 #[cfg(feature = "sqlite")]
-use sqlx::{Sqlite, SqlitePool};
+use deadpool::unmanaged::{Object, Pool, PoolError};
+#[cfg(feature = "sqlite")]
+use sqlx::{Connection, SqliteConnection};
+#[cfg(feature = "postgres")]
+use sqlx::{PgPool, Postgres, Transaction, pool::PoolConnection};
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -66,7 +67,7 @@ pub struct Store {
 enum Pools {
     /// SQLite has one writer at a time, so there is one connection for it, and others that only read.
     #[cfg(feature = "sqlite")]
-    Sqlite { write: writer::Writer, read: SqlitePool, path: PathBuf },
+    Sqlite { write: writer::Writer, read: Pool<SqliteConnection>, path: PathBuf },
     #[cfg(feature = "postgres")]
     Postgres { write: PgPool, read: PgPool },
 }
@@ -86,7 +87,7 @@ pub enum CommitMode {
 pub enum Conn {
     #[cfg(feature = "sqlite")]
     #[doc(hidden)]
-    Sqlite(Held<PoolConnection<Sqlite>, writer::Turn>),
+    Sqlite(Held<Object<SqliteConnection>, writer::Turn>),
     #[cfg(feature = "postgres")]
     #[doc(hidden)]
     Postgres(Held<PoolConnection<Postgres>, Transaction<'static, Postgres>>),
@@ -112,11 +113,9 @@ impl Store {
     pub async fn read(&self) -> Result<Conn, Error> {
         Ok(match &self.pools {
             #[cfg(feature = "sqlite")]
-            Pools::Sqlite { read, .. } => Conn::Sqlite(Held::Plain(match read.try_acquire() {
-                Some(idle) => idle,
-                // It is a large future, and seldom needed.
-                None => Box::pin(read.acquire()).await?,
-            })),
+            Pools::Sqlite { read, .. } => Conn::Sqlite(Held::Plain(
+                tokio::time::timeout(PATIENCE, read.get()).await.unwrap_or(Err(PoolError::Timeout))?,
+            )),
             // Here the connection is asked whether it still lives.
             #[cfg(feature = "postgres")]
             Pools::Postgres { read, .. } => Conn::Postgres(Held::Plain(Box::pin(read.acquire()).await?)),
@@ -199,7 +198,11 @@ impl Store {
         match &self.pools {
             #[cfg(feature = "sqlite")]
             Pools::Sqlite { write, read, .. } => {
-                read.close().await;
+                while read.status().size > 0 {
+                    let Ok(connection) = read.remove().await else { break };
+                    let _broken = connection.close().await;
+                }
+                read.close();
                 write.close().await;
             }
             #[cfg(feature = "postgres")]
@@ -343,6 +346,13 @@ impl Conn {
     pub async fn ping(&mut self) -> Result<(), Error> {
         fetch_scalar!(self, r#"SELECT EXISTS (SELECT 1 FROM setup) AS "awaits_admin!: bool""#)?;
         Ok(())
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl From<PoolError> for Error {
+    fn from(error: PoolError) -> Self {
+        Self::Unavailable(error.into())
     }
 }
 

@@ -12,7 +12,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 #[cfg(feature = "sqlite")]
 use sqlx::{
     ConnectOptions,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 #[cfg(feature = "postgres")]
 use sqlx::{
@@ -34,9 +34,10 @@ pub(super) static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("./migrations/p
 #[cfg(feature = "sqlite")]
 const OLDEST_SQLITE: &str = "3.51.3";
 
-/// Connections that read a SQLite file at the same time; each is a thread.
+/// Connections that read a SQLite file at the same time; each is a thread. They do not lie in sqlx's pool: that asks its
+/// thread whether it is there each time one is given back, which is as long as the row took to read.
 #[cfg(feature = "sqlite")]
-const SQLITE_READERS: u32 = 4;
+const SQLITE_READERS: usize = 4;
 
 /// How long PostgreSQL may take to answer at the start.
 #[cfg(feature = "postgres")]
@@ -201,21 +202,16 @@ async fn open_sqlite(path: &Path, commits: CommitMode, registry: &mut Registry) 
     }
     SQLITE_MIGRATIONS.run(&mut write).await.map_err(|error| outdated(&error))?;
     drop(lock);
-    let read = SqlitePoolOptions::new()
-        .max_connections(SQLITE_READERS)
-        .min_connections(1)
-        .acquire_timeout(PATIENCE)
-        .test_before_acquire(false)
-        .idle_timeout(Duration::from_secs(300))
-        .max_lifetime(None)
-        .connect_with(options.clone().pragma("query_only", "ON"))
-        .await
-        .map_err(|error| cannot(&plain(&error)))?;
+    let read_only = options.clone().pragma("query_only", "ON");
+    let mut read = Vec::with_capacity(SQLITE_READERS);
+    for _ in 0..SQLITE_READERS {
+        read.push(read_only.connect().await.map_err(|error| cannot(&plain(&error)))?);
+    }
     // From here on the writer has patience of its own.
     sqlx::query("PRAGMA busy_timeout = 0").execute(&mut write).await.map_err(|error| cannot(&plain(&error)))?;
     let changes = Changes::of_file();
     let write = Writer::start(write, options, commits != CommitMode::Alone, registry, changes.clone());
-    Ok(Store { pools: Pools::Sqlite { write, read, path: path.to_owned() }, changes })
+    Ok(Store { pools: Pools::Sqlite { write, read: read.into(), path: path.to_owned() }, changes })
 }
 
 /// A connection of its own for the start: it may take longer than a request would wait for one.
