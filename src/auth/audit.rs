@@ -5,13 +5,10 @@
 //! someone who changes or removes a record. Whoever can write the whole chain anew and its end too is found out only by a
 //! hash that was kept elsewhere.
 
-use aws_lc_rs::digest::{SHA256, digest};
-
 use super::{Auth, users::cut_to};
 use crate::{
     error::Error,
     model::{AuditFilter, AuditRecord, AuditRow, Event, Origin, Outcome, Principal, Timestamp, UserId},
-    store::Tx,
 };
 
 /// Records that are read at a time when the chain is followed, or forgotten.
@@ -96,41 +93,6 @@ impl AuditRecord {
     }
 }
 
-/// Puts a record at the end of the chain. Let it be the last of a transaction: from here on others wait.
-pub(super) async fn record(tx: &mut Tx, record: AuditRecord) -> Result<(), Error> {
-    let (seq, before) = tx.next_audit_row().await?;
-    let mut row = AuditRow {
-        seq,
-        at: record.at,
-        event: record.event.as_str().to_owned(),
-        outcome: record.outcome.as_str().to_owned(),
-        actor: record.actor,
-        subject: record.subject,
-        target: record.target,
-        method: record.method.map(ToOwned::to_owned),
-        address: record.address,
-        request_id: record.request_id,
-        hash: Vec::new(),
-    };
-    row.hash = chain(&before, &row)?;
-    tx.append_audit_row(&row).await
-}
-
-/// The hash of a record and of all before it. A JSON array has one reading: no field can run into the next.
-fn chain(before: &[u8], row: &AuditRow) -> Result<Vec<u8>, Error> {
-    let fields = serde_json::to_vec(&(
-        before,
-        row.seq,
-        row.at.0,
-        &row.event,
-        &row.outcome,
-        (row.actor, row.subject, &row.target),
-        (&row.method, &row.address, &row.request_id),
-    ));
-    let fields = fields.map_err(|error| Error::Internal(error.into()))?;
-    Ok(digest(&SHA256, &fields).as_ref().to_vec())
-}
-
 /// What came of following the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
@@ -179,7 +141,9 @@ impl Auth {
                 break;
             }
             for row in rows {
-                if row.seq != seq + 1 || chain(&hash, &row)? != row.hash {
+                if row.seq != seq + 1
+                    || row.hash_after(&hash).map_err(|error| Error::Internal(error.into()))? != row.hash
+                {
                     return Ok(Verified { records: seq - start, broken_at: Some(seq + 1) });
                 }
                 is_claimed |= row.event == Event::AuditForgotten.as_str() && row.target.as_ref() == Some(&claim);
@@ -215,7 +179,7 @@ impl Auth {
                 let forgotten = tx.forget_audit(start, last.0, &last.1).await?;
                 if forgotten {
                     let claim = forgotten_to(last.0, &last.1);
-                    record(&mut tx, Actor::System.did(Event::AuditForgotten, now).to(claim)).await?;
+                    tx.record(Actor::System.did(Event::AuditForgotten, now).to(claim));
                 }
                 tx.commit().await?;
                 Ok(forgotten)

@@ -10,9 +10,9 @@ use std::path::Path;
 use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
 
-use super::Settings;
 #[cfg(feature = "sqlite")]
-use super::{Actor, audit};
+use super::Actor;
+use super::Settings;
 #[cfg(feature = "sqlite")]
 use crate::model::Event;
 #[cfg(feature = "sqlite")]
@@ -73,7 +73,7 @@ async fn replace(store: &Store, copy: &SoundCopy, name: &str, now: Timestamp) ->
     tx.delete_all_answers().await?;
     tx.delete_setup_token().await?;
     tx.delete_all_signing_keys().await?;
-    audit::record(&mut tx, Actor::Operator.did(Event::DatabaseRestored, now).to(name)).await?;
+    tx.record(Actor::Operator.did(Event::DatabaseRestored, now).to(name));
     Ok(tx.commit().await?)
 }
 

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{Actor, Auth, Format, audit};
+use super::{Actor, Auth, Format};
 use crate::{
     error::Error,
     model::{Event, PasswordHash, Roles, Status, Timestamp, User, UserId, UserRecord},
@@ -35,7 +35,7 @@ impl Auth {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
             let mut tx = auth.store.write().await?;
-            audit::record(&mut tx, actor.did(Event::UsersExported, now)).await?;
+            tx.record(actor.did(Event::UsersExported, now));
             tx.commit().await
         })
         .await

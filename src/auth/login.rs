@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::{Actor, Auth, audit, jwt::Jwt, random, statuses};
+use super::{Actor, Auth, jwt::Jwt, random, statuses};
 use crate::{
     error::Error,
     model::{AuditRecord, Client, Event, OpaqueToken, PasswordHash, Session, SessionId, User, UserId},
@@ -50,7 +50,7 @@ impl Auth {
         let recorded = self.finish(async move {
             let mut tx = auth.store.write().await?;
             let record = attempt.did(Event::LoginFailed, now).refused();
-            audit::record(&mut tx, AuditRecord { subject, ..record }).await?;
+            tx.record(AuditRecord { subject, ..record });
             tx.commit().await
         });
         if let Err(error) = recorded.await {
@@ -89,7 +89,7 @@ impl Auth {
             if user.as_ref().is_some_and(|user| user.must_change_password) {
                 return Err(Error::PasswordChangeRequired);
             }
-            audit::record(&mut tx, actor.did(Event::LoggedIn, now).on(user_id).to(id)).await?;
+            tx.record(actor.did(Event::LoggedIn, now).on(user_id).to(id));
             tx.commit().await?;
             Ok(user.map(|user| (user, place)))
         });

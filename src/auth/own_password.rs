@@ -6,7 +6,7 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Actor, Auth, audit};
+use super::{Actor, Auth};
 use crate::{
     error::{Error, FieldError},
     model::{Event, Principal, UserId},
@@ -33,7 +33,7 @@ impl Auth {
             let user = tx.locked_user(id, None).await?;
             tx.set_password(id, &hash, must_change, user.next_version(now)).await?;
             tx.end_all_of(id, now).await?;
-            audit::record(&mut tx, actor.did(Event::PasswordSet, now).on(id)).await?;
+            tx.record(actor.did(Event::PasswordSet, now).on(id));
             tx.commit().await
         })
         .await
@@ -69,7 +69,7 @@ impl Auth {
             tx.set_password(id, &hash, false, user.next_version(now)).await?;
             tx.end_sessions_of(id, session, now).await?;
             tx.delete_personal_tokens_of(id, token).await?;
-            audit::record(&mut tx, actor.did(Event::PasswordSet, now).on(id)).await?;
+            tx.record(actor.did(Event::PasswordSet, now).on(id));
             tx.commit().await
         })
         .await

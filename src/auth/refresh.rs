@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Actor, Auth, audit, jwt::Jwt, random};
+use super::{Actor, Auth, jwt::Jwt, random};
 use crate::{
     error::Error,
     model::{Event, Method, OpaqueToken, Origin, Principal, SessionId, User},
@@ -44,7 +44,7 @@ impl Auth {
             // Before the commit: once the old token is spent there must be new ones to hand out.
             let live = tx.session_by_id(id, now).await?.ok_or(Error::InvalidToken)?;
             let jwt = auth.issue_jwt(&live.user, id, live.status, live.expires_at, now)?;
-            audit::record(&mut tx, actor.did(Event::SessionRefreshed, now).on(live.user.id).to(id)).await?;
+            tx.record(actor.did(Event::SessionRefreshed, now).on(live.user.id).to(id));
             tx.commit().await?;
             Ok(Some((live, jwt)))
         });
@@ -68,7 +68,7 @@ impl Auth {
             if let Some(user) = ended {
                 let actor = Actor::Unknown { method: Method::Opaque.as_str(), origin };
                 let record = actor.did(Event::TokenReused, now).on(user).to(id).refused();
-                audit::record(&mut tx, record).await?;
+                tx.record(record);
             }
             tx.commit().await?;
             Ok(ended)

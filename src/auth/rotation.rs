@@ -22,7 +22,7 @@ use pkcs8::PrivateKeyInfoRef;
 use zeroize::Zeroizing;
 
 use super::{
-    Actor, Auth, SecretKey, Settings, audit,
+    Actor, Auth, SecretKey, Settings,
     keys::{HS256_KID, Key, Keys, encoding_key},
 };
 use crate::{
@@ -164,7 +164,7 @@ impl Auth {
         self.finish(async move {
             let mut tx = auth.store.write().await?;
             if add_key(&mut tx, &key, now).await? {
-                audit::record(&mut tx, actor.did(Event::KeyRotated, now).to(key.kid)).await?;
+                tx.record(actor.did(Event::KeyRotated, now).to(key.kid));
             }
             tx.commit().await
         })

@@ -3,10 +3,7 @@
 //! Rule: a session ends for both its tokens at once, and the next request with either is refused. Threat: a token that
 //! outlives the logout of its owner.
 
-use super::{
-    Actor, Auth,
-    audit::{self, EVERYONE},
-};
+use super::{Actor, Auth, audit::EVERYONE};
 use crate::{
     error::Error,
     model::{Event, Principal, Session, SessionId, UserId},
@@ -51,7 +48,7 @@ impl Auth {
             if of.is_some_and(|of| of != user) {
                 return Err(Error::NotFound);
             }
-            audit::record(&mut tx, actor.did(Event::SessionEnded, now).on(user).to(id)).await?;
+            tx.record(actor.did(Event::SessionEnded, now).on(user).to(id));
             tx.commit().await
         })
         .await
@@ -65,7 +62,7 @@ impl Auth {
             tx.lock_user(user).await?.ok_or(Error::NotFound)?;
             let ended = tx.end_sessions_of(user, but, now).await?;
             if !ended.is_empty() {
-                audit::record(&mut tx, actor.did(Event::SessionEnded, now).on(user).concerning(&ended)).await?;
+                tx.record(actor.did(Event::SessionEnded, now).on(user).concerning(&ended));
             }
             tx.commit().await?;
             Ok(ended.len())
@@ -80,7 +77,7 @@ impl Auth {
             let mut tx = auth.store.write().await?;
             let ended = tx.end_all_sessions(now).await?;
             if ended > 0 {
-                audit::record(&mut tx, actor.did(Event::SessionEnded, now).to(EVERYONE)).await?;
+                tx.record(actor.did(Event::SessionEnded, now).to(EVERYONE));
             }
             tx.commit().await?;
             Ok(ended)

@@ -5,11 +5,7 @@
 
 use validator::Validate;
 
-use super::{
-    Actor, Auth, Once,
-    audit::{self, EVERYONE},
-    random,
-};
+use super::{Actor, Auth, Once, audit::EVERYONE, random};
 use crate::{
     error::{Error, FieldError},
     model::{
@@ -100,7 +96,7 @@ impl Auth {
             }
             tx.insert_personal_token(&token, hash, ground.parent).await?;
             auth.note_answer(&mut tx, actor, once.as_ref(), &(&token, secret.reveal()), now).await?;
-            audit::record(&mut tx, actor.did(Event::TokenCreated, now).on(token.user_id).to(token.id)).await?;
+            tx.record(actor.did(Event::TokenCreated, now).on(token.user_id).to(token.id));
             tx.commit().await?;
             Ok((token, secret))
         })
@@ -128,7 +124,7 @@ impl Auth {
             if of.is_some_and(|of| of != user) {
                 return Err(Error::NotFound);
             }
-            audit::record(&mut tx, actor.did(Event::TokenRevoked, now).on(user).to(id)).await?;
+            tx.record(actor.did(Event::TokenRevoked, now).on(user).to(id));
             tx.commit().await
         })
         .await
@@ -142,7 +138,7 @@ impl Auth {
             tx.lock_user(user).await?.ok_or(Error::NotFound)?;
             let revoked = tx.delete_personal_tokens_of(user, None).await?;
             if !revoked.is_empty() {
-                audit::record(&mut tx, actor.did(Event::TokenRevoked, now).on(user).concerning(&revoked)).await?;
+                tx.record(actor.did(Event::TokenRevoked, now).on(user).concerning(&revoked));
             }
             tx.commit().await?;
             Ok(revoked.len())
@@ -157,7 +153,7 @@ impl Auth {
             let mut tx = auth.store.write().await?;
             let revoked = tx.delete_all_personal_tokens().await?;
             if revoked > 0 {
-                audit::record(&mut tx, actor.did(Event::TokenRevoked, now).to(EVERYONE)).await?;
+                tx.record(actor.did(Event::TokenRevoked, now).to(EVERYONE));
             }
             tx.commit().await?;
             Ok(revoked)

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use unicode_normalization::UnicodeNormalization;
 use validator::Validate;
 
-use super::{Actor, Auth, Once, audit, random};
+use super::{Actor, Auth, Once, random};
 use crate::{
     error::{Error, FieldError},
     model::{
@@ -80,7 +80,7 @@ impl Auth {
                 tx.delete_setup_token().await?;
             }
             auth.note_answer(&mut tx, actor, once.as_ref(), &user, now).await?;
-            audit::record(&mut tx, actor.did(Event::UserCreated, now).on(user.id)).await?;
+            tx.record(actor.did(Event::UserCreated, now).on(user.id));
             tx.commit().await?;
             Ok(user)
         })
@@ -178,7 +178,7 @@ impl Auth {
             // Before they go with the user: their JWTs are still about.
             tx.end_all_of(id, now).await?;
             tx.delete_user(id).await?;
-            audit::record(&mut tx, actor.did(Event::UserDeleted, now).on(id).to(&user.username)).await?;
+            tx.record(actor.did(Event::UserDeleted, now).on(id).to(&user.username));
             tx.commit().await
         })
         .await
@@ -230,7 +230,8 @@ impl Tx {
         if event == Event::UserDisabled {
             self.end_all_of(user.id, now).await?;
         }
-        audit::record(self, actor.did(event, now).on(user.id)).await
+        self.record(actor.did(event, now).on(user.id));
+        Ok(())
     }
 
     /// Ends every session and token of a user.

@@ -1,3 +1,5 @@
+use aws_lc_rs::digest::{SHA256, digest};
+
 use super::{Timestamp, UserId};
 
 /// What is worth remembering. The words are a promise: programs look for them.
@@ -134,6 +136,42 @@ pub struct AuditRow {
     pub request_id: Option<String>,
     /// The hash of this record and of all before it.
     pub hash: Vec<u8>,
+}
+
+impl AuditRow {
+    /// This record with this number, after the one with this hash.
+    pub fn new(record: AuditRecord, seq: i64, before: &[u8]) -> Result<Self, serde_json::Error> {
+        let mut row = Self {
+            seq,
+            at: record.at,
+            event: record.event.as_str().to_owned(),
+            outcome: record.outcome.as_str().to_owned(),
+            actor: record.actor,
+            subject: record.subject,
+            target: record.target,
+            method: record.method.map(ToOwned::to_owned),
+            address: record.address,
+            request_id: record.request_id,
+            hash: Vec::new(),
+        };
+        row.hash = row.hash_after(before)?;
+        Ok(row)
+    }
+
+    /// The hash of this record and, by the hash of the one before, of all before it. A JSON array has one reading: no field
+    /// can run into the next.
+    pub fn hash_after(&self, before: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+        let fields = serde_json::to_vec(&(
+            before,
+            self.seq,
+            self.at.0,
+            &self.event,
+            &self.outcome,
+            (self.actor, self.subject, &self.target),
+            (&self.method, &self.address, &self.request_id),
+        ))?;
+        Ok(digest(&SHA256, &fields).as_ref().to_vec())
+    }
 }
 
 /// Which records are looked for; all conditions hold.

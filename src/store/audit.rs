@@ -5,7 +5,7 @@
 use super::{Conn, Tx, execute, fetch_all, fetch_optional};
 use crate::{
     error::Error,
-    model::{AuditFilter, AuditRow, Timestamp, UserId},
+    model::{AuditFilter, AuditRecord, AuditRow, Timestamp, UserId},
 };
 
 /// Every column of a record.
@@ -90,6 +90,93 @@ impl Conn {
     }
 }
 
+impl Conn {
+    /// Puts records at the end of the chain. Let it be the last of a transaction: from here on others wait.
+    pub(super) async fn append_audit(&mut self, records: Vec<AuditRecord>) -> Result<(), sqlx::Error> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let count = i64::try_from(records.len()).unwrap_or(i64::MAX);
+        let head = fetch_optional!(
+            self,
+            EndRow,
+            r#"UPDATE audit_head SET seq = seq + $1 WHERE id = 1 RETURNING seq AS "seq!", hash AS "hash!""#,
+            count
+        )?;
+        let EndRow { seq, mut hash } = head.ok_or(sqlx::Error::RowNotFound)?;
+        let rows = (seq - count + 1..)
+            .zip(records)
+            .map(|(seq, record)| {
+                let row = AuditRow::new(record, seq, &hash)?;
+                hash.clone_from(&row.hash);
+                Ok(row)
+            })
+            .collect::<Result<_, serde_json::Error>>()
+            .map_err(|error| sqlx::Error::Encode(error.into()))?;
+        self.insert_audit_rows(rows).await?;
+        execute!(self, "UPDATE audit_head SET hash = $1 WHERE id = 1", hash)?;
+        Ok(())
+    }
+
+    async fn insert_audit_rows(&mut self, rows: Vec<AuditRow>) -> Result<(), sqlx::Error> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(conn) => {
+                let rows = rows.iter().map(|row| {
+                    let id = |id: Option<UserId>| id.map(|id| id.0.simple().to_string());
+                    let hash: String = row.hash.iter().map(|byte| format!("{byte:02x}")).collect();
+                    serde_json::json!([
+                        row.seq,
+                        row.at.0,
+                        row.event,
+                        row.outcome,
+                        id(row.actor),
+                        id(row.subject),
+                        row.target,
+                        row.method,
+                        row.address,
+                        row.request_id,
+                        hash,
+                    ])
+                });
+                let rows = serde_json::Value::from_iter(rows).to_string();
+                sqlx::query!(
+                    "/* sqlite */ INSERT INTO audit (seq, at, event, outcome, actor_id, subject_id, target, method, address,
+                        request_id, hash)
+                        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4), unhex(value ->> 5),
+                        value ->> 6, value ->> 7, value ->> 8, value ->> 9, unhex(value ->> 10) FROM json_each($1)",
+                    rows
+                )
+                .execute(&mut **conn)
+                .await?;
+            }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(conn) => {
+                for row in rows {
+                    sqlx::query!(
+                        "/* postgres */ INSERT INTO audit (seq, at, event, outcome, actor_id, subject_id, target, method,
+                            address, request_id, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                        row.seq,
+                        row.at as _,
+                        row.event,
+                        row.outcome,
+                        row.actor as _,
+                        row.subject as _,
+                        row.target,
+                        row.method,
+                        row.address,
+                        row.request_id,
+                        row.hash
+                    )
+                    .execute(&mut **conn)
+                    .await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 struct SeqRow {
     seq: i64,
 }
@@ -111,36 +198,9 @@ fn no_end() -> Error {
 }
 
 impl Tx {
-    /// Takes the next number and keeps everyone else from appending. Gives the number and the hash of the row before.
-    pub async fn next_audit_row(&mut self) -> Result<(i64, Vec<u8>), Error> {
-        let head = fetch_optional!(
-            &mut **self,
-            EndRow,
-            r#"UPDATE audit_head SET seq = seq + 1 WHERE id = 1 RETURNING seq AS "seq!", hash AS "hash!""#
-        )?;
-        head.map(Into::into).ok_or_else(no_end)
-    }
-
-    /// Appends a row, which is now the end of the chain.
-    pub async fn append_audit_row(&mut self, row: &AuditRow) -> Result<(), Error> {
-        execute!(
-            &mut **self,
-            "INSERT INTO audit (seq, at, event, outcome, actor_id, subject_id, target, method, address, request_id, hash)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-            row.seq,
-            row.at as _,
-            row.event,
-            row.outcome,
-            row.actor as _,
-            row.subject as _,
-            row.target,
-            row.method,
-            row.address,
-            row.request_id,
-            row.hash,
-        )?;
-        execute!(&mut **self, "UPDATE audit_head SET hash = $1 WHERE id = 1", row.hash)?;
-        Ok(())
+    /// Notes what is done here. It is appended with the commit, in the same transaction.
+    pub fn record(&mut self, record: AuditRecord) {
+        self.records.push(record);
     }
 
     /// Forgets the records from after `start` to `last`, whose hash this is, and says that the trail begins there. Tells

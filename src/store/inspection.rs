@@ -6,9 +6,11 @@ use std::path::Path;
 #[cfg(feature = "sqlite")]
 use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
 
+#[cfg(feature = "postgres")]
+use super::PATIENCE;
 #[cfg(feature = "sqlite")]
 use super::writer::Writer;
-use super::{Changes, Conn, Location, PATIENCE, Pools, Store, fetch_scalar, open};
+use super::{Changes, Conn, Location, Pools, Store, fetch_scalar, open};
 use crate::{
     error::{Error, StartError},
     model::Timestamp,

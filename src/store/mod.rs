@@ -31,6 +31,7 @@ mod writer;
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 use std::{
+    mem,
     ops::{Deref, DerefMut},
     sync::atomic,
     time::Duration,
@@ -47,7 +48,7 @@ use sqlx::{Connection, SqliteConnection};
 use sqlx::{PgPool, Postgres, Transaction, pool::PoolConnection};
 use uuid::Uuid;
 
-use crate::error::Error;
+use crate::{error::Error, model::AuditRecord};
 
 #[cfg(not(any(feature = "sqlite", feature = "postgres")))]
 compile_error!("Countersign needs a store: turn on the feature `sqlite`, `postgres` or both");
@@ -97,6 +98,7 @@ pub enum Conn {
 pub struct Tx {
     conn: Conn,
     touched: Touched,
+    records: Vec<AuditRecord>,
     #[cfg(feature = "postgres")]
     changes: Changes,
 }
@@ -148,6 +150,7 @@ impl Store {
         Tx {
             conn,
             touched: Touched::default(),
+            records: Vec::new(),
             #[cfg(feature = "postgres")]
             changes: self.changes.clone(),
         }
@@ -218,11 +221,14 @@ impl Tx {
     /// Makes what was written stay; when this returns, it is on the disk, and so is what was read: with SQLite, what others
     /// have written whose commit is on its way. Who finds something done and says so commits first, also when there was
     /// nothing left to write.
-    pub async fn commit(self) -> Result<(), Error> {
+    pub async fn commit(mut self) -> Result<(), Error> {
+        if !self.conn.shares_commit() {
+            self.conn.append_audit(mem::take(&mut self.records)).await?;
+        }
         match self.conn {
             // The writer counts what was touched, for the whole group before anyone of it hears.
             #[cfg(feature = "sqlite")]
-            Conn::Sqlite(Held::Tx(turn)) => turn.commit(self.touched).await,
+            Conn::Sqlite(Held::Tx(turn)) => turn.commit(self.touched, self.records).await,
             #[cfg(feature = "postgres")]
             Conn::Postgres(Held::Tx(tx)) => {
                 let done = tx.commit().await;
@@ -342,6 +348,15 @@ pub use schema::Schema;
 use {execute, fetch_all, fetch_optional, fetch_scalar, on_each_store};
 
 impl Conn {
+    /// Whether someone else commits what is done here, with the work of others, and appends the records of all.
+    fn shares_commit(&self) -> bool {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(Held::Tx(turn)) => turn.shares_commit(),
+            _ => false,
+        }
+    }
+
     /// Whether the database answers, from its tables and not from memory.
     pub async fn ping(&mut self) -> Result<(), Error> {
         fetch_scalar!(self, r#"SELECT EXISTS (SELECT 1 FROM setup) AS "awaits_admin!: bool""#)?;
@@ -417,6 +432,58 @@ mod tests {
         let mut tx = store.write().await.unwrap();
         tx.delete_sessions_expired_before(Timestamp(0), 1).await.unwrap();
         tx.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn records_hang_together_whoever_shares_their_commit_and_what_is_undone_has_none() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
+        let store = Store::open(&url.parse().unwrap(), CommitMode::Shared, &mut Registry::default()).await.unwrap();
+        let mut first = store.write().await.unwrap();
+        let work = (0..8).map(|i| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut tx = store.write().await.unwrap();
+                tx.record(record(i));
+                tx.record(record(10 + i));
+                if i % 3 == 1 { None } else { Some(tx.commit().await) }
+            })
+        });
+        let work: Vec<_> = work.collect();
+        tokio::task::yield_now().await;
+        first.record(record(100));
+        first.commit().await.unwrap();
+        for done in work {
+            done.await.unwrap().transpose().unwrap();
+        }
+        let mut alone = store.write_alone().await.unwrap();
+        alone.record(record(200));
+        alone.commit().await.unwrap();
+
+        let mut conn = store.read().await.unwrap();
+        let (mut rows, head) = (conn.audit_chain(0, 100).await.unwrap(), conn.audit_head().await.unwrap());
+        let mut hash = vec![0; 32];
+        for (row, seq) in rows.iter().zip(1..) {
+            assert_eq!((row.seq, &row.hash), (seq, &row.hash_after(&hash).unwrap()));
+            hash.clone_from(&row.hash);
+        }
+        assert_eq!(head, (12, hash));
+        let targets: Vec<_> = rows.drain(..).map(|row| row.target.unwrap()).collect();
+        assert_eq!(targets, ["100", "0", "10", "2", "12", "3", "13", "5", "15", "6", "16", "200"]);
+    }
+
+    fn record(target: u32) -> AuditRecord {
+        AuditRecord {
+            at: Timestamp(1),
+            event: crate::model::Event::KeyRotated,
+            outcome: crate::model::Outcome::Done,
+            actor: Some(crate::model::UserId(Uuid::from_u128(7))),
+            subject: None,
+            target: Some(target.to_string()),
+            method: Some("\"system\""),
+            address: None,
+            request_id: None,
+        }
     }
 
     /// A server that is stopped while it has few users leaves that in the statistics, and they are believed after it has

@@ -11,7 +11,7 @@
 //! Threat: an acknowledged write that is lost, and one request that takes the writes of all others with it.
 
 use std::{
-    iter,
+    iter, mem,
     ops::{Deref, DerefMut},
     sync::Arc,
     time::{Duration, Instant},
@@ -28,13 +28,16 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Changes, PATIENCE, Touched};
-use crate::error::Error;
+use super::{Changes, Conn, Held, PATIENCE, Touched};
+use crate::{error::Error, model::AuditRecord};
 
 /// The most members of a group.
 const MOST_MEMBERS: usize = 256;
 /// How long a group takes in members; without an end to it, a stream of requests would put off the commit of the first.
 const OPEN_FOR: Duration = Duration::from_millis(100);
+/// Undoes the turn that was last. Without the savepoint this fails, as does to release it: that tells that SQLite has rolled
+/// the whole back by itself, as it may when the disk is full.
+const UNDO: &str = "ROLLBACK TO member";
 /// How often another process is asked for the lock.
 const LOCK_POLL: Duration = Duration::from_millis(3);
 /// How long a request waits for its turn, and for another process to let go of the lock.
@@ -58,12 +61,14 @@ struct Request {
 struct Member {
     outcome: oneshot::Sender<Result<(), Arc<sqlx::Error>>>,
     touched: Touched,
+    records: Vec<AuditRecord>,
 }
 
 /// A turn with the connection. Dropped without [`Turn::commit`], it leaves no trace.
 pub struct Turn {
     connection: OwnedMutexGuard<SqliteConnection>,
     keep: oneshot::Sender<Member>,
+    shares_commit: bool,
 }
 
 impl Writer {
@@ -119,13 +124,18 @@ impl Writer {
 }
 
 impl Turn {
+    /// Whether the writer appends the records of all who share the commit; else it is to be done in the turn.
+    pub fn shares_commit(&self) -> bool {
+        self.shares_commit
+    }
+
     /// Makes what was written stay; when this returns, it is on the disk, and what was touched is counted, also for those
     /// who were told before.
-    pub async fn commit(self, touched: Touched) -> Result<(), Error> {
+    pub async fn commit(self, touched: Touched, records: Vec<AuditRecord>) -> Result<(), Error> {
         let (outcome, told) = oneshot::channel();
         drop(self.connection);
         // Were the task gone, so would be the other end of the outcome.
-        let _gone = self.keep.send(Member { outcome, touched });
+        let _gone = self.keep.send(Member { outcome, touched, records });
         told.await.map_err(unavailable)?.map_err(unavailable)
     }
 }
@@ -231,24 +241,20 @@ impl Groups {
         let (begun, mut members, mut done, mut next) = (Instant::now(), Vec::new(), Ok(()), Some(first));
         let mut for_itself = None;
         while let Some(request) = next.take() {
-            let member = lend(&connection, request.turn).await;
+            let member = lend(&connection, request.turn, !alone).await;
             let stays = member.is_some();
             members.extend(member);
             if !alone && members.len() < self.most_members && begun.elapsed() < self.open_for {
                 next = iter::from_fn(|| self.asked.try_recv().ok()).find(|request| !request.turn.is_closed());
                 for_itself = next.take_if(|request| request.alone);
             }
-            // Without the savepoint, or the transaction, each of these fails: that tells that SQLite has rolled the whole
-            // back by itself, as it may when the disk is full.
-            let step = match (stays, &next) {
-                (true, Some(_)) => "RELEASE member; SAVEPOINT member",
-                (true, None) => "COMMIT",
-                (false, Some(_)) => "ROLLBACK TO member",
-                (false, None) if members.is_empty() => "ROLLBACK",
-                (false, None) => "ROLLBACK TO member; COMMIT",
-            };
             let at = Instant::now();
-            done = execute(&connection, step).await.map_err(Arc::new);
+            done = match &next {
+                Some(_) => execute(&connection, if stays { "RELEASE member; SAVEPOINT member" } else { UNDO }).await,
+                None if members.is_empty() => execute(&connection, "ROLLBACK").await,
+                None => commit(&connection, stays, &mut members).await,
+            }
+            .map_err(Arc::new);
             if done.is_ok() {
                 // It is still our transaction: nobody else has written since it began.
                 self.changes.note_look(at);
@@ -262,7 +268,7 @@ impl Groups {
         if done.is_err() {
             self.forget();
         }
-        let told = members.into_iter().map(|Member { outcome, touched }| {
+        let told = members.into_iter().map(|Member { outcome, touched, .. }| {
             self.changes.note(touched);
             outcome
         });
@@ -310,11 +316,25 @@ impl Groups {
 }
 
 /// Lends the connection and waits until it is back. Gives who wants their work to stay, if they do.
-async fn lend(connection: &Shared, turn: oneshot::Sender<Result<Turn, Error>>) -> Option<Member> {
+async fn lend(connection: &Shared, turn: oneshot::Sender<Result<Turn, Error>>, shares_commit: bool) -> Option<Member> {
     let (keep, kept) = oneshot::channel();
     // Who has given up meanwhile drops the turn as anyone may.
-    drop(turn.send(Ok(Turn { connection: Arc::clone(connection).lock_owned().await, keep })));
+    drop(turn.send(Ok(Turn { connection: Arc::clone(connection).lock_owned().await, keep, shares_commit })));
     kept.await.ok()
+}
+
+/// Commits the work of the members, with the records of it; the last turn was that of a member, or else is undone.
+async fn commit(connection: &Shared, last_stays: bool, members: &mut [Member]) -> Result<(), sqlx::Error> {
+    let records: Vec<_> = members.iter_mut().flat_map(|member| mem::take(&mut member.records)).collect();
+    if records.is_empty() {
+        return execute(connection, if last_stays { "COMMIT" } else { "ROLLBACK TO member; COMMIT" }).await;
+    }
+    // Records are of work that is there.
+    execute(connection, if last_stays { "RELEASE member" } else { UNDO }).await?;
+    let (keep, _) = oneshot::channel();
+    let turn = Turn { connection: Arc::clone(connection).lock_owned().await, keep, shares_commit: false };
+    Conn::Sqlite(Held::Tx(turn)).append_audit(records).await?;
+    execute(connection, "COMMIT").await
 }
 
 fn is_busy(error: &sqlx::Error) -> bool {
@@ -391,7 +411,7 @@ mod tests {
     }
 
     async fn keep(turn: Turn) -> Result<(), Error> {
-        turn.commit(Touched::default()).await
+        turn.commit(Touched::default(), Vec::new()).await
     }
 
     async fn write(turn: &mut Turn, id: u32) {
@@ -427,7 +447,7 @@ mod tests {
         let gives_up = file.ask(2, async |turn| drop(turn)).await;
         let panics = file.ask(3, async |_turn| panic!("on purpose")).await;
         let last = file.ask(4, keep).await;
-        first.commit(Touched::default()).await.unwrap();
+        first.commit(Touched::default(), Vec::new()).await.unwrap();
         last.await.unwrap().unwrap();
         gives_up.await.unwrap();
         assert!(panics.await.is_err());
@@ -459,11 +479,11 @@ mod tests {
         let faulty = file.ask(2, async |mut turn| {
             turn.execute("PRAGMA defer_foreign_keys = ON").await.unwrap();
             turn.execute("UPDATE rows SET of = 99 WHERE id = 2").await.unwrap();
-            turn.commit(Touched::default()).await
+            turn.commit(Touched::default(), Vec::new()).await
         });
         let faulty = faulty.await;
         let last = file.ask(3, keep).await;
-        assert!(matches!(first.commit(Touched::default()).await, Err(Error::Unavailable(_))));
+        assert!(matches!(first.commit(Touched::default(), Vec::new()).await, Err(Error::Unavailable(_))));
         assert!(matches!(faulty.await.unwrap(), Err(Error::Unavailable(_))));
         assert!(matches!(last.await.unwrap(), Err(Error::Unavailable(_))));
         assert!(file.rows().await.is_empty());
@@ -480,11 +500,11 @@ mod tests {
             // What a full disk does within a statement.
             let struck = file.ask(2, async move |mut turn| {
                 turn.execute("ROLLBACK").await.unwrap();
-                if gives_up { Err(unavailable("")) } else { turn.commit(Touched::default()).await }
+                if gives_up { Err(unavailable("")) } else { turn.commit(Touched::default(), Vec::new()).await }
             });
             let struck = struck.await;
             let _lost_too = file.ask(3, keep).await;
-            assert!(matches!(first.commit(Touched::default()).await, Err(Error::Unavailable(_))));
+            assert!(matches!(first.commit(Touched::default(), Vec::new()).await, Err(Error::Unavailable(_))));
             assert!(matches!(struck.await.unwrap(), Err(Error::Unavailable(_))));
             file.ask(4, keep).await.await.unwrap().unwrap();
             assert_eq!(file.rows().await, [4]);
@@ -498,7 +518,7 @@ mod tests {
         write(&mut first, 1).await;
         let second = file.ask(2, keep).await;
         let third = file.ask(3, async |_turn| std::future::pending::<()>().await).await;
-        first.commit(Touched::default()).await.unwrap();
+        first.commit(Touched::default(), Vec::new()).await.unwrap();
         second.await.unwrap().unwrap();
         assert_eq!(file.rows().await, [1, 2]);
         third.abort();
@@ -520,7 +540,7 @@ mod tests {
             });
             yield_now().await;
             let after = file.ask(4, keep).await;
-            first.commit(Touched::default()).await.unwrap();
+            first.commit(Touched::default(), Vec::new()).await.unwrap();
             has.await.unwrap().unwrap();
             assert_eq!(file.rows().await, [1, 2], "on the disk before the other has done");
             waited.0.send(()).unwrap();
@@ -537,7 +557,7 @@ mod tests {
         write(&mut turn, 1).await;
         let ((), committed) = tokio::join!(file.writer.close(), async {
             yield_now().await;
-            turn.commit(Touched::default()).await
+            turn.commit(Touched::default(), Vec::new()).await
         });
         committed.unwrap();
         assert!(matches!(file.writer.turn().await, Err(Error::Unavailable(_))));

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Done, Import, Outcome, Row, RowReport, Work, taken};
 use crate::{
-    auth::{Actor, audit, random},
+    auth::{Actor, random},
     error::{Error, FieldError},
     model::{Conflict, Event, Roles, Status, Timestamp, User, UserId, UserRecord},
     store::{PackedUsers, Store, Tx},
@@ -104,24 +104,17 @@ impl Tx {
             };
             reports.push(report(row, outcome, errors));
         }
-        self.record_import(import.actor, span, &reports, now).await?;
+        self.record_import(import.actor, span, &reports, now);
         Ok(Done { reports, stopped: None })
     }
 
     /// One record for all who were made: an import is one act. Those who were changed have their own.
-    async fn record_import(
-        &mut self,
-        actor: Actor,
-        Span { first, last }: Span,
-        reports: &[RowReport],
-        now: Timestamp,
-    ) -> Result<(), Error> {
+    fn record_import(&mut self, actor: Actor, Span { first, last }: Span, reports: &[RowReport], now: Timestamp) {
         let created = reports.iter().filter(|report| report.outcome == Outcome::Created).count();
-        if created == 0 {
-            return Ok(());
+        if created > 0 {
+            let target = format!("{created} users, lines {first} to {last}");
+            self.record(actor.did(Event::UsersImported, now).to(target));
         }
-        let target = format!("{created} users, lines {first} to {last}");
-        audit::record(self, actor.did(Event::UsersImported, now).to(target)).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! Rows of an import about somebody who is there already.
 
 use crate::{
-    auth::{Actor, audit, import::Outcome, users::keep_an_admin},
+    auth::{Actor, import::Outcome, users::keep_an_admin},
     error::{Error, FieldError},
     model::{Event, Timestamp, User, UserId, UserPatch, UserRecord},
     store::Tx,
@@ -73,12 +73,12 @@ impl Tx {
             Some(hash) if !self.is_password(user.id, hash).await? => {
                 self.set_password(user.id, hash, must_change, changed.updated_at).await?;
                 self.end_all_of(user.id, now).await?;
-                audit::record(self, actor.did(Event::PasswordSet, now).on(user.id)).await?;
+                self.record(actor.did(Event::PasswordSet, now).on(user.id));
                 Ok(true)
             }
             _ if must_change != user.must_change_password => {
                 self.set_must_change_password(user.id, must_change, changed.updated_at).await?;
-                audit::record(self, actor.did(Event::UserChanged, now).on(user.id)).await?;
+                self.record(actor.did(Event::UserChanged, now).on(user.id));
                 Ok(true)
             }
             _ => Ok(false),
