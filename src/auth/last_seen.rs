@@ -117,21 +117,18 @@ impl Auth {
 
     /// Writes down when sessions and tokens were last used. To be called every few seconds.
     pub async fn write_last_seen(&self) -> Result<(), Error> {
-        let sessions = &self.last_seen.sessions;
-        self.write_down(sessions, async |tx, id, at| tx.note_session_seen(id, at).await).await?;
-        self.write_down(&self.last_seen.tokens, async |tx, id, at| tx.note_token_used(id, at).await).await
+        self.write_down(&self.last_seen.sessions, async |tx, uses| tx.note_sessions_seen(uses).await).await?;
+        self.write_down(&self.last_seen.tokens, async |tx, uses| tx.note_tokens_used(uses).await).await
     }
 
     async fn write_down<Id, W>(&self, noted: &Noted<Id>, write: W) -> Result<(), Error>
     where
         Id: Copy + Ord,
-        W: AsyncFn(&mut Tx, Id, Timestamp) -> Result<(), Error>,
+        W: AsyncFn(&mut Tx, &[(Id, Timestamp)]) -> Result<(), Error>,
     {
         for step in noted.begin_round().chunks(STEP) {
             let mut tx = self.store.write().await?;
-            for (id, at) in step {
-                write(&mut tx, *id, *at).await?;
-            }
+            write(&mut tx, step).await?;
             tx.commit().await?;
             noted.mark_written(step);
         }

@@ -46,7 +46,7 @@ async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, StartError
             list(auth, begins_with.clone(), role.clone(), *json).await?;
             Ok(String::new())
         }
-        UserCommand::Show { username, json: true } => json_line(&UserView::from(find(auth, username).await?)),
+        UserCommand::Show { username, json: true } => json_line(&UserView::from(&find(auth, username).await?)),
         UserCommand::Show { username, json: false } => Ok(card(&find(auth, username).await?)),
         UserCommand::SetPassword { username, must_change_password } => {
             let user = find(auth, username).await?;
@@ -90,7 +90,7 @@ async fn list(auth: &Auth, begins_with: Option<String>, role: Option<String>, js
         let (users, next) = auth.users(&filter, after, PAGE).await?;
         for user in users {
             if json {
-                text += &json_line(&UserView::from(user))?;
+                text += &json_line(&UserView::from(&user))?;
             } else {
                 let (roles, last_login) = (user.roles.to_string(), cell(user.last_login_at));
                 text += &row([&user.username, user.status.as_str(), &roles, &last_login]);

@@ -347,6 +347,13 @@ pub use open::Location;
 pub use schema::Schema;
 use {execute, fetch_all, fetch_optional, fetch_scalar, on_each_store};
 
+/// Uses of sessions or tokens, as a statement of SQLite reads them: `[["id in hex", milliseconds], …]`.
+#[cfg(feature = "sqlite")]
+fn json_of_uses(uses: impl Iterator<Item = (Uuid, crate::model::Timestamp)>) -> String {
+    let uses = uses.map(|(id, at)| serde_json::json!([id.simple().to_string(), at.0]));
+    uses.collect::<serde_json::Value>().to_string()
+}
+
 impl Conn {
     /// Whether someone else commits what is done here, with the work of others, and appends the records of all.
     fn shares_commit(&self) -> bool {

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+#[cfg(feature = "sqlite")]
+use super::json_of_uses;
 use super::{Conn, Tx, execute, fetch_all, fetch_optional, users::UserRow};
 use crate::{
     error::Error,
@@ -275,14 +277,36 @@ impl Tx {
         Ok(ended.into_iter().map(|row| (row.id, row.user_id)).collect())
     }
 
-    /// Notes when a session was last used.
-    pub async fn note_session_seen(&mut self, id: SessionId, at: Timestamp) -> Result<(), Error> {
-        execute!(
-            &mut **self,
-            "UPDATE sessions SET last_seen_at = $1 WHERE id = $2 AND COALESCE(last_seen_at, created_at) < $1",
-            at as _,
-            id as _,
-        )?;
+    /// Notes when sessions were last used.
+    pub async fn note_sessions_seen(&mut self, uses: &[(SessionId, Timestamp)]) -> Result<(), Error> {
+        match &mut **self {
+            #[cfg(feature = "sqlite")]
+            Conn::Sqlite(conn) => {
+                let uses = json_of_uses(uses.iter().map(|(id, at)| (id.0, *at)));
+                sqlx::query!(
+                    "/* sqlite */ UPDATE sessions SET last_seen_at = used.at
+                        FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS at FROM json_each($1)) AS used
+                        WHERE sessions.id = used.id AND COALESCE(last_seen_at, created_at) < used.at",
+                    uses
+                )
+                .execute(&mut **conn)
+                .await?;
+            }
+            // One by one, in their order: of two servers that note the same ones neither waits for the other for ever.
+            #[cfg(feature = "postgres")]
+            Conn::Postgres(conn) => {
+                for (id, at) in uses {
+                    sqlx::query!(
+                        "/* postgres */ UPDATE sessions SET last_seen_at = $1
+                            WHERE id = $2 AND COALESCE(last_seen_at, created_at) < $1",
+                        *at as _,
+                        *id as _
+                    )
+                    .execute(&mut **conn)
+                    .await?;
+                }
+            }
+        }
         Ok(())
     }
 

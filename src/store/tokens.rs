@@ -1,6 +1,8 @@
 //! `personal_tokens`: tokens that users make for their programs. A row lives until it is deleted or `expires_at`; the token
 //! itself is nowhere, only its hash.
 
+#[cfg(feature = "sqlite")]
+use super::json_of_uses;
 use super::{Conn, Tx, execute, fetch_all, fetch_optional, users::UserRow};
 use crate::{
     error::Error,
@@ -211,14 +213,36 @@ impl Tx {
         Ok(execute!(&mut **self, "DELETE FROM personal_tokens")?)
     }
 
-    /// Notes when a token was last used.
-    pub async fn note_token_used(&mut self, id: TokenId, at: Timestamp) -> Result<(), Error> {
-        execute!(
-            &mut **self,
-            "UPDATE personal_tokens SET last_used_at = $1 WHERE id = $2 AND COALESCE(last_used_at, 0) < $1",
-            at as _,
-            id as _,
-        )?;
+    /// Notes when tokens were last used.
+    pub async fn note_tokens_used(&mut self, uses: &[(TokenId, Timestamp)]) -> Result<(), Error> {
+        match &mut **self {
+            #[cfg(feature = "sqlite")]
+            Conn::Sqlite(conn) => {
+                let uses = json_of_uses(uses.iter().map(|(id, at)| (id.0, *at)));
+                sqlx::query!(
+                    "/* sqlite */ UPDATE personal_tokens SET last_used_at = used.at
+                        FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS at FROM json_each($1)) AS used
+                        WHERE personal_tokens.id = used.id AND COALESCE(last_used_at, 0) < used.at",
+                    uses
+                )
+                .execute(&mut **conn)
+                .await?;
+            }
+            // One by one, as with sessions.
+            #[cfg(feature = "postgres")]
+            Conn::Postgres(conn) => {
+                for (id, at) in uses {
+                    sqlx::query!(
+                        "/* postgres */ UPDATE personal_tokens SET last_used_at = $1
+                            WHERE id = $2 AND COALESCE(last_used_at, 0) < $1",
+                        *at as _,
+                        *id as _
+                    )
+                    .execute(&mut **conn)
+                    .await?;
+                }
+            }
+        }
         Ok(())
     }
 

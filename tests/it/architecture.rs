@@ -148,8 +148,8 @@ fn whatever_takes_from_users_sessions_and_tokens_says_whose_they_were() {
     let harmless = [
         "lock_user",
         "lock_admins",
-        "note_session_seen",
-        "note_token_used",
+        "note_sessions_seen",
+        "note_tokens_used",
         "delete_sessions_expired_before",
         "delete_personal_tokens_expired_before",
         // Macros, whose callers say it.

@@ -4,10 +4,11 @@ use axum::{
     Json,
     extract::FromRequestParts,
     http::{
-        HeaderName, HeaderValue, StatusCode,
+        HeaderValue, StatusCode,
         header::{ETAG, IF_MATCH, LOCATION},
         request::Parts,
     },
+    response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::SecretString;
@@ -105,15 +106,15 @@ pub struct UserQuery {
 
 /// A user.
 #[derive(Serialize, ToSchema)]
-pub struct UserView {
+pub struct UserView<'a> {
     #[schema(value_type = uuid::Uuid)]
     id: UserId,
-    username: String,
+    username: &'a str,
     /// What they are called; the username until it is set.
-    name: String,
-    email: Option<String>,
+    name: &'a str,
+    email: Option<&'a str>,
     #[schema(value_type = Vec<String>)]
-    roles: Roles,
+    roles: &'a Roles,
     #[schema(value_type = String, example = "active")]
     status: Status,
     must_change_password: bool,
@@ -125,14 +126,14 @@ pub struct UserView {
     last_login_at: Option<Timestamp>,
 }
 
-impl From<User> for UserView {
-    fn from(user: User) -> Self {
+impl<'a> From<&'a User> for UserView<'a> {
+    fn from(user: &'a User) -> Self {
         Self {
             id: user.id,
-            name: user.display_name().to_owned(),
-            username: user.username,
-            email: user.email,
-            roles: user.roles,
+            username: &user.username,
+            name: user.display_name(),
+            email: user.email.as_deref(),
+            roles: &user.roles,
             status: user.status,
             must_change_password: user.must_change_password,
             created_at: user.created_at,
@@ -144,8 +145,8 @@ impl From<User> for UserView {
 
 /// A page of users.
 #[derive(Serialize, ToSchema)]
-pub struct UserPage {
-    items: Vec<UserView>,
+pub struct UserPage<'a> {
+    items: Vec<UserView<'a>>,
     /// What to give as `after` for the next page; none on the last.
     next: Option<String>,
 }
@@ -169,7 +170,7 @@ fn read_cursor(text: &str) -> Result<Cursor, Problem> {
 #[utoipa::path(
     post, path = "/admin/users", tag = "admin", params(("Idempotency-Key" = Option<String>, Header)), security(("basic" = []), ("bearer" = ["admin"])),
     responses(
-        (status = 201, body = UserView, headers(("Location", description = "Where the user is"), ("ETag"))),
+        (status = 201, body = UserView<'_>, headers(("Location", description = "Where the user is"), ("ETag"))),
         UsernameTaken,
         Guarded, InvalidBody,
     ),
@@ -178,26 +179,28 @@ pub async fn create_user(
     app: App,
     creator: Creator,
     JsonOnce(new, once): JsonOnce<CreateUser>,
-) -> Result<(StatusCode, [(HeaderName, HeaderValue); 2], Json<UserView>), Problem> {
+) -> Result<Response, Problem> {
     let roles = new.roles.unwrap_or_else(|| vec![Roles::DEFAULT.to_owned()]);
     let must_change_password = new.must_change_password;
     let user = NewUser { username: new.username, name: new.name, email: new.email, roles, must_change_password };
     let user = app.auth().create_user(creator, user, &new.password, once).await?;
     let location = header_value(&format!("/admin/users/{}", user.id));
-    Ok((StatusCode::CREATED, [(LOCATION, location), (ETAG, etag(&user))], Json(user.into())))
+    let headers = [(LOCATION, location), (ETAG, etag(&user))];
+    Ok((StatusCode::CREATED, headers, Json(UserView::from(&user))).into_response())
 }
 
 /// Users: all, or those that are looked for, whose username, name or e-mail begins with `q`.
 #[utoipa::path(
     get, path = "/admin/users", tag = "admin", params(UserQuery), security(("basic" = []), ("bearer" = ["admin"])),
-    responses((status = 200, body = UserPage), Guarded, InvalidQuery),
+    responses((status = 200, body = UserPage<'_>), Guarded, InvalidQuery),
 )]
-pub async fn list_users(app: App, _: Caller<Admin>, Query(query): Query<UserQuery>) -> Result<Json<UserPage>, Problem> {
+pub async fn list_users(app: App, _: Caller<Admin>, Query(query): Query<UserQuery>) -> Result<Response, Problem> {
     let limit = page::checked(query.limit)?;
     let after = query.after.as_deref().map(read_cursor).transpose()?;
     let filter = UserFilter { begins_with: query.q, role: query.role, status: query.status };
     let (users, next) = app.auth().users(&filter, after, limit).await?;
-    Ok(Json(UserPage { items: users.into_iter().map(UserView::from).collect(), next: next.map(write_cursor) }))
+    let page = UserPage { items: users.iter().map(UserView::from).collect(), next: next.map(write_cursor) };
+    Ok(Json(page).into_response())
 }
 
 /// One user.
@@ -205,25 +208,21 @@ pub async fn list_users(app: App, _: Caller<Admin>, Query(query): Query<UserQuer
     get, path = "/admin/users/{id}", tag = "admin", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),
     responses(
-        (status = 200, body = UserView, headers(("ETag"))),
+        (status = 200, body = UserView<'_>, headers(("ETag"))),
         NotFound,
         Guarded,
     ),
 )]
-pub async fn get_user(
-    app: App,
-    _: Caller<Admin>,
-    PathId(id): PathId<UserId>,
-) -> Result<([(HeaderName, HeaderValue); 1], Json<UserView>), Problem> {
+pub async fn get_user(app: App, _: Caller<Admin>, PathId(id): PathId<UserId>) -> Result<Response, Problem> {
     let user = app.auth().user(id).await?;
-    Ok(([(ETAG, etag(&user))], Json(user.into())))
+    Ok(([(ETAG, etag(&user))], Json(UserView::from(&user))).into_response())
 }
 
 /// Changes a user. Disabling ends every session and token of theirs, and enabling revives none.
 #[utoipa::path(
     patch, path = "/admin/users/{id}", tag = "admin", params(("id" = uuid::Uuid, Path), ("If-Match" = Option<String>, Header)),
     security(("basic" = []), ("bearer" = ["admin"])),
-    responses((status = 200, body = UserView, headers(("ETag"))), NotFound, LastAdmin, ChangedMeanwhile, Guarded, InvalidBody),
+    responses((status = 200, body = UserView<'_>, headers(("ETag"))), NotFound, LastAdmin, ChangedMeanwhile, Guarded, InvalidBody),
 )]
 pub async fn update_user(
     app: App,
@@ -231,10 +230,10 @@ pub async fn update_user(
     PathId(id): PathId<UserId>,
     IfMatch(versions): IfMatch,
     extract::Json(patch): extract::Json<PatchUser>,
-) -> Result<([(HeaderName, HeaderValue); 1], Json<UserView>), Problem> {
+) -> Result<Response, Problem> {
     let patch = UserPatch { name: patch.name, email: patch.email, roles: patch.roles, status: patch.status };
     let user = app.auth().update_user(caller.actor(), id, versions, patch).await?;
-    Ok(([(ETAG, etag(&user))], Json(user.into())))
+    Ok(([(ETAG, etag(&user))], Json(UserView::from(&user))).into_response())
 }
 
 /// Takes a user away, with all that is theirs.

@@ -27,8 +27,8 @@ const USUAL_LENGTH: usize = 640;
 
 /// Who is calling, and how they proved it.
 #[derive(Serialize, ToSchema)]
-pub struct MeView {
-    user: UserView,
+pub struct MeView<'a> {
+    user: UserView<'a>,
     /// How the caller proved who they are.
     #[schema(value_type = String, example = "jwt")]
     method: Method,
@@ -46,12 +46,12 @@ pub struct MeView {
 /// Who is calling, and how they proved it.
 #[utoipa::path(
     get, path = "/me", tag = "me", security(("basic" = []), ("bearer" = ["profile"])),
-    responses((status = 200, body = MeView), Guarded),
+    responses((status = 200, body = MeView<'_>), Guarded),
 )]
 pub async fn get_me(caller: Caller<Profile>) -> Result<Response, Problem> {
     let principal = caller.principal;
     let view = MeView {
-        user: principal.user.clone().into(),
+        user: UserView::from(&principal.user),
         method: principal.method,
         session_id: principal.session,
         scopes: principal.scopes,
@@ -78,14 +78,14 @@ pub struct PatchMe {
 /// Changes the caller's own name and e-mail.
 #[utoipa::path(
     patch, path = "/me", tag = "me", security(("basic" = []), ("bearer" = ["profile"])),
-    responses((status = 200, body = UserView), Guarded, InvalidBody),
+    responses((status = 200, body = UserView<'_>), Guarded, InvalidBody),
 )]
 pub async fn update_me(
     app: App,
     caller: Caller<Profile>,
     extract::Json(patch): extract::Json<PatchMe>,
-) -> Result<Json<UserView>, Problem> {
+) -> Result<Response, Problem> {
     let patch = UserPatch { name: patch.name, email: patch.email, ..UserPatch::default() };
     let user = app.auth().update_user(caller.actor(), caller.principal.user.id, None, patch).await?;
-    Ok(Json(user.into()))
+    Ok(Json(UserView::from(&user)).into_response())
 }
