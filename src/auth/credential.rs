@@ -78,10 +78,12 @@ impl<'a> Credential<'a> {
     }
 
     fn parse_bearer(value: &'a str) -> Option<Self> {
-        let is_base64url =
-            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        if value.split('.').count() == 3 {
-            value.split('.').all(is_base64url).then_some(Self::Jwt(value))
+        let is_base64url = |byte: u8| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_');
+        if value.bytes().filter(|byte| *byte == b'.').count() == 2 {
+            let has_parts = value.split('.').all(|part| !part.is_empty());
+            // To the end in any case, so that many bytes are looked at at once.
+            let is_good = value.bytes().fold(has_parts, |good, byte| good & (is_base64url(byte) | (byte == b'.')));
+            is_good.then_some(Self::Jwt(value))
         } else if value.starts_with(PersonalSecret::PREFIX) {
             PersonalSecret::parse(value).map(Self::Personal)
         } else {

@@ -9,7 +9,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{IgnoredAny, MapAccess, Visitor},
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
 };
 use uuid::Uuid;
 
@@ -65,18 +65,14 @@ struct HeaderIn<'a> {
     kid: &'a str,
 }
 
-#[derive(Deserialize)]
+/// The claims that are looked at, of an object in which no member comes twice (RFC 8259 leaves open which would count).
 struct ClaimsIn<'a> {
-    #[serde(borrow)]
     iss: Cow<'a, str>,
     sub: Uuid,
-    #[serde(borrow)]
     aud: Cow<'a, str>,
     exp: i64,
     nbf: i64,
     iat: i64,
-    #[serde(rename = "jti")]
-    _jti: Uuid,
     sid: Uuid,
 }
 
@@ -180,7 +176,6 @@ pub fn verify(keys: &Keys, settings: &Settings, token: &str, now: Timestamp) -> 
     }
 
     let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
-    serde_json::from_slice::<DistinctMembers>(&claims).ok()?;
     let claims: ClaimsIn<'_> = serde_json::from_slice(&claims).ok()?;
     let verified = Verified {
         user: UserId(claims.sub),
@@ -194,38 +189,52 @@ pub fn verify(keys: &Keys, settings: &Settings, token: &str, now: Timestamp) -> 
     good.then_some(verified)
 }
 
-/// An object in which no member comes twice (RFC 8259 leaves open which would count).
-struct DistinctMembers;
-
-impl<'de> Deserialize<'de> for DistinctMembers {
+impl<'de> Deserialize<'de> for ClaimsIn<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(DistinctVisitor)
+        deserializer.deserialize_map(ClaimsVisitor)
     }
 }
 
-/// Its name, without a copy when there is no escape in it.
+/// Text, without a copy when there is no escape in it.
 #[derive(Deserialize)]
-struct Member<'a>(#[serde(borrow)] Cow<'a, str>);
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-struct DistinctVisitor;
+struct ClaimsVisitor;
 
-impl<'de> Visitor<'de> for DistinctVisitor {
-    type Value = DistinctMembers;
+impl<'de> Visitor<'de> for ClaimsVisitor {
+    type Value = ClaimsIn<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+        f.write_str("claims")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<DistinctMembers, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ClaimsIn<'de>, A::Error> {
+        let (mut iss, mut aud) = (None, None);
+        let (mut sub, mut jti, mut sid) = (None::<Uuid>, None::<Uuid>, None::<Uuid>);
+        let (mut exp, mut nbf, mut iat) = (None, None, None);
         let mut members = Vec::with_capacity(16);
-        while let Some(Member(member)) = map.next_key()? {
+        while let Some(Text(member)) = map.next_key()? {
+            match member.as_ref() {
+                "iss" => iss = Some(map.next_value::<Text<'_>>()?.0),
+                "aud" => aud = Some(map.next_value::<Text<'_>>()?.0),
+                "sub" => sub = Some(map.next_value()?),
+                "jti" => jti = Some(map.next_value()?),
+                "sid" => sid = Some(map.next_value()?),
+                "exp" => exp = Some(map.next_value()?),
+                "nbf" => nbf = Some(map.next_value()?),
+                "iat" => iat = Some(map.next_value()?),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
             members.push(member);
-            map.next_value::<IgnoredAny>()?;
         }
         members.sort_unstable();
         if !members.is_sorted_by(|a, b| a < b) {
-            return Err(serde::de::Error::custom("a member comes twice"));
+            return Err(A::Error::custom("a member comes twice"));
         }
-        Ok(DistinctMembers)
+        let all = || {
+            let _named = jti?;
+            Some(ClaimsIn { iss: iss?, sub: sub?, aud: aud?, exp: exp?, nbf: nbf?, iat: iat?, sid: sid? })
+        };
+        all().ok_or_else(|| A::Error::custom("a claim is missing"))
     }
 }

@@ -216,7 +216,12 @@ impl Auth {
 
     /// The keys in use.
     fn keys(&self) -> Arc<Keys> {
-        Arc::clone(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
+        self.with_keys(Arc::clone)
+    }
+
+    /// Looks at the keys in use.
+    fn with_keys<T>(&self, look: impl FnOnce(&Arc<Keys>) -> T) -> T {
+        look(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The public keys that JWTs are checked with.
