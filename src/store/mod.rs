@@ -479,6 +479,16 @@ mod tests {
         assert_eq!(targets, ["100", "0", "10", "2", "12", "3", "13", "5", "15", "6", "16", "200"]);
     }
 
+    #[tokio::test]
+    async fn what_was_read_before_the_first_write_stands_after_it() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
+        let store = Store::open(&url.parse().unwrap(), CommitMode::Shared, &mut Registry::default()).await.unwrap();
+        let moment = store.changes().moment();
+        store.write().await.unwrap().commit().await.unwrap();
+        assert!(store.changes().none_since(moment, [Uuid::nil()]));
+    }
+
     fn record(target: u32) -> AuditRecord {
         AuditRecord {
             at: Timestamp(1),

@@ -210,7 +210,10 @@ async fn open_sqlite(path: &Path, commits: CommitMode, registry: &mut Registry) 
     // From here on the writer has patience of its own.
     sqlx::query("PRAGMA busy_timeout = 0").execute(&mut write).await.map_err(|error| cannot(&plain(&error)))?;
     let changes = Changes::of_file();
-    let write = Writer::start(write, options, commits != CommitMode::Alone, registry, changes.clone());
+    // Else the first look would find the file changed, and everything read before it old.
+    let version = sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut write).await;
+    let version = version.map_err(|error| cannot(&plain(&error)))?;
+    let write = Writer::start((write, version), options, commits != CommitMode::Alone, registry, changes.clone());
     Ok(Store { pools: Pools::Sqlite { write, read: read.into(), path: path.to_owned() }, changes })
 }
 

@@ -72,10 +72,10 @@ pub struct Turn {
 }
 
 impl Writer {
-    /// Starts the task that writes over this connection, and over others like it after something went wrong. With
-    /// `group_commit` requests share commits.
+    /// Starts the task that writes over this connection, for which the file is in this version, and over others like it
+    /// after something went wrong. With `group_commit` requests share commits.
     pub fn start(
-        connection: SqliteConnection,
+        (connection, version): (SqliteConnection, i64),
         options: SqliteConnectOptions,
         group_commit: bool,
         registry: &mut Registry,
@@ -86,7 +86,8 @@ impl Writer {
         let closing = CancellationToken::new();
         let most_members = if group_commit { MOST_MEMBERS } else { 1 };
         let commits = Commits::new(registry);
-        let groups = Groups { asked, options, most_members, open_for: OPEN_FOR, commits, changes, version: None };
+        let version = Some(version);
+        let groups = Groups { asked, options, most_members, open_for: OPEN_FOR, commits, changes, version };
         tokio::spawn(groups.run(connection, closing.clone()));
         Self { requests, closing }
     }
