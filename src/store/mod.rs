@@ -453,6 +453,13 @@ mod tests {
                 let mut tx = store.write().await.unwrap();
                 tx.record(record(i));
                 tx.record(record(10 + i));
+                match &mut *tx {
+                    Conn::Sqlite(connection) => {
+                        connection.execute("UPDATE audit_start SET seq = seq + 1").await.unwrap()
+                    }
+                    #[cfg(feature = "postgres")]
+                    Conn::Postgres(_) => unreachable!("the store is a file"),
+                };
                 if i % 3 == 1 { None } else { Some(tx.commit().await) }
             })
         });
@@ -475,6 +482,8 @@ mod tests {
             hash.clone_from(&row.hash);
         }
         assert_eq!(head, (12, hash));
+        // The last of the group is one that was undone.
+        assert_eq!(conn.audit_start().await.unwrap().0, 5, "as many writes as there were commits");
         let targets: Vec<_> = rows.drain(..).map(|row| row.target.unwrap()).collect();
         assert_eq!(targets, ["100", "0", "10", "2", "12", "3", "13", "5", "15", "6", "16", "200"]);
     }
