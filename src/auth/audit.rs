@@ -8,7 +8,7 @@
 use super::{Auth, users::cut_to};
 use crate::{
     error::Error,
-    model::{AuditFilter, AuditRecord, AuditRow, Event, Origin, Outcome, Principal, Timestamp, UserId},
+    model::{AuditFilter, AuditRecord, AuditRow, Event, Origin, Outcome, Principal, Timestamp, UserId, hex},
 };
 
 /// Records that are read at a time when the chain is followed, or forgotten.
@@ -194,6 +194,5 @@ impl Auth {
 
 /// What a record says of where the trail begins: the number of the last record that was forgotten, and its hash.
 fn forgotten_to(seq: i64, hash: &[u8]) -> String {
-    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("to {seq} {hash}")
+    format!("to {seq} {}", hex(hash))
 }

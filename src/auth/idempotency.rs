@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{Actor, Auth};
 use crate::{
     error::Error,
-    model::{Timestamp, TokenHash},
+    model::{Timestamp, TokenHash, hex},
     store::Tx,
 };
 
@@ -89,5 +89,5 @@ impl Auth {
 
 /// What a noted answer is sealed under.
 fn name(key: TokenHash) -> String {
-    key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(key.as_bytes())
 }

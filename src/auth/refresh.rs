@@ -32,27 +32,30 @@ impl Auth {
             return Err(Error::OpaqueRequired);
         };
         let (auth, now, actor) = (self.clone(), self.clock.now(), Actor::caller(principal, origin));
+        // All that can fail comes before the exchange: once the old token is spent there must be new ones to hand out.
+        let live = self.store.read().await?.session_by_id(id, now).await?.ok_or(Error::InvalidToken)?;
+        let jwt = self.issue_jwt(&live.user, id, live.status, live.expires_at, now)?;
         let opaque = rotate.then(|| OpaqueToken::new(random()));
-        let new = opaque.as_ref().map(OpaqueToken::hash);
+        let (new, user) = (opaque.as_ref().map(OpaqueToken::hash), live.user.id);
         let refreshed = self.finish(async move {
-            let mut tx = auth.store.write().await?;
-            if let Some(new) = new
-                && !tx.rotate_token(id, presented, new, now).await?
-            {
-                return Ok(None);
+            let mut tx = auth.store.write_one().await?;
+            let done = match new {
+                Some(new) => tx.rotate_token(id, presented, new, now).await?,
+                None => true,
+            };
+            if done {
+                tx.record(actor.did(Event::SessionRefreshed, now).on(user).to(id));
             }
-            // Before the commit: once the old token is spent there must be new ones to hand out.
-            let live = tx.session_by_id(id, now).await?.ok_or(Error::InvalidToken)?;
-            let jwt = auth.issue_jwt(&live.user, id, live.status, live.expires_at, now)?;
-            tx.record(actor.did(Event::SessionRefreshed, now).on(live.user.id).to(id));
             tx.commit().await?;
-            Ok(Some((live, jwt)))
+            Ok(done)
         });
-        let Some((live, jwt)) = refreshed.await? else {
-            // Someone else exchanged it between our check and now.
-            self.end_reused_session(id, origin).await?;
+        if !refreshed.await? {
+            // Someone else exchanged it between our check and now, or it was exchanged so often that it is kept as it is.
+            if self.store.read().await?.session_by_token(presented, now).await?.is_none() {
+                self.end_reused_session(id, origin).await?;
+            }
             return Err(Error::InvalidToken);
-        };
+        }
         let left = live.expires_at.as_unix_seconds() - now.as_unix_seconds();
         let opaque_expires_in = Duration::from_secs(u64::try_from(left).unwrap_or(0));
         Ok(Refreshed { jwt, opaque, opaque_expires_in, user: live.user })

@@ -29,7 +29,7 @@ use base64::{
 use zeroize::Zeroizing;
 
 use super::{hashing::Memory, passwords::Cost, random};
-use crate::model::PasswordHash;
+use crate::model::{PasswordHash, hex};
 
 /// The dearest hash that is run, in kibibytes written: 1 GiB, or as many passes over less.
 pub(super) const MAX_WORK: u64 = 1 << 20;
@@ -177,8 +177,11 @@ pub(super) fn work(memory_kib: u32, iterations: u32) -> u64 {
 
 /// bcrypt of a password that ends with a zero, of which it sees the first 72 bytes.
 fn bcrypt(cost: u32, of_sha256: bool, password: &[u8], salt: &[u8]) -> Option<[u8; 24]> {
-    let mut password =
-        Zeroizing::new(if of_sha256 { hex(digest(&SHA256, password).as_ref()) } else { password.to_vec() });
+    let mut password = Zeroizing::new(if of_sha256 {
+        hex(digest(&SHA256, password).as_ref()).into_bytes()
+    } else {
+        password.to_vec()
+    });
     // A zero inside would end the password there.
     if password.contains(&0) {
         return None;
@@ -186,10 +189,6 @@ fn bcrypt(cost: u32, of_sha256: bool, password: &[u8], salt: &[u8]) -> Option<[u
     password.push(0);
     password.truncate(BCRYPT_PASSWORD);
     Some(bcrypt::bcrypt(cost, salt.try_into().ok()?, &password))
-}
-
-fn hex(bytes: &[u8]) -> Vec<u8> {
-    bytes.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
 }
 
 /// A stored hash that can be checked.

@@ -1,6 +1,7 @@
 //! Plain data: what the service talks about, with no I/O and no clock of its own.
 
 mod audit;
+mod hex;
 mod id;
 mod import;
 mod key;
@@ -12,6 +13,7 @@ mod token;
 mod user;
 
 pub use audit::{AuditFilter, AuditRecord, AuditRow, Event, Outcome};
+pub use hex::hex;
 pub use id::{SessionId, StatusListId, TokenId, UserId};
 pub use import::{Conflict, UserRecord};
 pub use key::{Algorithm, SealedKey};

@@ -122,29 +122,20 @@ impl Conn {
         match self {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(conn) => {
+                let id = |id: Option<UserId>| id.map(|id| id.0.simple());
                 let rows = rows.iter().map(|row| {
-                    let id = |id: Option<UserId>| id.map(|id| id.0.simple().to_string());
-                    let hash: String = row.hash.iter().map(|byte| format!("{byte:02x}")).collect();
-                    serde_json::json!([
-                        row.seq,
-                        row.at.0,
-                        row.event,
-                        row.outcome,
-                        id(row.actor),
-                        id(row.subject),
-                        row.target,
-                        row.method,
-                        row.address,
-                        row.request_id,
-                        hash,
-                    ])
+                    let (actor, subject, hash) = (id(row.actor), id(row.subject), crate::model::hex(&row.hash));
+                    let how = (&row.method, &row.address, &row.request_id);
+                    (row.seq, row.at.0, &row.event, &row.outcome, actor, subject, &row.target, how, hash)
                 });
-                let rows = serde_json::Value::from_iter(rows).to_string();
+                let rows = serde_json::to_string(&rows.collect::<Vec<_>>());
+                let rows = rows.map_err(|error| sqlx::Error::Encode(error.into()))?;
                 sqlx::query!(
                     "/* sqlite */ INSERT INTO audit (seq, at, event, outcome, actor_id, subject_id, target, method, address,
                         request_id, hash)
                         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4), unhex(value ->> 5),
-                        value ->> 6, value ->> 7, value ->> 8, value ->> 9, unhex(value ->> 10) FROM json_each($1)",
+                        value ->> 6, value ->> '$[7][0]', value ->> '$[7][1]', value ->> '$[7][2]', unhex(value ->> 8)
+                        FROM json_each($1)",
                     rows
                 )
                 .execute(&mut **conn)

@@ -136,6 +136,17 @@ impl Store {
         Ok(self.transaction(conn))
     }
 
+    /// A transaction for one statement that writes, and records. With SQLite it is the cheapest there is; whoever drops it
+    /// after the statement has written takes those along who share its commit.
+    pub async fn write_one(&self) -> Result<Tx, Error> {
+        match &self.pools {
+            #[cfg(feature = "sqlite")]
+            Pools::Sqlite { write, .. } => Ok(self.transaction(Conn::Sqlite(Held::Tx(write.turn_for_one().await?)))),
+            #[cfg(feature = "postgres")]
+            Pools::Postgres { .. } => self.write().await,
+        }
+    }
+
     /// A transaction to write much in, which with SQLite shares its commit with nobody.
     pub async fn write_alone(&self) -> Result<Tx, Error> {
         match &self.pools {

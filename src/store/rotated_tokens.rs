@@ -1,5 +1,5 @@
 //! `rotated_tokens`: the hashes that the opaque tokens of sessions had before they were exchanged. Whoever presents one has
-//! a copy. They go with their sessions.
+//! a copy. A trigger on `sessions` writes them down, and they go with their sessions.
 
 use super::{Conn, Tx, execute, fetch_optional};
 use crate::{
@@ -12,10 +12,6 @@ const MAX_ROTATIONS: i64 = 100_000;
 
 struct RotatedRow {
     session_id: SessionId,
-}
-
-struct RotationsRow {
-    rotations: i64,
 }
 
 impl Conn {
@@ -38,8 +34,8 @@ impl Conn {
 }
 
 impl Tx {
-    /// Exchanges a live session's opaque token for another, if it is still this one: of any number who try at once, one
-    /// does. Tells whether it did. [`Error::InvalidToken`] when it was exchanged too often.
+    /// Exchanges a live session's opaque token for another, if it is still this one and was not exchanged too often: of any
+    /// number who try at once, one does. Tells whether it did.
     pub async fn rotate_token(
         &mut self,
         id: SessionId,
@@ -48,28 +44,17 @@ impl Tx {
         now: Timestamp,
     ) -> Result<bool, Error> {
         self.touch(id.0);
-        let rotated = fetch_optional!(
+        let rotated = execute!(
             &mut **self,
-            RotationsRow,
-            r#"UPDATE sessions SET token_hash = $1, rotations = rotations + 1
-            WHERE id = $2 AND token_hash = $3 AND ended_at IS NULL AND expires_at > $4 RETURNING rotations AS "rotations!""#,
+            "UPDATE sessions SET token_hash = $1, rotations = rotations + 1
+            WHERE id = $2 AND token_hash = $3 AND ended_at IS NULL AND expires_at > $4 AND rotations < $5",
             new.as_bytes(),
             id as _,
             old.as_bytes(),
             now as _,
+            MAX_ROTATIONS,
         )?;
-        let Some(RotationsRow { rotations }) = rotated else { return Ok(false) };
-        if rotations > MAX_ROTATIONS {
-            return Err(Error::InvalidToken);
-        }
-        execute!(
-            &mut **self,
-            "INSERT INTO rotated_tokens (token_hash, session_id, rotation) VALUES ($1, $2, $3)",
-            old.as_bytes(),
-            id as _,
-            rotations,
-        )?;
-        Ok(true)
+        Ok(rotated == 1)
     }
 
     /// Forgets up to `most` exchanged tokens of sessions that ran out before `moment`. Tells how many. They go before their

@@ -2,11 +2,12 @@
 //!
 //! SQLite has one writer at a time, and a commit waits for the disk. So a task has the connection and lends it to those who
 //! ask, in their order; those who come while a commit is on its way share the next one. A group is one transaction, and
-//! each of its members a savepoint in it.
+//! each of its members a savepoint in it, or one statement.
 //!
 //! Rule: a member hears that its work stays after the commit of its group has come back from the disk, and no sooner; when
 //! the group fails, each of them hears that. A member that fails, gives up or panics is undone to its savepoint, and
-//! costs its neighbours nothing. Whatever goes wrong on the connection itself ends it, and with it what SQLite, or we,
+//! costs its neighbours nothing; one statement that fails SQLite undoes by itself, so it goes without a savepoint, and
+//! should it be given up when it has written, the whole group is undone. Whatever goes wrong on the connection itself ends it, and with it what SQLite, or we,
 //! could believe of a transaction that is none any more; the next group has a new one.
 //! Threat: an acknowledged write that is lost, and one request that takes the writes of all others with it.
 
@@ -38,6 +39,8 @@ const OPEN_FOR: Duration = Duration::from_millis(100);
 /// Undoes the turn that was last. Without the savepoint this fails, as does to release it: that tells that SQLite has rolled
 /// the whole back by itself, as it may when the disk is full.
 const UNDO: &str = "ROLLBACK TO member";
+/// Keeps what was done since the savepoint, and puts it here.
+const RENEW: &str = "RELEASE member; SAVEPOINT member";
 /// How often another process is asked for the lock.
 const LOCK_POLL: Duration = Duration::from_millis(3);
 /// How long a request waits for its turn, and for another process to let go of the lock.
@@ -53,8 +56,18 @@ pub struct Writer {
 /// Someone who waits for a turn.
 struct Request {
     turn: oneshot::Sender<Result<Turn, Error>>,
-    /// Whether it is to be a group of its own: with a savepoint SQLite keeps every page as it was.
-    alone: bool,
+    within: Within,
+}
+
+/// What a turn is part of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Within {
+    /// A group, with a savepoint to go back to.
+    Savepoint,
+    /// A group, for one statement.
+    Group,
+    /// A transaction of its own: with a savepoint SQLite keeps every page as it was.
+    Transaction,
 }
 
 /// Someone who waits for the commit of the group.
@@ -64,9 +77,16 @@ struct Member {
     records: Vec<AuditRecord>,
 }
 
+/// The connection, as it is lent.
+struct Lent {
+    connection: SqliteConnection,
+    /// Whether it was used in this turn.
+    used: bool,
+}
+
 /// A turn with the connection. Dropped without [`Turn::commit`], it leaves no trace.
 pub struct Turn {
-    connection: OwnedMutexGuard<SqliteConnection>,
+    lent: OwnedMutexGuard<Lent>,
     keep: oneshot::Sender<Member>,
     shares_commit: bool,
 }
@@ -100,17 +120,22 @@ impl Writer {
 
     /// A turn with the connection, in which reads see what is in the file and what those before have written.
     pub async fn turn(&self) -> Result<Turn, Error> {
-        self.ask(false).await
+        self.ask(Within::Savepoint).await
+    }
+
+    /// A turn for one statement that writes. Dropped after it has written, it takes the group with it.
+    pub async fn turn_for_one(&self) -> Result<Turn, Error> {
+        self.ask(Within::Group).await
     }
 
     /// A turn for much work, which shares its commit with nobody.
     pub async fn turn_alone(&self) -> Result<Turn, Error> {
-        self.ask(true).await
+        self.ask(Within::Transaction).await
     }
 
-    async fn ask(&self, alone: bool) -> Result<Turn, Error> {
+    async fn ask(&self, within: Within) -> Result<Turn, Error> {
         let (turn, lent) = oneshot::channel();
-        self.requests.send(Request { turn, alone }).map_err(|_| unavailable("the writer has stopped"))?;
+        self.requests.send(Request { turn, within }).map_err(|_| unavailable("the writer has stopped"))?;
         match time::timeout(TURN_TIMEOUT, lent).await {
             Ok(lent) => lent.map_err(unavailable)?,
             Err(_) => Err(unavailable("no turn to write in time")),
@@ -134,7 +159,7 @@ impl Turn {
     /// who were told before.
     pub async fn commit(self, touched: Touched, records: Vec<AuditRecord>) -> Result<(), Error> {
         let (outcome, told) = oneshot::channel();
-        drop(self.connection);
+        drop(self.lent);
         // Were the task gone, so would be the other end of the outcome.
         let _gone = self.keep.send(Member { outcome, touched, records });
         told.await.map_err(unavailable)?.map_err(unavailable)
@@ -144,13 +169,14 @@ impl Turn {
 impl Deref for Turn {
     type Target = SqliteConnection;
     fn deref(&self) -> &SqliteConnection {
-        &self.connection
+        &self.lent.connection
     }
 }
 
 impl DerefMut for Turn {
     fn deref_mut(&mut self) -> &mut SqliteConnection {
-        &mut self.connection
+        self.lent.used = true;
+        &mut self.lent.connection
     }
 }
 
@@ -188,12 +214,16 @@ impl Commits {
     }
 }
 
-/// The connection; whoever has the lock has the turn.
-type Shared = Arc<Mutex<SqliteConnection>>;
+/// Whoever has the lock has the turn.
+type Shared = Arc<Mutex<Lent>>;
+
+fn shared(connection: SqliteConnection) -> Shared {
+    Arc::new(Mutex::new(Lent { connection, used: false }))
+}
 
 impl Groups {
     async fn run(mut self, connection: SqliteConnection, closing: CancellationToken) {
-        let mut connection = Some(Arc::new(Mutex::new(connection)));
+        let mut connection = Some(shared(connection));
         let (changes, mut first) = (self.changes.clone(), None);
         loop {
             let request = match first.take() {
@@ -218,7 +248,7 @@ impl Groups {
             }
             let sound = match connection.take() {
                 Some(sound) => Ok(sound),
-                None => self.options.connect().await.map(|new| Arc::new(Mutex::new(new))),
+                None => self.options.connect().await.map(shared),
             };
             match sound {
                 Ok(sound) => (connection, first) = self.run_group(sound, request).await,
@@ -226,14 +256,14 @@ impl Groups {
             }
         }
         if let Some(connection) = connection.and_then(Arc::into_inner) {
-            let _closed_either_way = connection.into_inner().close().await;
+            let _closed_either_way = connection.into_inner().connection.close().await;
         }
     }
 
     /// One transaction, from its beginning until its members have heard. Gives the connection back if all went well on it,
     /// and who is to begin the next group, if that is known.
     async fn run_group(&mut self, connection: Shared, first: Request) -> (Option<Shared>, Option<Request>) {
-        let alone = first.alone || self.most_members == 1;
+        let alone = first.within == Within::Transaction || self.most_members == 1;
         if let Err(error) = self.begin(&connection, alone).await {
             drop(first.turn.send(Err(error.into())));
             self.forget();
@@ -241,19 +271,28 @@ impl Groups {
         }
         let (begun, mut members, mut done, mut next) = (Instant::now(), Vec::new(), Ok(()), Some(first));
         let mut for_itself = None;
-        while let Some(request) = next.take() {
-            let member = lend(&connection, request.turn, !alone).await;
+        // Whether there is something since the savepoint that stays.
+        let mut written = false;
+        while let Some(Request { turn, within }) = next.take() {
+            let member = lend(&connection, turn, !alone).await;
             let stays = member.is_some();
+            let half_done = within == Within::Group && !stays && connection.lock().await.used;
+            written |= within == Within::Group && stays;
             members.extend(member);
             if !alone && members.len() < self.most_members && begun.elapsed() < self.open_for {
                 next = iter::from_fn(|| self.asked.try_recv().ok()).find(|request| !request.turn.is_closed());
-                for_itself = next.take_if(|request| request.alone);
+                for_itself = next.take_if(|request| request.within == Within::Transaction);
             }
             let at = Instant::now();
             done = match &next {
-                Some(_) => execute(&connection, if stays { "RELEASE member; SAVEPOINT member" } else { UNDO }).await,
                 None if members.is_empty() => execute(&connection, "ROLLBACK").await,
-                None => commit(&connection, stays, &mut members).await,
+                _ if half_done => Err(sqlx::Error::Protocol("a statement was given up when it had written".into())),
+                None => commit(&connection, stays || within == Within::Group, &mut members).await,
+                Some(_) if within == Within::Savepoint => execute(&connection, if stays { RENEW } else { UNDO }).await,
+                Some(next) if next.within == Within::Savepoint && mem::take(&mut written) => {
+                    execute(&connection, RENEW).await
+                }
+                Some(_) => Ok(()),
             }
             .map_err(Arc::new);
             if done.is_ok() {
@@ -301,7 +340,7 @@ impl Groups {
     /// Learns from this text, which ends by asking for the version, whether another process has written to the file.
     async fn look(&mut self, connection: &Shared, sql: &'static str) -> Result<(), sqlx::Error> {
         let at = Instant::now();
-        let version: i64 = connection.lock().await.fetch_one(sql).await?.try_get(0)?;
+        let version: i64 = connection.lock().await.connection.fetch_one(sql).await?.try_get(0)?;
         if self.version.replace(version) != Some(version) {
             self.changes.note_all();
         }
@@ -319,12 +358,14 @@ impl Groups {
 /// Lends the connection and waits until it is back. Gives who wants their work to stay, if they do.
 async fn lend(connection: &Shared, turn: oneshot::Sender<Result<Turn, Error>>, shares_commit: bool) -> Option<Member> {
     let (keep, kept) = oneshot::channel();
+    let mut lent = Arc::clone(connection).lock_owned().await;
+    lent.used = false;
     // Who has given up meanwhile drops the turn as anyone may.
-    drop(turn.send(Ok(Turn { connection: Arc::clone(connection).lock_owned().await, keep, shares_commit })));
+    drop(turn.send(Ok(Turn { lent, keep, shares_commit })));
     kept.await.ok()
 }
 
-/// Commits the work of the members, with the records of it; the last turn was that of a member, or else is undone.
+/// Commits the work of the members, with the records of it; what was done since the savepoint stays, or else is undone.
 async fn commit(connection: &Shared, last_stays: bool, members: &mut [Member]) -> Result<(), sqlx::Error> {
     let records: Vec<_> = members.iter_mut().flat_map(|member| mem::take(&mut member.records)).collect();
     if records.is_empty() {
@@ -333,7 +374,7 @@ async fn commit(connection: &Shared, last_stays: bool, members: &mut [Member]) -
     // Records are of work that is there.
     execute(connection, if last_stays { "RELEASE member" } else { UNDO }).await?;
     let (keep, _) = oneshot::channel();
-    let turn = Turn { connection: Arc::clone(connection).lock_owned().await, keep, shares_commit: false };
+    let turn = Turn { lent: Arc::clone(connection).lock_owned().await, keep, shares_commit: false };
     Conn::Sqlite(Held::Tx(turn)).append_audit(records).await?;
     execute(connection, "COMMIT").await
 }
@@ -345,7 +386,7 @@ fn is_busy(error: &sqlx::Error) -> bool {
 }
 
 async fn execute(connection: &Shared, sql: &'static str) -> Result<(), sqlx::Error> {
-    connection.lock().await.execute(sql).await.map(drop)
+    connection.lock().await.connection.execute(sql).await.map(drop)
 }
 
 #[cfg(test)]
@@ -403,12 +444,72 @@ mod tests {
             asked
         }
 
+        /// Someone who asks for a turn for one statement now, and does this with it when they have it.
+        async fn ask_for_one<T, F>(&self, then: impl FnOnce(Turn) -> F + Send + 'static) -> JoinHandle<T>
+        where
+            T: Send + 'static,
+            F: Future<Output = T> + Send,
+        {
+            let writer = self.writer.clone();
+            let asked = tokio::spawn(async move { then(writer.turn_for_one().await.unwrap()).await });
+            yield_now().await;
+            asked
+        }
+
         /// What others see in the file.
         async fn rows(&self) -> Vec<u32> {
             let mut connection = self.options.connect().await.unwrap();
             let rows = connection.fetch_all("SELECT id FROM rows ORDER BY id").await.unwrap();
             rows.iter().map(|row| row.get(0)).collect()
         }
+    }
+
+    async fn write_and_keep(mut turn: Turn, id: u32) -> Result<(), Error> {
+        write(&mut turn, id).await;
+        keep(turn).await
+    }
+
+    #[tokio::test]
+    async fn one_statement_goes_without_a_savepoint_and_is_not_undone_by_a_neighbour() {
+        let file = File::new(9).await;
+        let mut first = file.writer.turn().await.unwrap();
+        write(&mut first, 1).await;
+        let second = file.ask_for_one(async |turn| write_and_keep(turn, 2).await).await;
+        let third = file.ask_for_one(async |turn| write_and_keep(turn, 3).await).await;
+        let gives_up = file.ask(4, async |turn| drop(turn)).await;
+        let fifth = file.ask_for_one(async |turn| write_and_keep(turn, 5).await).await;
+        let gives_up_unused = file.ask_for_one(async |turn| drop(turn)).await;
+        let gives_up_last = file.ask(6, async |turn| drop(turn)).await;
+        keep(first).await.unwrap();
+        for kept in [second, third, fifth] {
+            kept.await.unwrap().unwrap();
+        }
+        for gone in [gives_up, gives_up_unused, gives_up_last] {
+            gone.await.unwrap();
+        }
+        assert_eq!(file.rows().await, [1, 2, 3, 5]);
+    }
+
+    #[tokio::test]
+    async fn one_statement_that_is_given_up_when_it_has_written_is_not_on_the_disk() {
+        for is_last in [true, false] {
+            let file = File::new(9).await;
+            let mut first = file.writer.turn().await.unwrap();
+            write(&mut first, 1).await;
+            let gives_up = file.ask_for_one(async |mut turn| write(&mut turn, 2).await).await;
+            if !is_last {
+                file.ask(3, keep).await;
+            }
+            assert!(matches!(keep(first).await, Err(Error::Unavailable(_))));
+            gives_up.await.unwrap();
+            assert!(file.rows().await.is_empty());
+            file.ask(4, keep).await.await.unwrap().unwrap();
+            assert_eq!(file.rows().await, [4]);
+        }
+        let alone = File::new(9).await;
+        alone.ask_for_one(async |mut turn| write(&mut turn, 1).await).await.await.unwrap();
+        alone.ask(2, keep).await.await.unwrap().unwrap();
+        assert_eq!(alone.rows().await, [2]);
     }
 
     async fn keep(turn: Turn) -> Result<(), Error> {

@@ -14,7 +14,7 @@ use crate::{
         page,
         problem::Problem,
     },
-    model::{AuditFilter, AuditRow, Timestamp, UserId},
+    model::{AuditFilter, AuditRow, Timestamp, UserId, hex},
 };
 
 /// Which records, and which page of them.
@@ -77,7 +77,7 @@ impl From<AuditRow> for AuditView {
             method: row.method,
             address: row.address,
             request_id: row.request_id,
-            hash: row.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+            hash: hex(&row.hash),
         }
     }
 }
