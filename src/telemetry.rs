@@ -122,7 +122,9 @@ impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         // C1 controls are in UTF-8 two bytes, of which the first is this.
         const C1: u8 = 0xc2;
-        if !text.bytes().any(|byte| byte.is_ascii_control() || byte == C1) {
+        // To the end in any case, so that many bytes are looked at at once.
+        let has_control = text.bytes().fold(false, |found, byte| found | byte.is_ascii_control() | (byte == C1));
+        if !has_control {
             return self.0.write_str(text);
         }
         text.chars().try_for_each(|c| match c {

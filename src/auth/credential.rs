@@ -79,15 +79,15 @@ impl<'a> Credential<'a> {
 
     fn parse_bearer(value: &'a str) -> Option<Self> {
         let is_base64url = |byte: u8| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_');
-        if value.bytes().filter(|byte| *byte == b'.').count() == 2 {
-            let has_parts = value.split('.').all(|part| !part.is_empty());
-            // To the end in any case, so that many bytes are looked at at once.
-            let is_good = value.bytes().fold(has_parts, |good, byte| good & (is_base64url(byte) | (byte == b'.')));
-            is_good.then_some(Self::Jwt(value))
-        } else if value.starts_with(PersonalSecret::PREFIX) {
-            PersonalSecret::parse(value).map(Self::Personal)
-        } else {
-            OpaqueToken::parse(value).map(Self::Opaque)
+        // To the end in any case, so that many bytes are looked at at once.
+        let is_part = |part: &str| !part.is_empty() && part.bytes().fold(true, |good, byte| good & is_base64url(byte));
+        let mut parts = value.split('.');
+        match [parts.next(), parts.next(), parts.next(), parts.next()] {
+            [Some(header), Some(claims), Some(signature), None] => {
+                [header, claims, signature].into_iter().all(is_part).then_some(Self::Jwt(value))
+            }
+            _ if value.starts_with(PersonalSecret::PREFIX) => PersonalSecret::parse(value).map(Self::Personal),
+            _ => OpaqueToken::parse(value).map(Self::Opaque),
         }
     }
 

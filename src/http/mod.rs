@@ -60,6 +60,7 @@ struct AppInner {
     draining: AtomicBool,
     requests: Requests,
     metrics: Registry,
+    me: me::Answers,
 }
 
 impl App {
@@ -67,7 +68,13 @@ impl App {
     pub fn new(auth: Auth) -> Self {
         let (requests, mut metrics) = (Requests::default(), Registry::with_prefix("countersign"));
         requests.register(&mut metrics);
-        Self(Arc::new(AppInner { auth, draining: AtomicBool::new(false), requests, metrics }))
+        Self(Arc::new(AppInner {
+            auth,
+            draining: AtomicBool::new(false),
+            requests,
+            metrics,
+            me: me::Answers::default(),
+        }))
     }
 
     /// The service behind the door.
@@ -78,6 +85,11 @@ impl App {
     /// What is counted at the door.
     fn metrics(&self) -> &Registry {
         &self.0.metrics
+    }
+
+    /// Answers that are ready.
+    fn me(&self) -> &me::Answers {
+        &self.0.me
     }
 
     /// Whether no more work should be sent here.

@@ -131,7 +131,7 @@ impl Store {
             #[cfg(feature = "sqlite")]
             Pools::Sqlite { write, .. } => Conn::Sqlite(Held::Tx(write.turn().await?)),
             #[cfg(feature = "postgres")]
-            Pools::Postgres { write, .. } => Conn::Postgres(Held::Tx(write.begin().await?)),
+            Pools::Postgres { write, .. } => Conn::Postgres(Held::Tx(Box::pin(write.begin()).await?)),
         };
         Ok(self.transaction(conn))
     }

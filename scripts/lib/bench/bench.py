@@ -45,7 +45,7 @@ class Base:
 class Bench:
     def __init__(self, programs, folder, quick):
         self.programs, self.folder, self.quick = programs, folder, quick
-        self.rounds, self.seconds = (3, 1) if quick else (5, 3)
+        self.rounds, self.seconds = (3, 1) if quick else (9, 2)
         # Of rows that take long.
         self.few_rounds = 2 if quick else 5
         self.can = Abilities(programs["countersign"])

@@ -65,7 +65,7 @@ def many(bench):
                 bench.show_once(server, headers)
         # That they were used is written down within five seconds: it is part of their first sight.
         time.sleep(6)
-        took = bench.in_turn(beside_health(bench, server, shown), bench.few_rounds)
+        took = bench.in_turn(beside_health(bench, server, shown))
     yield from by_kind(
         bench,
         "many",

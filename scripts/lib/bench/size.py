@@ -16,7 +16,7 @@ def importing(bench):
     count = 100_000 if bench.quick else MANY
     file = os.path.join(bench.folder, "users.csv")
     write_users(bench, file, count)
-    runs = [import_once(bench, file, count) for _ in range(bench.rounds)]
+    runs = [import_once(bench, file, count) for _ in range(bench.few_rounds)]
     os.remove(file)
     yield bench.figure(
         "import",
