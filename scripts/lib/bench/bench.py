@@ -45,8 +45,8 @@ class Base:
 class Bench:
     def __init__(self, programs, folder, quick):
         self.programs, self.folder, self.quick = programs, folder, quick
-        self.rounds, self.seconds = (3, 1) if quick else (9, 2)
-        # Of rows that take long.
+        self.rounds, self.seconds = (3, 1) if quick else (21, 1)
+        # Of rows that take longer than a second a round.
         self.few_rounds = 2 if quick else 5
         self.can = Abilities(programs["countersign"])
         self.load = Load(programs["load"])
