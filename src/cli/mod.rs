@@ -90,6 +90,8 @@ fn completions(shell: clap_complete::Shell) -> String {
 /// Runs a future to its end.
 fn run_async<T>(future: impl Future<Output = Result<T, StartError>>) -> Result<T, StartError> {
     tokio::runtime::Builder::new_multi_thread()
+        // What comes back from a thread of the database or of the hashes goes on before anything new is begun.
+        .global_queue_interval(1)
         .enable_all()
         .build()
         .map_err(|error| StartError(format!("the runtime cannot be started: {error}")))?

@@ -185,6 +185,8 @@ async fn open_sqlite(path: &Path, commits: CommitMode, registry: &mut Registry) 
         })
         .foreign_keys(true)
         .busy_timeout(PATIENCE)
+        // A page that is written again and again goes to the file once for so many pages of the log: four times the default.
+        .pragma("wal_autocheckpoint", "4000")
         // After an import the log does not stay as large as it was.
         .pragma("journal_size_limit", "67108864")
         // Where SQLite notes the pages as they were before each statement and savepoint; in a file, that is a write a page.
