@@ -137,7 +137,7 @@ impl Store {
     }
 
     /// A transaction for one statement that writes, and records. With SQLite it is the cheapest there is; whoever drops it
-    /// after the statement has written takes those along who share its commit.
+    /// after the statement takes those along who share its commit.
     pub async fn write_one(&self) -> Result<Tx, Error> {
         match &self.pools {
             #[cfg(feature = "sqlite")]

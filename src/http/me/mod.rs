@@ -50,7 +50,8 @@ impl Answers {
         let mut answer = Vec::with_capacity(USUAL_LENGTH);
         let written = serde_json::to_writer(&mut answer, &MeView::from(&**principal));
         written.map_err(|error| Error::Internal(error.into()))?;
-        let answer = Bytes::from(answer);
+        // Cut to its length: it may be kept.
+        let answer = Bytes::from(answer.into_boxed_slice());
         // One that nobody else holds will not come again.
         if Arc::strong_count(principal) > 1 {
             self.0.insert(address, (Arc::clone(principal), answer.clone()));
