@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Actor, Auth, jwt,
-    verified::{Entry, Found, Proof, Tag},
+    verified::{Found, Proof, Proven, Tag},
 };
 use crate::{
     error::Error,
@@ -143,30 +143,30 @@ impl Auth {
     }
 
     /// Who presents this `Authorization` header.
-    pub async fn authenticate(&self, header: &[u8], origin: Origin) -> Result<Arc<Principal>, Error> {
+    pub async fn authenticate(&self, header: &[u8], origin: Origin) -> Result<Arc<Proven>, Error> {
         self.check(Credential::parse(header)?, origin).await
     }
 
     /// Who presents this credential. One that was checked a moment ago is not checked again while nothing can have changed;
     /// otherwise what can have changed is read again.
-    pub(super) async fn check(&self, credential: Credential<'_>, origin: Origin) -> Result<Arc<Principal>, Error> {
+    pub(super) async fn check(&self, credential: Credential<'_>, origin: Origin) -> Result<Arc<Proven>, Error> {
         let tag = self.verified.tag(&credential);
         let known = tag.and_then(|tag| self.verified.get(&tag));
-        if let Some(entry) = known.as_ref().filter(|entry| self.still_holds(entry)) {
-            return Ok(Arc::clone(&entry.principal));
+        match known {
+            Some(known) if self.still_holds(&known) => Ok(known),
+            // Boxed, since a future is as large as its largest branch, and is moved with every request.
+            known => Box::pin(self.check_again(credential, tag, known, origin)).await,
         }
-        // Boxed, since a future is as large as its largest branch, and is moved with every request.
-        Box::pin(self.check_again(credential, tag, known, origin)).await
     }
 
     async fn check_again(
         &self,
         credential: Credential<'_>,
         tag: Option<Tag>,
-        known: Option<Arc<Entry>>,
+        known: Option<Arc<Proven>>,
         origin: Origin,
-    ) -> Result<Arc<Principal>, Error> {
-        let proof = known.as_ref().map(|entry| &entry.proof);
+    ) -> Result<Arc<Proven>, Error> {
+        let proof = known.as_ref().map(|known| &known.proof);
         let moment = self.store.changes().moment();
         let found = match credential {
             Credential::Jwt(token) => self.check_jwt(token, proof).await,

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Actor, Auth, Credential};
+use super::{Actor, Auth, Credential, Proven};
 use crate::{
     error::Error,
     model::{Origin, Principal, Scope},
@@ -14,7 +14,7 @@ use crate::{
 
 impl Auth {
     /// Whose this token is, if it lives: an opaque token, a JWT, a personal token, or the value of HTTP Basic.
-    pub async fn introspect(&self, token: &str, origin: Origin) -> Result<Option<Arc<Principal>>, Error> {
+    pub async fn introspect(&self, token: &str, origin: Origin) -> Result<Option<Arc<Proven>>, Error> {
         let Some(credential) = Credential::parse_value(token) else { return Ok(None) };
         match self.check(credential, origin).await {
             // What is only good for choosing another password is good for nothing elsewhere.

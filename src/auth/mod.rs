@@ -63,6 +63,7 @@ pub use statuses::SignedStatusList;
 use statuses::SignedStatusLists;
 use tokio_util::task::TaskTracker;
 pub use users::{Creator, Cursor};
+pub use verified::Proven;
 
 pub use crate::store::CommitMode;
 

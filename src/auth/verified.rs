@@ -6,36 +6,48 @@
 //! nobody. Threats: a request that is let in after a logout because its look-up began before it, a credential made to be
 //! taken for another, and a memory that grows with every token that was ever shown.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering::Relaxed},
+use std::{
+    hash::Hasher,
+    ops::Deref,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
 };
 
-use aws_lc_rs::hmac;
+use bytes::Bytes;
 use quick_cache::sync::Cache;
 use secrecy::ExposeSecret;
+use siphasher::sip128::{Hasher128, SipHasher24};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use super::{Auth, Credential, jwt, random};
 use crate::{
+    error::Error,
     model::{PasswordHash, Principal, Timestamp},
     store::{Changes, Moment},
 };
 
-/// What a credential is found by: half of its HMAC-SHA256 (RFC 2104, section 5). With the key unknown, nobody can look for
-/// two that share one; to guess one of a million takes 2^108 tries, each a request.
+/// What a credential is found by: its SipHash-2-4 of 128 bits. With the key unknown, nobody can look for two that share
+/// one; to guess one of a million takes 2^108 tries, each a request.
 pub type Tag = [u8; 16];
+
+/// How many answers are kept with their principals, of half a kilobyte each.
+const ANSWERS: usize = 16_384;
 
 /// Credentials that were checked, by their tags.
 pub struct Verified {
-    entries: Option<Cache<Tag, Arc<Entry>>>,
-    key: hmac::Key,
+    entries: Option<Cache<Tag, Arc<Proven>>>,
+    /// Has taken in the key and nothing else.
+    hasher: SipHasher24,
+    /// Room for answers.
+    answers: Arc<Semaphore>,
 }
 
-/// A credential that was good.
-pub struct Entry {
-    /// Who presented it.
-    pub principal: Arc<Principal>,
+/// A principal, with what was found when they proved to be it.
+pub struct Proven {
+    principal: Principal,
     /// By what.
     pub proof: Proof,
     /// Before anything was read.
@@ -44,6 +56,16 @@ pub struct Entry {
     ends_at: Option<Timestamp>,
     /// When its session or token was last known to be used.
     seen_at: AtomicI64,
+    /// What is said to it when it asks who it is, and the room that takes.
+    answer: OnceLock<(Bytes, OwnedSemaphorePermit)>,
+}
+
+impl Deref for Proven {
+    type Target = Principal;
+
+    fn deref(&self) -> &Principal {
+        &self.principal
+    }
 }
 
 /// What was found to be right and stays so, whatever is read again.
@@ -71,68 +93,88 @@ pub struct Found {
 impl Verified {
     /// Room for so many; with none, nothing is kept.
     pub fn new(room: usize) -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>());
-        Self { entries: (room > 0).then(|| Cache::new(room)), key }
+        Self {
+            entries: (room > 0).then(|| Cache::new(room)),
+            hasher: SipHasher24::new_with_key(&random()),
+            answers: Arc::new(Semaphore::new(ANSWERS)),
+        }
     }
 
     /// What a credential is found by; none when nothing is kept.
     pub fn tag(&self, credential: &Credential<'_>) -> Option<Tag> {
         self.entries.as_ref()?;
-        let mut context = hmac::Context::with_key(&self.key);
+        let mut hasher = self.hasher;
         match credential {
             Credential::Basic { username, password } => {
-                context.update(b"b");
+                hasher.write(b"b");
                 // A name may hold anything here but a colon.
-                context.update(username.as_bytes());
-                context.update(b":");
-                context.update(password.expose_secret().as_bytes());
+                hasher.write(username.as_bytes());
+                hasher.write(b":");
+                hasher.write(password.expose_secret().as_bytes());
             }
             Credential::Opaque(token) => {
-                context.update(b"o");
-                context.update(token.expose());
+                hasher.write(b"o");
+                hasher.write(token.expose());
             }
             Credential::Jwt(token) => {
-                context.update(b"j");
-                context.update(token.as_bytes());
+                hasher.write(b"j");
+                hasher.write(token.as_bytes());
             }
             Credential::Personal(token) => {
-                context.update(b"p");
-                context.update(token.expose());
+                hasher.write(b"p");
+                hasher.write(token.expose());
             }
         }
-        context.sign().as_ref().first_chunk().copied()
+        Some(hasher.finish128().as_bytes())
     }
 
     /// What is kept of a credential. It may be old.
-    pub fn get(&self, tag: &Tag) -> Option<Arc<Entry>> {
+    pub fn get(&self, tag: &Tag) -> Option<Arc<Proven>> {
         self.entries.as_ref()?.get(tag)
     }
 
     /// Keeps what was found, which was read after `moment`. Gives who it was.
-    pub fn keep(&self, tag: Option<Tag>, moment: Moment, found: Found) -> Arc<Principal> {
+    pub fn keep(&self, tag: Option<Tag>, moment: Moment, found: Found) -> Arc<Proven> {
         let Found { principal, proof, seen_at, ends_at } = found;
-        let principal = Arc::new(principal);
+        let seen_at = AtomicI64::new(seen_at.0);
+        let proven = Arc::new(Proven { principal, proof, moment, ends_at, seen_at, answer: OnceLock::new() });
         if let (Some(entries), Some(tag)) = (&self.entries, tag) {
-            let entry =
-                Entry { principal: Arc::clone(&principal), proof, moment, ends_at, seen_at: AtomicI64::new(seen_at.0) };
-            entries.insert(tag, Arc::new(entry));
+            entries.insert(tag, Arc::clone(&proven));
         }
-        principal
+        proven
     }
 }
 
-impl Entry {
+impl Proven {
     /// Whether nothing has happened since it was read to what it is about.
     fn is_current(&self, changes: &Changes) -> bool {
-        let Principal { user, session, token, .. } = &*self.principal;
+        let Principal { user, session, token, .. } = &self.principal;
         let of: [Uuid; 2] = [user.id.0, session.map(|id| id.0).or(token.map(|id| id.0)).unwrap_or(user.id.0)];
         changes.none_since(self.moment, of)
     }
 }
 
 impl Auth {
+    /// What is said to a principal who asks who it is: made of it and of nothing else, and kept with it while there is room,
+    /// so that it is gone when the principal is.
+    pub fn answer_to(
+        &self,
+        principal: &Proven,
+        make: impl FnOnce(&Principal) -> Result<Bytes, Error>,
+    ) -> Result<Bytes, Error> {
+        if let Some((answer, _)) = principal.answer.get() {
+            return Ok(answer.clone());
+        }
+        let answer = make(principal)?;
+        if let Ok(room) = Arc::clone(&self.verified.answers).try_acquire_owned() {
+            // Another request may have been quicker, and said the same.
+            drop(principal.answer.set((answer.clone(), room)));
+        }
+        Ok(answer)
+    }
+
     /// Whether what is kept of a credential would be found again now. It notes the use.
-    pub(super) fn still_holds(&self, entry: &Entry) -> bool {
+    pub(super) fn still_holds(&self, entry: &Proven) -> bool {
         let now = self.clock.now();
         let lives = |end: Option<Timestamp>| end.is_none_or(|end| now < end);
         let holds = match &entry.proof {
@@ -140,7 +182,7 @@ impl Auth {
             Proof::Row | Proof::Password(_) => true,
         };
         holds
-            && lives(entry.principal.expires_at)
+            && lives(entry.expires_at)
             && lives(entry.ends_at)
             && entry.is_current(self.store.changes())
             && self.note_use(entry, now)
@@ -148,9 +190,9 @@ impl Auth {
 
     /// Notes a use of a session or token, unless it may have lain idle: another credential of the same session may have been
     /// used meanwhile, and what was written down of that is read again.
-    fn note_use(&self, entry: &Entry, now: Timestamp) -> bool {
+    fn note_use(&self, entry: &Proven, now: Timestamp) -> bool {
         let known = Timestamp(entry.seen_at.load(Relaxed));
-        let seen = match (entry.principal.session, entry.principal.token) {
+        let seen = match (entry.session, entry.token) {
             (Some(_), _) if self.is_idle_since(known, now) => return false,
             (Some(session), _) => self.last_seen.note_session(session, known, now),
             (None, Some(token)) => self.last_seen.note_token(token, Some(known), now),

@@ -19,9 +19,9 @@ use super::{
     problem::{self, Problem},
 };
 use crate::{
-    auth::{self, Actor, Creator, Once},
+    auth::{self, Actor, Creator, Once, Proven},
     error::{Error, FieldError},
-    model::{Client, Origin, Principal, Scope, TokenHash},
+    model::{Client, Origin, Scope, TokenHash},
 };
 
 /// The largest request body, in bytes.
@@ -34,7 +34,7 @@ const MAX_USER_AGENT: usize = 256;
 /// A known caller whose credential has the scope of `D`. Without one the handler does not run.
 pub struct Caller<D> {
     /// Who.
-    pub principal: Arc<Principal>,
+    pub principal: Arc<Proven>,
     /// From where.
     pub origin: Origin,
     demand: PhantomData<D>,
@@ -100,7 +100,7 @@ impl<D: Demand> FromRequestParts<App> for Caller<D> {
 struct Standing(auth::Standing);
 
 impl<D: Demand> Caller<D> {
-    fn admit(principal: Arc<Principal>, origin: Origin) -> Result<Self, Error> {
+    fn admit(principal: Arc<Proven>, origin: Origin) -> Result<Self, Error> {
         match D::SCOPE {
             _ if principal.user.must_change_password && !D::IS_PASSWORD_CHANGE => Err(Error::PasswordChangeRequired),
             Some(scope) if !principal.scopes.contains(scope) => Err(Error::Forbidden(scope)),

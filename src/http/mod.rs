@@ -60,7 +60,6 @@ struct AppInner {
     draining: AtomicBool,
     requests: Requests,
     metrics: Registry,
-    me: me::Answers,
 }
 
 impl App {
@@ -68,13 +67,7 @@ impl App {
     pub fn new(auth: Auth) -> Self {
         let (requests, mut metrics) = (Requests::default(), Registry::with_prefix("countersign"));
         requests.register(&mut metrics);
-        Self(Arc::new(AppInner {
-            auth,
-            draining: AtomicBool::new(false),
-            requests,
-            metrics,
-            me: me::Answers::default(),
-        }))
+        Self(Arc::new(AppInner { auth, draining: AtomicBool::new(false), requests, metrics }))
     }
 
     /// The service behind the door.
@@ -85,11 +78,6 @@ impl App {
     /// What is counted at the door.
     fn metrics(&self) -> &Registry {
         &self.0.metrics
-    }
-
-    /// Answers that are ready.
-    fn me(&self) -> &me::Answers {
-        &self.0.me
     }
 
     /// Whether no more work should be sent here.

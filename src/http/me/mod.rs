@@ -4,15 +4,12 @@ pub mod password;
 pub mod sessions;
 pub mod tokens;
 
-use std::sync::Arc;
-
 use axum::{
     Json,
     body::Bytes,
     http::header::CONTENT_TYPE,
     response::{IntoResponse, Response},
 };
-use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -26,39 +23,8 @@ use super::{
 use crate::error::Error;
 use crate::model::{Method, Principal, Scopes, SessionId, Timestamp, UserPatch};
 
-/// Room for nearly all answers, in bytes, so that none is copied while it grows.
+/// Room for nearly all answers to `GET /me`, in bytes, so that none is copied while it grows.
 const USUAL_LENGTH: usize = 640;
-/// How many answers are kept, of half a kilobyte each.
-const ANSWERS: usize = 16_384;
-
-/// Answers to `GET /me`, which is asked more than all other routes. Each is made of a principal and nothing else, and kept
-/// with it: while it is here, no other can lie at its address, and of one that is read again the address is another.
-pub struct Answers(Cache<usize, (Arc<Principal>, Bytes)>);
-
-impl Default for Answers {
-    fn default() -> Self {
-        Self(Cache::new(ANSWERS))
-    }
-}
-
-impl Answers {
-    fn of(&self, principal: &Arc<Principal>) -> Result<Bytes, Error> {
-        let address = Arc::as_ptr(principal).addr();
-        if let Some((_, answer)) = self.0.get(&address) {
-            return Ok(answer);
-        }
-        let mut answer = Vec::with_capacity(USUAL_LENGTH);
-        let written = serde_json::to_writer(&mut answer, &MeView::from(&**principal));
-        written.map_err(|error| Error::Internal(error.into()))?;
-        // Cut to its length: it may be kept.
-        let answer = Bytes::from(answer.into_boxed_slice());
-        // One that nobody else holds will not come again.
-        if Arc::strong_count(principal) > 1 {
-            self.0.insert(address, (Arc::clone(principal), answer.clone()));
-        }
-        Ok(answer)
-    }
-}
 
 /// Who is calling, and how they proved it.
 #[derive(Serialize, ToSchema)]
@@ -96,7 +62,13 @@ impl<'a> From<&'a Principal> for MeView<'a> {
     responses((status = 200, body = MeView<'_>), Guarded),
 )]
 pub async fn get_me(app: App, caller: Caller<Profile>) -> Result<Response, Problem> {
-    Ok(([(CONTENT_TYPE, "application/json")], app.me().of(&caller.principal)?).into_response())
+    let answer = app.auth().answer_to(&caller.principal, |principal| {
+        let mut answer = Vec::with_capacity(USUAL_LENGTH);
+        serde_json::to_writer(&mut answer, &MeView::from(principal)).map_err(|error| Error::Internal(error.into()))?;
+        // Cut to its length: it may be kept.
+        Ok(Bytes::from(answer.into_boxed_slice()))
+    })?;
+    Ok(([(CONTENT_TYPE, "application/json")], answer).into_response())
 }
 
 /// What is to be changed; what is not there stays.
