@@ -56,8 +56,17 @@ pub struct Proven {
     ends_at: Option<Timestamp>,
     /// When its session or token was last known to be used.
     seen_at: AtomicI64,
-    /// What is said to it when it asks who it is, and the room that takes.
-    answer: OnceLock<(Bytes, OwnedSemaphorePermit)>,
+    /// What is said to it when it asks who it is.
+    answer: OnceLock<Bytes>,
+}
+
+/// An answer and the room it takes, which is free again when the last who holds it is gone.
+struct Answer(Box<[u8]>, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
+
+impl AsRef<[u8]> for Answer {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl Deref for Proven {
@@ -160,17 +169,17 @@ impl Auth {
     pub fn answer_to(
         &self,
         principal: &Proven,
-        make: impl FnOnce(&Principal) -> Result<Bytes, Error>,
+        make: impl FnOnce(&Principal) -> Result<Vec<u8>, Error>,
     ) -> Result<Bytes, Error> {
-        if let Some((answer, _)) = principal.answer.get() {
+        if let Some(answer) = principal.answer.get() {
             return Ok(answer.clone());
         }
         let answer = make(principal)?;
-        if let Ok(room) = Arc::clone(&self.verified.answers).try_acquire_owned() {
-            // Another request may have been quicker, and said the same.
-            drop(principal.answer.set((answer.clone(), room)));
-        }
-        Ok(answer)
+        Ok(match Arc::clone(&self.verified.answers).try_acquire_owned() {
+            // Another request may be quicker, and says the same.
+            Ok(room) => principal.answer.get_or_init(|| Bytes::from_owner(Answer(answer.into(), room))).clone(),
+            Err(_) => answer.into(),
+        })
     }
 
     /// Whether what is kept of a credential would be found again now. It notes the use.

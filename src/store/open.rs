@@ -204,8 +204,8 @@ async fn open_sqlite(path: &Path, commits: CommitMode, registry: &mut Registry) 
     }
     SQLITE_MIGRATIONS.run(&mut write).await.map_err(|error| outdated(&error))?;
     drop(lock);
-    // Each keeps some 4 MB of the file, twice the default: what leads to ten million tokens is a good part of that.
-    let read_only = options.clone().pragma("query_only", "ON").pragma("cache_size", "-4000");
+    // Each keeps some 3 MB of the file, half as much again as the default: ten million tokens have long ways to them.
+    let read_only = options.clone().pragma("query_only", "ON").pragma("cache_size", "-3000");
     let mut read = Vec::with_capacity(SQLITE_READERS);
     for _ in 0..SQLITE_READERS {
         read.push(read_only.connect().await.map_err(|error| cannot(&plain(&error)))?);
