@@ -33,7 +33,7 @@ use crate::{
 /// one; to guess one of a million takes 2^108 tries, each a request.
 pub type Tag = [u8; 16];
 
-/// How many answers are kept with their principals, of half a kilobyte each.
+/// The most answers that are kept with their principals, of half a kilobyte each.
 const ANSWERS: usize = 16_384;
 
 /// Credentials that were checked, by their tags.
@@ -60,20 +60,20 @@ pub struct Proven {
     answer: OnceLock<Bytes>,
 }
 
+impl Deref for Proven {
+    type Target = Principal;
+
+    fn deref(&self) -> &Principal {
+        &self.principal
+    }
+}
+
 /// An answer and the room it takes, which is free again when the last who holds it is gone.
 struct Answer(Box<[u8]>, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 impl AsRef<[u8]> for Answer {
     fn as_ref(&self) -> &[u8] {
         &self.0
-    }
-}
-
-impl Deref for Proven {
-    type Target = Principal;
-
-    fn deref(&self) -> &Principal {
-        &self.principal
     }
 }
 
@@ -105,7 +105,7 @@ impl Verified {
         Self {
             entries: (room > 0).then(|| Cache::new(room)),
             hasher: SipHasher24::new_with_key(&random()),
-            answers: Arc::new(Semaphore::new(ANSWERS)),
+            answers: Arc::new(Semaphore::new(room.min(ANSWERS))),
         }
     }
 
