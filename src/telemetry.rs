@@ -97,21 +97,37 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    fn write(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+    fn write(&mut self, field: &Field, value: impl FnOnce(&mut Escaped<'_>) -> fmt::Result) {
         self.written = self.written.and_then(|()| {
-            self.line.write_char(' ')?;
+            // A name is a word of some source, and needs no second look.
+            let line = &mut self.line.0;
+            line.write_char(' ')?;
             if field.name() != "message" {
-                self.line.write_str(field.name())?;
-                self.line.write_char('=')?;
+                line.write_str(field.name())?;
+                line.write_char('=')?;
             }
-            self.line.write_fmt(value)
+            value(&mut self.line)
         });
     }
 }
 
 impl Visit for Fields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.write(field, format_args!("{value:?}"));
+        self.write(field, |line| write!(line, "{value:?}"));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.write(field, |line| write!(line.0, "{value}"));
+    }
+
+    /// As `record_debug` would, which looks at one character after the other for what to write otherwise.
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let is_plain = |byte: u8| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\');
+        if value.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
+            self.write(field, |line| ["\"", value, "\""].into_iter().try_for_each(|part| line.0.write_str(part)));
+        } else {
+            self.record_debug(field, &value);
+        }
     }
 }
 

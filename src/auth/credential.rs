@@ -50,20 +50,59 @@ impl fmt::Debug for Credential<'_> {
     }
 }
 
+/// A credential as it came: the text that was shown, and under which scheme. It is kept and found by that, so that nothing
+/// of it has to be read again when it comes again.
+#[derive(Clone, Copy)]
+pub(super) struct Presented<'a> {
+    pub(super) scheme: Scheme,
+    pub(super) value: &'a str,
+}
+
+/// The schemes there are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// RFC 7617.
+    Basic,
+    /// RFC 6750.
+    Bearer,
+}
+
+impl<'a> Presented<'a> {
+    /// What an `Authorization` header presents. An unknown scheme is no credential.
+    pub(super) fn in_header(header: &'a [u8]) -> Result<Self, Error> {
+        let header = std::str::from_utf8(header).map_err(|_| Error::Unauthenticated)?;
+        let (scheme, value) = header.split_once(' ').unwrap_or((header, ""));
+        let scheme = if scheme.eq_ignore_ascii_case("basic") {
+            Scheme::Basic
+        } else if scheme.eq_ignore_ascii_case("bearer") {
+            Scheme::Bearer
+        } else {
+            return Err(Error::Unauthenticated);
+        };
+        Ok(Self { scheme, value: value.trim_start_matches(' ') })
+    }
+
+    /// What a service was given in place of a header: the value of a bearer token, or of HTTP Basic. No text is both,
+    /// since base64 has none of `.`, `-` and `_`.
+    pub(super) fn as_value(value: &'a str) -> Option<Self> {
+        let schemes = [Scheme::Bearer, Scheme::Basic].into_iter();
+        schemes.map(|scheme| Self { scheme, value }).find(|presented| presented.read().is_ok())
+    }
+
+    /// Reads it. With anything amiss in it, it is a wrong one.
+    fn read(self) -> Result<Credential<'a>, Error> {
+        match self.scheme {
+            Scheme::Basic => Credential::parse_basic(self.value).ok_or(Error::InvalidCredentials),
+            Scheme::Bearer => Credential::parse_bearer(self.value).ok_or(Error::InvalidToken),
+        }
+    }
+}
+
 impl<'a> Credential<'a> {
     /// Reads the value of an `Authorization` header. An unknown scheme is no credential; a known one with anything amiss
     /// in it is a wrong one.
     pub fn parse(header: &'a [u8]) -> Result<Self, Error> {
-        let header = std::str::from_utf8(header).map_err(|_| Error::Unauthenticated)?;
-        let (scheme, value) = header.split_once(' ').unwrap_or((header, ""));
-        let value = value.trim_start_matches(' ');
-        if scheme.eq_ignore_ascii_case("basic") {
-            Self::parse_basic(value).ok_or(Error::InvalidCredentials)
-        } else if scheme.eq_ignore_ascii_case("bearer") {
-            Self::parse_bearer(value).ok_or(Error::InvalidToken)
-        } else {
-            Err(Error::Unauthenticated)
-        }
+        Presented::in_header(header)?.read()
     }
 
     /// The name ends at the first colon. Neither half may be empty or hold a control character (RFC 7617, section 2).
@@ -90,18 +129,6 @@ impl<'a> Credential<'a> {
             _ => OpaqueToken::parse(value).map(Self::Opaque),
         }
     }
-
-    /// Reads what a service was given in place of a header: the value of a bearer token, or of HTTP Basic. No text is
-    /// both, since base64 has none of `.`, `-` and `_`.
-    pub fn parse_value(value: &'a str) -> Option<Self> {
-        Self::parse_bearer(value).or_else(|| Self::parse_basic(value))
-    }
-}
-
-/// The value of a bearer token, whatever its shape.
-pub(super) fn bearer_value(header: &[u8]) -> Option<&str> {
-    let (scheme, value) = std::str::from_utf8(header).ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(value.trim_start_matches(' '))
 }
 
 /// What a caller was let in by, without the credential itself: enough to ask again.
@@ -144,18 +171,18 @@ impl Auth {
 
     /// Who presents this `Authorization` header.
     pub async fn authenticate(&self, header: &[u8], origin: Origin) -> Result<Arc<Proven>, Error> {
-        self.check(Credential::parse(header)?, origin).await
+        self.check(Presented::in_header(header)?, origin).await
     }
 
     /// Who presents this credential. One that was checked a moment ago is not checked again while nothing can have changed;
     /// otherwise what can have changed is read again.
-    pub(super) async fn check(&self, credential: Credential<'_>, origin: Origin) -> Result<Arc<Proven>, Error> {
-        let tag = self.verified.tag(&credential);
+    pub(super) async fn check(&self, presented: Presented<'_>, origin: Origin) -> Result<Arc<Proven>, Error> {
+        let tag = self.verified.tag(presented);
         let known = tag.and_then(|tag| self.verified.get(&tag));
         match known {
             Some(known) if self.still_holds(&known) => Ok(known),
             // Boxed, since a future is as large as its largest branch, and is moved with every request.
-            known => Box::pin(self.check_again(credential, tag, known, origin)).await,
+            known => Box::pin(self.check_again(presented.read()?, tag, known, origin)).await,
         }
     }
 

@@ -6,7 +6,10 @@
 
 use std::sync::Arc;
 
-use super::{Actor, Auth, Credential, Proven};
+use super::{
+    Actor, Auth, Proven,
+    credential::{Presented, Scheme},
+};
 use crate::{
     error::Error,
     model::{Origin, Principal, Scope},
@@ -15,8 +18,8 @@ use crate::{
 impl Auth {
     /// Whose this token is, if it lives: an opaque token, a JWT, a personal token, or the value of HTTP Basic.
     pub async fn introspect(&self, token: &str, origin: Origin) -> Result<Option<Arc<Proven>>, Error> {
-        let Some(credential) = Credential::parse_value(token) else { return Ok(None) };
-        match self.check(credential, origin).await {
+        let Some(presented) = Presented::as_value(token) else { return Ok(None) };
+        match self.check(presented, origin).await {
             // What is only good for choosing another password is good for nothing elsewhere.
             Ok(principal) => Ok(Some(principal).filter(|principal| !principal.user.must_change_password)),
             Err(Error::InvalidToken | Error::InvalidCredentials) => Ok(None),
@@ -28,12 +31,12 @@ impl Auth {
     /// `introspect` anyone's. One that does not live is nothing to complain about (RFC 7009, section 2.2); a password is
     /// no token: [`Error::UnsupportedTokenType`].
     pub async fn revoke(&self, principal: &Principal, actor: Actor, token: &str, origin: Origin) -> Result<(), Error> {
-        let credential = match Credential::parse_value(token) {
+        let presented = match Presented::as_value(token) {
             None => return Ok(()),
-            Some(Credential::Basic { .. }) => return Err(Error::UnsupportedTokenType),
-            Some(credential) => credential,
+            Some(Presented { scheme: Scheme::Basic, .. }) => return Err(Error::UnsupportedTokenType),
+            Some(presented) => presented,
         };
-        let target = match self.check(credential, origin).await {
+        let target = match self.check(presented, origin).await {
             Err(Error::InvalidToken) => return Ok(()),
             target => target?,
         };

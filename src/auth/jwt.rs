@@ -183,7 +183,7 @@ pub fn verify(keys: &Keys, settings: &Settings, token: &str, now: Timestamp) -> 
         issued_at: Timestamp::from_unix_seconds(claims.iat),
         expires_at: Timestamp::from_unix_seconds(claims.exp),
         not_before: claims.nbf,
-        kid: header.kid.into(),
+        kid: Arc::clone(&key.kid),
     };
     let good = claims.iss == settings.issuer && claims.aud == settings.audience && verified.holds(keys, now);
     good.then_some(verified)

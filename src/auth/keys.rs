@@ -34,7 +34,7 @@ pub struct Keys {
 /// A key and its turn.
 pub struct Key {
     /// Its name in token headers.
-    pub kid: String,
+    pub kid: Arc<str>,
     /// The one algorithm it is used with.
     pub algorithm: Algorithm,
     /// Its number among the keys of the algorithm.
@@ -64,7 +64,7 @@ impl Key {
     pub fn sign(&self, typ: &str, claims: &impl Serialize) -> Result<String, Error> {
         let mut header = Header::new(self.algorithm.into());
         header.typ = Some(typ.to_owned());
-        header.kid = Some(self.kid.clone());
+        header.kid = Some(self.kid.to_string());
         jsonwebtoken::encode(&header, claims, &self.private).map_err(|error| Error::Internal(error.into()))
     }
 
@@ -93,7 +93,7 @@ impl Keys {
         if algorithm == Algorithm::Hs256 {
             let shared = shared_secret(settings);
             keys.push(Key {
-                kid: HS256_KID.to_owned(),
+                kid: HS256_KID.into(),
                 algorithm,
                 generation: 1,
                 created_at: Timestamp(0),
@@ -126,7 +126,7 @@ impl Keys {
 
     /// The key of this name, while it verifies. It is looked up in memory alone, whatever the name.
     pub fn verifying(&self, kid: &str, now: Timestamp) -> Option<&Key> {
-        self.keys.iter().find(|key| key.kid == kid && key.verifies(now))
+        self.keys.iter().find(|key| *key.kid == *kid && key.verifies(now))
     }
 
     /// What others verify with. It is empty with HS256, whose secret is for nobody else.
@@ -137,8 +137,8 @@ impl Keys {
     /// Whether these are the keys that the database has now.
     pub fn are(&self, sealed: &[SealedKey]) -> bool {
         let mine = self.keys.iter().filter(|key| key.algorithm != Algorithm::Hs256);
-        mine.map(|key| (&key.kid, key.verifies_until, key.longest_jwt_ttl))
-            .eq(sealed.iter().map(|sealed| (&sealed.kid, sealed.verifies_until, sealed.longest_jwt_ttl)))
+        mine.map(|key| (&*key.kid, key.verifies_until, key.longest_jwt_ttl))
+            .eq(sealed.iter().map(|sealed| (sealed.kid.as_str(), sealed.verifies_until, sealed.longest_jwt_ttl)))
     }
 
     /// Every key, the oldest first.
@@ -167,7 +167,7 @@ fn open(sealed: &SealedKey, secret: &SecretKey) -> Result<(Key, Jwk), StartError
         return Err(unreadable());
     }
     let key = Key {
-        kid: sealed.kid.clone(),
+        kid: sealed.kid.as_str().into(),
         algorithm,
         generation: sealed.generation,
         created_at: sealed.created_at,

@@ -190,7 +190,7 @@ impl Auth {
         let asymmetric = keys.iter().filter(|key| key.algorithm != Algorithm::Hs256);
         asymmetric
             .map(|key| KeyState {
-                kid: key.kid.clone(),
+                kid: key.kid.to_string(),
                 algorithm: key.algorithm,
                 turn: match () {
                     () if signing.as_ref() == Some(&key.kid) => Turn::Signing,

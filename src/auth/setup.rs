@@ -6,7 +6,11 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Auth, Creator, credential::bearer_value, random};
+use super::{
+    Auth, Creator,
+    credential::{Presented, Scheme},
+    random,
+};
 use crate::{
     error::{Error, StartError},
     model::{NewUser, Roles, TokenHash},
@@ -97,7 +101,9 @@ impl Auth {
 
     /// The setup token in this `Authorization` header, if it is one that may still be used.
     pub async fn setup_token(&self, header: &[u8]) -> Result<Option<TokenHash>, Error> {
-        let Some(token) = bearer_value(header) else { return Ok(None) };
+        let Ok(Presented { scheme: Scheme::Bearer, value: token }) = Presented::in_header(header) else {
+            return Ok(None);
+        };
         let hash = TokenHash::of(token.as_bytes());
         Ok(self.store.read().await?.is_setup_token(hash).await?.then_some(hash))
     }

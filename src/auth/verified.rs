@@ -15,14 +15,16 @@ use std::{
     },
 };
 
-use bytes::Bytes;
 use quick_cache::sync::Cache;
-use secrecy::ExposeSecret;
-use siphasher::sip128::{Hasher128, SipHasher24};
+use siphasher::sip128::{Hasher128, SipHasher13};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-use super::{Auth, Credential, jwt, random};
+use super::{
+    Auth,
+    credential::{Presented, Scheme},
+    jwt, random,
+};
 use crate::{
     error::Error,
     model::{PasswordHash, Principal, Timestamp},
@@ -40,7 +42,7 @@ const ANSWERS: usize = 16_384;
 pub struct Verified {
     entries: Option<Cache<Tag, Arc<Proven>>>,
     /// Has taken in the key and nothing else.
-    hasher: SipHasher24,
+    hasher: SipHasher13,
     /// Room for answers.
     answers: Arc<Semaphore>,
 }
@@ -56,8 +58,8 @@ pub struct Proven {
     ends_at: Option<Timestamp>,
     /// When its session or token was last known to be used.
     seen_at: AtomicI64,
-    /// What is said to it when it asks who it is.
-    answer: OnceLock<Bytes>,
+    /// What is said to it when it asks who it is, and the room that takes.
+    answer: OnceLock<(Box<[u8]>, OwnedSemaphorePermit)>,
 }
 
 impl Deref for Proven {
@@ -65,15 +67,6 @@ impl Deref for Proven {
 
     fn deref(&self) -> &Principal {
         &self.principal
-    }
-}
-
-/// An answer and the room it takes, which is free again when the last who holds it is gone.
-struct Answer(Box<[u8]>, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
-
-impl AsRef<[u8]> for Answer {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
     }
 }
 
@@ -104,36 +97,21 @@ impl Verified {
     pub fn new(room: usize) -> Self {
         Self {
             entries: (room > 0).then(|| Cache::new(room)),
-            hasher: SipHasher24::new_with_key(&random()),
+            hasher: SipHasher13::new_with_key(&random()),
             answers: Arc::new(Semaphore::new(room.min(ANSWERS))),
         }
     }
 
     /// What a credential is found by; none when nothing is kept.
-    pub fn tag(&self, credential: &Credential<'_>) -> Option<Tag> {
+    pub fn tag(&self, Presented { scheme, value }: Presented<'_>) -> Option<Tag> {
         self.entries.as_ref()?;
         let mut hasher = self.hasher;
-        match credential {
-            Credential::Basic { username, password } => {
-                hasher.write(b"b");
-                // A name may hold anything here but a colon.
-                hasher.write(username.as_bytes());
-                hasher.write(b":");
-                hasher.write(password.expose_secret().as_bytes());
-            }
-            Credential::Opaque(token) => {
-                hasher.write(b"o");
-                hasher.write(token.expose());
-            }
-            Credential::Jwt(token) => {
-                hasher.write(b"j");
-                hasher.write(token.as_bytes());
-            }
-            Credential::Personal(token) => {
-                hasher.write(b"p");
-                hasher.write(token.expose());
-            }
-        }
+        hasher.write(value.as_bytes());
+        // Of what is shown as a password nothing is found that was shown as a token.
+        hasher.write_u8(match scheme {
+            Scheme::Basic => b'b',
+            Scheme::Bearer => b't',
+        });
         Some(hasher.finish128().as_bytes())
     }
 
@@ -170,16 +148,16 @@ impl Auth {
         &self,
         principal: &Proven,
         make: impl FnOnce(&Principal) -> Result<Vec<u8>, Error>,
-    ) -> Result<Bytes, Error> {
-        if let Some(answer) = principal.answer.get() {
-            return Ok(answer.clone());
+    ) -> Result<Vec<u8>, Error> {
+        if let Some((answer, _)) = principal.answer.get() {
+            return Ok(answer.to_vec());
         }
         let answer = make(principal)?;
-        Ok(match Arc::clone(&self.verified.answers).try_acquire_owned() {
+        if let Ok(room) = Arc::clone(&self.verified.answers).try_acquire_owned() {
             // Another request may be quicker, and says the same.
-            Ok(room) => principal.answer.get_or_init(|| Bytes::from_owner(Answer(answer.into(), room))).clone(),
-            Err(_) => answer.into(),
-        })
+            let _kept = principal.answer.set((answer.as_slice().into(), room));
+        }
+        Ok(answer)
     }
 
     /// Whether what is kept of a credential would be found again now. It notes the use.

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     App,
-    observe::{RequestId, Seen},
+    observe::Seen,
     problem::{self, Problem},
 };
 use crate::{
@@ -174,7 +174,7 @@ impl FromRequestParts<App> for Origin {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
         let peer = parts.extensions.get::<Peer>().map(|Peer(peer)| peer.ip().to_canonical());
-        let request_id = parts.extensions.get::<RequestId>().map(|RequestId(id)| *id);
+        let request_id = parts.extensions.get().map(Seen::request_id);
         let (address, request_id) = peer.zip(request_id).ok_or_else(|| Problem::new(&problem::INTERNAL))?;
         Ok(Self { address, request_id })
     }

@@ -3,8 +3,11 @@
 
 use std::{
     cell::RefCell,
+    future::poll_fn,
     panic::AssertUnwindSafe,
+    pin::{Pin, pin},
     sync::{Arc, OnceLock},
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -18,6 +21,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
+use tokio::time::error::Elapsed;
 use uuid::Uuid;
 
 use super::{
@@ -34,28 +38,39 @@ const UNHURRIED: &str = "/admin/import";
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The request's id, for whoever writes of it elsewhere than in the log.
-#[derive(Clone, Copy)]
-pub struct RequestId(pub Uuid);
+/// What is known of a request beyond itself: its id, and who turned out to be calling, which the extractor leaves here for
+/// the log.
+#[derive(Clone)]
+pub struct Seen(Arc<Inner>);
 
-/// Who turned out to be calling: the extractor leaves it here for the log.
-#[derive(Clone, Default)]
-pub struct Seen(Arc<OnceLock<(Option<UserId>, &'static str)>>);
+struct Inner {
+    request_id: Uuid,
+    caller: OnceLock<(Option<UserId>, &'static str)>,
+}
 
 impl Seen {
+    fn new(request_id: Uuid) -> Self {
+        Self(Arc::new(Inner { request_id, caller: OnceLock::new() }))
+    }
+
+    /// The request's id, for whoever writes of it elsewhere than in the log.
+    pub fn request_id(&self) -> Uuid {
+        self.0.request_id
+    }
+
     /// Notes who is calling, and how they proved it.
     pub fn note(&self, principal: &Principal) {
-        let _already = self.0.set((Some(principal.user.id), principal.method.as_str()));
+        let _already = self.0.caller.set((Some(principal.user.id), principal.method.as_str()));
     }
 
     /// Notes who logged in.
     pub fn note_login(&self, user: &User) {
-        let _already = self.0.set((Some(user.id), "password"));
+        let _already = self.0.caller.set((Some(user.id), "password"));
     }
 
     /// Notes that the caller holds the setup token.
     pub fn note_setup(&self) {
-        let _already = self.0.set((None, "setup"));
+        let _already = self.0.caller.set((None, "setup"));
     }
 }
 
@@ -82,8 +97,8 @@ impl Drop for Line {
         let (status, cause) = self.outcome.take().unwrap_or((CLIENT_WENT_AWAY, None));
         let took = self.started.elapsed();
         let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let user = self.seen.0.get().and_then(|(user, _)| user.map(tracing::field::display));
-        let by = self.seen.0.get().map(|(_, method)| *method);
+        let user = self.seen.0.caller.get().and_then(|(user, _)| user.map(tracing::field::display));
+        let by = self.seen.0.caller.get().map(|(_, method)| *method);
         let cause = cause.as_deref();
         match status {
             // Passing, and said to be so.
@@ -104,7 +119,7 @@ pub async fn observe(State(requests): State<Requests>, mut request: Request, nex
         request_id: request_id.simple().to_string(),
         method: request.method().clone(),
         route: request.extensions().get().cloned(),
-        seen: Seen::default(),
+        seen: Seen::new(request_id),
         outcome: None,
     };
     let asked = Asked {
@@ -112,14 +127,13 @@ pub async fn observe(State(requests): State<Requests>, mut request: Request, nex
         speaks_oauth: request.uri().path().starts_with("/oauth/"),
     };
     request.extensions_mut().insert(line.seen.clone());
-    request.extensions_mut().insert(RequestId(request_id));
 
     let mut response = if head_bytes(&request) > MAX_HEAD_BYTES {
         Problem::new(&problem::HEADERS_TOO_LARGE).into_response()
     } else {
-        let run = AssertUnwindSafe(next.run(request)).catch_unwind();
+        let run = pin!(AssertUnwindSafe(next.run(request)).catch_unwind());
         let is_unhurried = line.route.as_ref().is_some_and(|route| route.as_str() == UNHURRIED);
-        match tokio::time::timeout(if is_unhurried { Duration::MAX } else { REQUEST_TIMEOUT }, run).await {
+        match within(if is_unhurried { Duration::MAX } else { REQUEST_TIMEOUT }, run).await {
             Ok(Ok(response)) => response,
             Ok(Err(_panic)) => Problem::new(&problem::INTERNAL).into_response(),
             Err(_elapsed) => Problem::new(&problem::TIMEOUT).into_response(),
@@ -136,6 +150,15 @@ pub async fn observe(State(requests): State<Requests>, mut request: Request, nex
     finish_headers(response.headers_mut(), &line.request_id);
     line.outcome = Some((response.status().as_u16(), cause));
     response
+}
+
+/// Runs something that may take so long. Most requests never wait, and need no timer.
+async fn within<F: Future>(limit: Duration, mut run: Pin<&mut F>) -> Result<F::Output, Elapsed> {
+    match poll_fn(|context| Poll::Ready(run.as_mut().poll(context))).await {
+        Poll::Ready(done) => Ok(done),
+        // Boxed, since a future is as large as its largest branch, and there is one for every request.
+        Poll::Pending => Box::pin(tokio::time::timeout(limit, run)).await,
+    }
 }
 
 /// An id like no other. It is no secret, so one draw of randomness does for many.

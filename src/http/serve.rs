@@ -1,13 +1,20 @@
 //! Connections: accepted up to a number, read and written within a time, and let finish at the end.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
 
 use axum::{Router, extract::Request};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+use hyper::{
+    body::Incoming,
+    rt::{Sleep, Timer},
+    server::conn::http1,
+    service::service_fn,
 };
+use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use tokio::{net::TcpListener, sync::Semaphore, time};
 use tokio_io_timeout::TimeoutStream;
 use tower::Service;
@@ -92,7 +99,7 @@ impl<'a> Door<'a> {
                 router.clone().call(request)
             });
             let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
+                .timer(HeadTimer::default())
                 .header_read_timeout(HEADER_TIMEOUT)
                 .max_header_size(MAX_HEAD_BYTES)
                 .keep_alive(keep_alive)
@@ -106,6 +113,53 @@ impl<'a> Door<'a> {
                 };
                 drop(place);
             });
+        }
+    }
+}
+
+/// The timer of one connection, for the heads of its requests. Each head has a deadline of its own, and all of them share
+/// one entry among tokio's timers, which goes off at the first of them and then waits for the last: to make an entry for
+/// each request, and take it out again a moment later, would cost more than reading the head does.
+#[derive(Clone, Default)]
+struct HeadTimer(Arc<Mutex<Option<Pin<Box<time::Sleep>>>>>);
+
+/// One deadline of a [`HeadTimer`].
+struct HeadDeadline {
+    at: time::Instant,
+    timer: HeadTimer,
+}
+
+impl Timer for HeadTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        self.sleep_until(self.now() + duration)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        Box::pin(HeadDeadline { at: deadline.into(), timer: self.clone() })
+    }
+
+    fn now(&self) -> Instant {
+        time::Instant::now().into()
+    }
+}
+
+impl Sleep for HeadDeadline {}
+
+impl Future for HeadDeadline {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut entry = self.timer.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = entry.get_or_insert_with(|| Box::pin(time::sleep_until(self.at)));
+        if entry.deadline() > self.at {
+            entry.as_mut().reset(self.at);
+        }
+        loop {
+            ready!(entry.as_mut().poll(context));
+            if entry.deadline() == self.at {
+                return Poll::Ready(());
+            }
+            entry.as_mut().reset(self.at);
         }
     }
 }
