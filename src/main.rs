@@ -3,6 +3,12 @@
 use std::process::ExitCode;
 
 use countersign::{cli, config};
+use tikv_jemallocator::Jemalloc;
+
+/// A request takes some thirty pieces of memory and gives them back a moment later, from two threads and more: this one is
+/// quicker at that than the system's, and loses less of it to gaps.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     match config::read().and_then(|cli| cli::run(&cli)) {

@@ -60,6 +60,7 @@ pub struct Proven {
     seen_at: AtomicI64,
     /// What is said to it when it asks who it is, and the room that takes.
     answer: OnceLock<(Box<[u8]>, OwnedSemaphorePermit)>,
+    answers: Arc<Semaphore>,
 }
 
 impl Deref for Proven {
@@ -124,7 +125,8 @@ impl Verified {
     pub fn keep(&self, tag: Option<Tag>, moment: Moment, found: Found) -> Arc<Proven> {
         let Found { principal, proof, seen_at, ends_at } = found;
         let seen_at = AtomicI64::new(seen_at.0);
-        let proven = Arc::new(Proven { principal, proof, moment, ends_at, seen_at, answer: OnceLock::new() });
+        let (answer, answers) = (OnceLock::new(), Arc::clone(&self.answers));
+        let proven = Arc::new(Proven { principal, proof, moment, ends_at, seen_at, answer, answers });
         if let (Some(entries), Some(tag)) = (&self.entries, tag) {
             entries.insert(tag, Arc::clone(&proven));
         }
@@ -133,6 +135,20 @@ impl Verified {
 }
 
 impl Proven {
+    /// What is said to it when it asks who it is: made of its principal and of nothing else, and kept with it while there is
+    /// room, so that it is gone when it is.
+    pub fn answer(&self, make: impl FnOnce(&Principal) -> Result<Vec<u8>, Error>) -> Result<Vec<u8>, Error> {
+        if let Some((answer, _)) = self.answer.get() {
+            return Ok(answer.to_vec());
+        }
+        let answer = make(&self.principal)?;
+        if let Ok(room) = Arc::clone(&self.answers).try_acquire_owned() {
+            // Another request may be quicker, and says the same.
+            let _kept = self.answer.set((answer.as_slice().into(), room));
+        }
+        Ok(answer)
+    }
+
     /// Whether nothing has happened since it was read to what it is about.
     fn is_current(&self, changes: &Changes) -> bool {
         let Principal { user, session, token, .. } = &self.principal;
@@ -142,24 +158,6 @@ impl Proven {
 }
 
 impl Auth {
-    /// What is said to a principal who asks who it is: made of it and of nothing else, and kept with it while there is room,
-    /// so that it is gone when the principal is.
-    pub fn answer_to(
-        &self,
-        principal: &Proven,
-        make: impl FnOnce(&Principal) -> Result<Vec<u8>, Error>,
-    ) -> Result<Vec<u8>, Error> {
-        if let Some((answer, _)) = principal.answer.get() {
-            return Ok(answer.to_vec());
-        }
-        let answer = make(principal)?;
-        if let Ok(room) = Arc::clone(&self.verified.answers).try_acquire_owned() {
-            // Another request may be quicker, and says the same.
-            let _kept = principal.answer.set((answer.as_slice().into(), room));
-        }
-        Ok(answer)
-    }
-
     /// Whether what is kept of a credential would be found again now. It notes the use.
     pub(super) fn still_holds(&self, entry: &Proven) -> bool {
         let now = self.clock.now();

@@ -77,6 +77,11 @@ impl Touched {
     }
 }
 
+/// What a thing is counted by: the half of its id in which all but two bits are random (RFC 9562, sections 4.1 and 5.4).
+fn number(id: Uuid) -> u64 {
+    id.as_u64_pair().1
+}
+
 impl std::fmt::Debug for Changes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Changes(..)")
@@ -117,7 +122,7 @@ impl Changes {
             }
             Others::Unseen => moment.at.elapsed() < READ_HOLDS,
         };
-        is_seen && self.0.counts.is_current(moment.number, things.into_iter().map(|id| id.as_u128()))
+        is_seen && self.0.counts.is_current(moment.number, things.into_iter().map(number))
     }
 
     /// Counts what a transaction has changed. To be called when it is committed, or may be, and before anyone hears so.
@@ -125,7 +130,7 @@ impl Changes {
         if touched.all {
             self.note_all();
         } else if !touched.ids.is_empty() {
-            self.0.counts.note(touched.ids.into_iter().map(|id| id.as_u128()));
+            self.0.counts.note(touched.ids.into_iter().map(number));
         }
     }
 

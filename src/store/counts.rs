@@ -29,9 +29,8 @@ impl Counts {
         }
     }
 
-    fn place(&self, thing: u128) -> &AtomicU64 {
-        // The ids are random in their lower half.
-        let at = usize::try_from(thing % self.of.len() as u128).unwrap_or(0);
+    fn place(&self, thing: u64) -> &AtomicU64 {
+        let at = usize::try_from(thing % self.of.len() as u64).unwrap_or(0);
         self.of.get(at).unwrap_or(&self.of_all)
     }
 
@@ -42,7 +41,7 @@ impl Counts {
     }
 
     /// Notes a change of these things. To be called when it is committed and before anyone hears of that.
-    pub fn note(&self, things: impl IntoIterator<Item = u128>) {
+    pub fn note(&self, things: impl IntoIterator<Item = u64>) {
         let number = self.next();
         for thing in things {
             self.place(thing).fetch_max(number, Release);
@@ -59,7 +58,7 @@ impl Counts {
     }
 
     /// Whether what was read after this number stands: nothing has happened to any of these things since.
-    pub fn is_current(&self, number: u64, things: impl IntoIterator<Item = u128>) -> bool {
+    pub fn is_current(&self, number: u64, things: impl IntoIterator<Item = u64>) -> bool {
         self.of_all.load(Acquire) <= number && things.into_iter().all(|thing| self.place(thing).load(Acquire) <= number)
     }
 }

@@ -17,8 +17,8 @@ mod counts;
 
 use counts::Counts;
 
-const USER: u128 = 1;
-const ANOTHER: u128 = 2;
+const USER: u64 = 1;
+const ANOTHER: u64 = 2;
 
 /// Someone ends a session while others look it up and keep what they read. Whoever asks after the end was acknowledged
 /// is not let in by what is kept.

@@ -286,6 +286,22 @@ async fn a_demoted_user_is_demoted_from_the_next_request_on_whatever_the_jwt_say
 }
 
 #[tokio::test]
+async fn what_was_let_in_under_one_scheme_is_not_let_in_under_the_other() {
+    let app = App::start().await;
+    let (opaque, jwt) = app.tokens("root").await;
+    for header in [opaque, jwt, basic("root", PASSWORD)] {
+        app.with(&header).get("/me").await.expect(200);
+        app.with(&header).get("/me").await.expect(200);
+        let (scheme, value) = header.split_once(' ').unwrap();
+        let (other, problem) = match scheme {
+            "Basic" => ("Bearer", "invalid-token"),
+            _ => ("Basic", "invalid-credentials"),
+        };
+        assert_eq!(app.with(format!("{other} {value}")).get("/me").await.expect(401).problem(), problem, "{header}");
+    }
+}
+
+#[tokio::test]
 async fn two_authorization_headers_are_one_too_many() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;

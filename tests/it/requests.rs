@@ -114,6 +114,27 @@ async fn a_head_that_does_not_end_is_given_ten_seconds() {
 }
 
 #[tokio::test]
+async fn each_head_on_a_connection_is_given_ten_seconds_of_its_own() {
+    let app = App::start().await;
+    let mut stream = TcpStream::connect(&app.address).await.unwrap();
+    let mut answer = vec![0; 4096];
+    for _ in 0..3 {
+        stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let read = stream.read(&mut answer).await.unwrap();
+        assert!(answer[..read].starts_with(b"HTTP/1.1 200 "));
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(6)).await;
+        tokio::time::resume();
+    }
+    stream.write_all(b"GET /health HTTP/1.1\r\n").await.unwrap();
+    tokio::time::pause();
+    let before = tokio::time::Instant::now();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let waited = before.elapsed();
+    assert!((Duration::from_secs(3)..Duration::from_secs(6)).contains(&waited), "{waited:?}");
+}
+
+#[tokio::test]
 async fn a_body_that_does_not_end_is_given_fifteen_seconds() {
     let app = App::start().await;
     let mut stream = TcpStream::connect(&app.address).await.unwrap();

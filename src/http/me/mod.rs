@@ -60,8 +60,8 @@ impl<'a> From<&'a Principal> for MeView<'a> {
     get, path = "/me", tag = "me", security(("basic" = []), ("bearer" = ["profile"])),
     responses((status = 200, body = MeView<'_>), Guarded),
 )]
-pub async fn get_me(app: App, caller: Caller<Profile>) -> Result<Response, Problem> {
-    let answer = app.auth().answer_to(&caller.principal, |principal| {
+pub async fn get_me(caller: Caller<Profile>) -> Result<Response, Problem> {
+    let answer = caller.principal.answer(|principal| {
         let mut answer = Vec::with_capacity(USUAL_LENGTH);
         serde_json::to_writer(&mut answer, &MeView::from(principal)).map_err(|error| Error::Internal(error.into()))?;
         Ok(answer)
