@@ -31,7 +31,7 @@ use crate::{
     store::{Changes, Moment},
 };
 
-/// What a credential is found by: its SipHash-2-4 of 128 bits. With the key unknown, nobody can look for two that share
+/// What a credential is found by: its SipHash-1-3 of 128 bits. With the key unknown, nobody can look for two that share
 /// one; to guess one of a million takes 2^108 tries, each a request.
 pub type Tag = [u8; 16];
 
@@ -60,6 +60,7 @@ pub struct Proven {
     seen_at: AtomicI64,
     /// What is said to it when it asks who it is, and the room that takes.
     answer: OnceLock<(Box<[u8]>, OwnedSemaphorePermit)>,
+    /// Where that room comes from.
     answers: Arc<Semaphore>,
 }
 
