@@ -35,9 +35,7 @@ fn binary(database: &Database) -> Binary {
     Binary::new(database.folder.path()).env("DATABASE_URL", &database.url)
 }
 
-/// What there is in a folder: names, modes, when they were written, and content. Not of what processes share about the log
-/// of a database: a command whose process ends before its last connection is closed leaves that behind with the log, and
-/// whoever reads marks their place in it.
+/// What there is in a folder: names, modes, when they were written, and content.
 fn seen(folder: &Path) -> Vec<(String, u32, SystemTime, Vec<u8>)> {
     let mut seen: Vec<_> = fs::read_dir(folder)
         .unwrap()
@@ -45,11 +43,7 @@ fn seen(folder: &Path) -> Vec<(String, u32, SystemTime, Vec<u8>)> {
             let path = entry.unwrap().path();
             let about = path.metadata().unwrap();
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            let mode = about.permissions().mode();
-            match name.ends_with("-shm") {
-                true => (name, mode, SystemTime::UNIX_EPOCH, vec![]),
-                false => (name, mode, about.modified().unwrap(), fs::read(path).unwrap()),
-            }
+            (name, about.permissions().mode(), about.modified().unwrap(), fs::read(path).unwrap())
         })
         .collect();
     seen.sort();
