@@ -190,8 +190,7 @@ async fn open_sqlite(path: &Path, commits: CommitMode, registry: &mut Registry) 
         // After an import the log does not stay as large as it was.
         .pragma("journal_size_limit", "67108864")
         // Where SQLite notes the pages as they were before each statement and savepoint; in a file, that is a write a page.
-        .pragma("temp_store", "MEMORY")
-        .optimize_on_close(true, None);
+        .pragma("temp_store", "MEMORY");
     let mut write = options.connect().await.map_err(|error| cannot(&plain(&error)))?;
     let version: String = sqlx::query_scalar("SELECT sqlite_version()")
         .fetch_one(&mut write)

@@ -257,7 +257,11 @@ impl Groups {
             }
         }
         if let Some(connection) = connection.and_then(Arc::into_inner) {
-            let _closed_either_way = connection.into_inner().connection.close().await;
+            let mut connection = connection.into_inner().connection;
+            // Told by sqlx as it closes, a failure of this would be the end of waiting, also on readers, on which it cannot
+            // but fail; and the process could end before the last to close has written the log back and taken it away.
+            let _as_large_as_they_were = sqlx::query("PRAGMA optimize").execute(&mut connection).await;
+            let _closed_either_way = connection.close().await;
         }
     }
 
