@@ -499,6 +499,26 @@ mod tests {
         assert_eq!(targets, ["100", "0", "10", "2", "12", "3", "13", "5", "15", "6", "16", "200"]);
     }
 
+    /// When closing a reader fails, nobody waits for its thread, which may then be the last to close, in a process that ends.
+    #[tokio::test]
+    async fn readers_close_without_a_fault_and_leave_the_file_alone() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
+        let store = Store::open(&url.parse().unwrap(), CommitMode::Shared, &mut Registry::default()).await.unwrap();
+        match &store.pools {
+            Pools::Sqlite { read, .. } => {
+                while read.status().size > 0 {
+                    read.remove().await.unwrap().close().await.unwrap();
+                }
+            }
+            #[cfg(feature = "postgres")]
+            Pools::Postgres { .. } => unreachable!("the store is a file"),
+        }
+        store.close().await;
+        let left = ["-wal", "-shm"].map(|end| folder.path().join(format!("countersign.db{end}")).exists());
+        assert_eq!(left, [false; 2]);
+    }
+
     #[tokio::test]
     async fn what_was_read_before_the_first_write_stands_after_it() {
         let folder = tempfile::TempDir::new().unwrap();
