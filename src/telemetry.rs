@@ -178,14 +178,14 @@ mod tests {
             .with(layer().with_writer(move || writer.clone()).event_format(Plain(Clock::default())));
         let evil = "a\nb\u{1b}[2J\u{9b}é";
         tracing::subscriber::with_default(log, || {
-            tracing::warn!(status = 503_u16, said = "x y", quoted = "\"\\\n", shown = %evil, none = None::<&str>, "happened\u{7}");
+            tracing::warn!(status = 503_u16, said = "x y", quote = "\"", slash = "\\", line = "\n", shown = %evil, none = None::<&str>, "happened\u{7}");
         });
         let line = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let (time, rest) = line.split_once(' ').unwrap();
         assert!(time.parse::<crate::model::Timestamp>().is_ok());
         assert_eq!(
             rest,
-            " WARN happened\\u{7} status=503 said=\"x y\" quoted=\"\\\"\\\\\\n\" shown=a\\nb\\u{1b}[2J\\u{9b}é\n"
+            " WARN happened\\u{7} status=503 said=\"x y\" quote=\"\\\"\" slash=\"\\\\\" line=\"\\n\" shown=a\\nb\\u{1b}[2J\\u{9b}é\n"
         );
     }
 }
