@@ -1,0 +1,142 @@
+//! What the store does when things go wrong, on a file.
+
+use prometheus_client::registry::Registry;
+use sqlx::Executor;
+
+use super::*;
+use crate::model::Timestamp;
+
+#[tokio::test]
+async fn writes_go_on_after_sqlite_has_rolled_back_by_itself() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
+    let store = Store::open(&url.parse().unwrap(), CommitMode::Shared, &mut Registry::default()).await.unwrap();
+    for _ in 0..3 {
+        // What a full disk does behind sqlx's back.
+        let mut tx = store.write().await.unwrap();
+        match &mut *tx {
+            Conn::Sqlite(connection) => drop(connection.execute("ROLLBACK").await.unwrap()),
+            #[cfg(feature = "postgres")]
+            Conn::Postgres(_) => unreachable!("the store is a file"),
+        }
+        assert!(tx.commit().await.is_err());
+    }
+    let mut tx = store.write().await.unwrap();
+    tx.delete_sessions_expired_before(Timestamp(0), 1).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn records_hang_together_whoever_shares_their_commit_and_what_is_undone_has_none() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
+    let store = Store::open(&url.parse().unwrap(), CommitMode::Shared, &mut Registry::default()).await.unwrap();
+    let mut first = store.write().await.unwrap();
+    let work = (0..8).map(|i| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let mut tx = store.write().await.unwrap();
+            tx.record(record(i));
+            tx.record(record(10 + i));
+            match &mut *tx {
+                Conn::Sqlite(connection) => connection.execute("UPDATE audit_start SET seq = seq + 1").await.unwrap(),
+                #[cfg(feature = "postgres")]
+                Conn::Postgres(_) => unreachable!("the store is a file"),
+            };
+            if i % 3 == 1 { None } else { Some(tx.commit().await) }
+        })
+    });
+    let work: Vec<_> = work.collect();
+    tokio::task::yield_now().await;
+    first.record(record(100));
+    first.commit().await.unwrap();
+    for done in work {
+        done.await.unwrap().transpose().unwrap();
+    }
+    let mut alone = store.write_alone().await.unwrap();
+    alone.record(record(200));
+    alone.commit().await.unwrap();
+
+    let mut conn = store.read().await.unwrap();
+    let (mut rows, head) = (conn.audit_chain(0, 100).await.unwrap(), conn.audit_head().await.unwrap());
+    let mut hash = vec![0; 32];
+    for (row, seq) in rows.iter().zip(1..) {
+        assert_eq!((row.seq, &row.hash), (seq, &row.hash_after(&hash).unwrap()));
+        hash.clone_from(&row.hash);
+    }
+    assert_eq!(head, (12, hash));
+    // The last of the group is one that was undone.
+    assert_eq!(conn.audit_start().await.unwrap().0, 5, "as many writes as there were commits");
+    let targets: Vec<_> = rows.drain(..).map(|row| row.target.unwrap()).collect();
+    assert_eq!(targets, ["100", "0", "10", "2", "12", "3", "13", "5", "15", "6", "16", "200"]);
+}
+
+/// When closing a reader fails, nobody waits for its thread, which may then be the last to close, in a process that ends.
+#[tokio::test]
+async fn readers_close_without_a_fault_and_leave_the_file_alone() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
+    let store = Store::open(&url.parse().unwrap(), CommitMode::Shared, &mut Registry::default()).await.unwrap();
+    match &store.pools {
+        Pools::Sqlite { read, .. } => {
+            while read.status().size > 0 {
+                read.remove().await.unwrap().close().await.unwrap();
+            }
+        }
+        #[cfg(feature = "postgres")]
+        Pools::Postgres { .. } => unreachable!("the store is a file"),
+    }
+    store.close().await;
+    let left = ["-wal", "-shm"].map(|end| folder.path().join(format!("countersign.db{end}")).exists());
+    assert_eq!(left, [false; 2]);
+}
+
+#[tokio::test]
+async fn what_was_read_before_the_first_write_stands_after_it() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
+    let store = Store::open(&url.parse().unwrap(), CommitMode::Shared, &mut Registry::default()).await.unwrap();
+    let moment = store.changes().moment();
+    store.write().await.unwrap().commit().await.unwrap();
+    assert!(store.changes().none_since(moment, [Uuid::nil()]));
+}
+
+fn record(target: u32) -> AuditRecord {
+    AuditRecord {
+        at: Timestamp(1),
+        event: crate::model::Event::KeyRotated,
+        outcome: crate::model::Outcome::Done,
+        actor: Some(crate::model::UserId(Uuid::from_u128(7))),
+        subject: None,
+        target: Some(target.to_string()),
+        method: Some("\"system\""),
+        address: None,
+        request_id: None,
+    }
+}
+
+/// A server that is stopped while it has few users leaves that in the statistics, and they are believed after it has
+/// grown.
+#[tokio::test]
+async fn a_check_reads_no_user_but_its_own_whatever_the_statistics_say() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("countersign.db");
+    let url = format!("sqlite://{}", path.display());
+    Store::open(&url.parse().unwrap(), CommitMode::Shared, &mut Registry::default()).await.unwrap().close().await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+    let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    let outdated = "ANALYZE; DELETE FROM sqlite_stat1; INSERT INTO sqlite_stat1 VALUES ('users', NULL, '1'),
+        ('users', 'sqlite_autoindex_users_1', '1 1'), ('sessions', NULL, '100000'),
+        ('personal_tokens', NULL, '100000'); ANALYZE sqlite_schema";
+    connection.execute(sqlx::raw_sql(outdated)).await.unwrap();
+    let queries: serde_json::Value = serde_json::from_str(include_str!("../../sqlx-data.json")).unwrap();
+    let queries = queries.as_object().unwrap().values().filter_map(|query| query["query"].as_str());
+    let checks: Vec<_> = queries.filter(|sql| sql.contains("/* sqlite */") && sql.contains("JOIN users")).collect();
+    assert_eq!(checks.len(), 4);
+    for sql in checks {
+        let plan = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+        let steps = connection.fetch_all(sqlx::raw_sql(plan)).await.unwrap();
+        let steps: Vec<String> = steps.iter().map(|step| sqlx::Row::get(step, "detail")).collect();
+        assert!(steps.iter().all(|step| step.starts_with("SEARCH ")), "{steps:?}: {sql}");
+    }
+}
