@@ -1,8 +1,8 @@
 //! From an `Authorization` header to a [`Principal`].
 //!
 //! Rule: one header, one scheme, one shape; the shape alone says what a bearer token is, and a value of no known shape is
-//! refused before the database is asked or a password hashed. What was let in is looked for before its shape is. Threats: two
-//! parties reading one header differently, tokens of one kind tried as another, and work done for nonsense.
+//! refused before the database is asked or a password hashed. What was let in is looked for before its shape is. Threats:
+//! two parties reading one header differently, tokens of one kind tried as another, and work done for nonsense.
 
 use std::{fmt, sync::Arc};
 
