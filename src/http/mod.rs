@@ -36,7 +36,7 @@ pub use admin::{
     keys::KeyList,
     users::UserView,
 };
-use axum::{Router, extract::FromRequestParts, http::request::Parts, middleware};
+use axum::{Router, extract::FromRequestParts, http::request::Parts};
 pub use me::{
     sessions::SessionList,
     tokens::{CreatedToken, TokenList},
@@ -143,18 +143,15 @@ fn routes() -> OpenApiRouter<App> {
 
 /// What there is to say before the service has started.
 fn starting() -> Router {
-    Router::new()
+    let router = Router::new()
         .route("/health", axum::routing::get(health::get_health))
-        .fallback(async || Problem::new(&problem::STARTING))
-        .layer(middleware::from_fn_with_state(Requests::default(), observe::observe))
+        .fallback(async || Problem::new(&problem::STARTING));
+    observe::observed(router, Requests::default())
 }
 
 /// The whole application with every layer on, ready to be served.
 pub fn router(app: App) -> Router {
     let (router, _) = routes().split_for_parts();
-    router
-        .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(middleware::from_fn_with_state(app.0.requests.clone(), observe::observe))
-        .with_state(app)
+    let router = router.fallback(problem::not_found).method_not_allowed_fallback(problem::method_not_allowed);
+    observe::observed(router, app.0.requests.clone()).with_state(app)
 }

@@ -3,6 +3,7 @@
 
 use std::{
     cell::RefCell,
+    convert::Infallible,
     future::poll_fn,
     panic::AssertUnwindSafe,
     pin::{Pin, pin},
@@ -12,16 +13,18 @@ use std::{
 };
 
 use axum::{
-    extract::{MatchedPath, Request, State},
+    Router,
+    extract::{MatchedPath, Request},
     http::{
         HeaderMap, HeaderName, HeaderValue, Method,
         header::{CACHE_CONTROL, CONTENT_LENGTH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
     },
-    middleware::Next,
     response::{IntoResponse, Response},
+    routing::Route,
 };
 use futures_util::FutureExt;
 use tokio::time::error::Elapsed;
+use tower::{Service, layer::layer_fn, service_fn};
 use uuid::Uuid;
 
 use super::{
@@ -110,10 +113,23 @@ impl Drop for Line {
     }
 }
 
+/// Surrounds every route with [`observe`].
+pub fn observed<S: Clone + Send + Sync + 'static>(router: Router<S>, requests: Requests) -> Router<S> {
+    // By hand: axum's `from_fn` makes two more boxes and one more copy of the route for each request.
+    router.layer(layer_fn(move |mut route: Route| {
+        let requests = requests.clone();
+        service_fn(move |request| observe(requests.clone(), request, &mut route))
+    }))
+}
+
 /// Runs one request.
-pub async fn observe(State(requests): State<Requests>, mut request: Request, next: Next) -> Response {
+fn observe(
+    requests: Requests,
+    mut request: Request,
+    route: &mut Route,
+) -> impl Future<Output = Result<Response, Infallible>> + use<> {
     let request_id = new_request_id();
-    let mut line = Line {
+    let line = Line {
         requests,
         started: Instant::now(),
         request_id: request_id.simple().to_string(),
@@ -127,29 +143,36 @@ pub async fn observe(State(requests): State<Requests>, mut request: Request, nex
         speaks_oauth: request.uri().path().starts_with("/oauth/"),
     };
     request.extensions_mut().insert(line.seen.clone());
+    // A route runs nothing before it is waited for.
+    let run = (head_bytes(&request) <= MAX_HEAD_BYTES).then(|| route.call(request));
 
-    let mut response = if head_bytes(&request) > MAX_HEAD_BYTES {
-        Problem::new(&problem::HEADERS_TOO_LARGE).into_response()
-    } else {
-        let run = pin!(AssertUnwindSafe(next.run(request)).catch_unwind());
-        let is_unhurried = line.route.as_ref().is_some_and(|route| route.as_str() == UNHURRIED);
-        match within(if is_unhurried { Duration::MAX } else { REQUEST_TIMEOUT }, run).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(_panic)) => Problem::new(&problem::INTERNAL).into_response(),
-            Err(_elapsed) => Problem::new(&problem::TIMEOUT).into_response(),
+    async move {
+        let mut line = line;
+        let mut response = match run {
+            Some(run) => {
+                let is_unhurried = line.route.as_ref().is_some_and(|route| route.as_str() == UNHURRIED);
+                let limit = if is_unhurried { Duration::MAX } else { REQUEST_TIMEOUT };
+                match within(limit, pin!(AssertUnwindSafe(run).catch_unwind())).await {
+                    Ok(Ok(Ok(response))) => response,
+                    Ok(Ok(Err(never))) => match never {},
+                    Ok(Err(_panic)) => Problem::new(&problem::INTERNAL).into_response(),
+                    Err(_elapsed) => Problem::new(&problem::TIMEOUT).into_response(),
+                }
+            }
+            None => Problem::new(&problem::HEADERS_TOO_LARGE).into_response(),
+        };
+
+        let mut cause = None;
+        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            cause = problem.cause.clone();
+            response.headers_mut().remove(CONTENT_LENGTH);
+            let body = problem.write(&line.request_id, asked, response.headers_mut());
+            *response.body_mut() = body;
         }
-    };
-
-    let mut cause = None;
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        cause = problem.cause.clone();
-        response.headers_mut().remove(CONTENT_LENGTH);
-        let body = problem.write(&line.request_id, asked, response.headers_mut());
-        *response.body_mut() = body;
+        finish_headers(response.headers_mut(), &line.request_id);
+        line.outcome = Some((response.status().as_u16(), cause));
+        Ok(response)
     }
-    finish_headers(response.headers_mut(), &line.request_id);
-    line.outcome = Some((response.status().as_u16(), cause));
-    response
 }
 
 /// Runs something that may take so long. Most requests never wait, and need no timer.
@@ -196,8 +219,7 @@ fn finish_headers(headers: &mut HeaderMap, request_id: &str) {
 
 #[cfg(test)]
 mod tests {
-    use axum::{Router, body::Body, routing::get};
-    use tower::Service;
+    use axum::{body::Body, routing::get};
 
     use super::*;
 
@@ -212,7 +234,7 @@ mod tests {
                 }),
             )
             .route("/hangs", get(std::future::pending::<()>));
-        let mut router = router.layer(axum::middleware::from_fn_with_state(Requests::default(), observe));
+        let mut router = observed(router, Requests::default());
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         let response = router.call(request).await.unwrap();
         let kind = response.headers().get("content-type").unwrap();

@@ -6,7 +6,7 @@ pub mod tokens;
 
 use axum::{
     Json,
-    http::header::CONTENT_TYPE,
+    http::{HeaderValue, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -66,7 +66,9 @@ pub async fn get_me(caller: Caller<Profile>) -> Result<Response, Problem> {
         serde_json::to_writer(&mut answer, &MeView::from(principal)).map_err(|error| Error::Internal(error.into()))?;
         Ok(answer)
     })?;
-    Ok(([(CONTENT_TYPE, "application/json")], answer).into_response())
+    let mut response = Response::new(answer.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
 }
 
 /// What is to be changed; what is not there stays.
