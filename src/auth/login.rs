@@ -80,18 +80,15 @@ impl Auth {
         let (id, expires_at, hash, auth) = (session.id, session.expires_at, opaque.hash(), self.clone());
         let begun = self.finish(async move {
             let mut tx = auth.store.write().await?;
-            if !tx.note_login(user_id, &checked, now).await? {
-                return Ok(None);
+            let Some(user) = tx.note_login(user_id, &checked, now).await? else { return Ok(None) };
+            if user.must_change_password {
+                return Err(Error::PasswordChangeRequired);
             }
             let place = statuses::insert_session(&mut tx, &session, hash, now).await?;
             tx.end_oldest_sessions(user_id, id, auth.settings.sessions_per_user.saturating_sub(1), now).await?;
-            let user = tx.user(user_id).await?;
-            if user.as_ref().is_some_and(|user| user.must_change_password) {
-                return Err(Error::PasswordChangeRequired);
-            }
             tx.record(actor.did(Event::LoggedIn, now).on(user_id).to(id));
             tx.commit().await?;
-            Ok(user.map(|user| (user, place)))
+            Ok(Some((user, place)))
         });
         let Some((user, place)) = begun.await? else { return Ok(None) };
         let jwt = self.issue_jwt(&user, id, Some(place), expires_at, now)?;

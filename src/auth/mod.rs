@@ -30,16 +30,12 @@ mod upkeep;
 mod users;
 mod verified;
 
-use std::{
-    ops::Deref,
-    path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{ops::Deref, path::PathBuf, sync::Arc, time::Duration};
 
 pub use audit::{Actor, Verified};
 pub use backup::{backup, restore};
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 pub use credential::{Credential, Standing};
 pub use doctor::{Finding, Verdict, examine, examine_settings, mode};
@@ -85,7 +81,7 @@ pub struct Inner {
     settings: Settings,
     hash_pool: HashPool,
     secret: SecretKey,
-    keys: RwLock<Arc<Keys>>,
+    keys: ArcSwap<Keys>,
     refreshing_keys: tokio::sync::Mutex<()>,
     last_seen: LastSeen,
     verified: verified::Verified,
@@ -188,7 +184,7 @@ impl Auth {
             clock,
             hash_pool: HashPool::start(settings.hash_workers, settings.hash_queue, &mut metrics)?,
             secret,
-            keys: RwLock::new(Arc::new(keys)),
+            keys: ArcSwap::from_pointee(keys),
             refreshing_keys: tokio::sync::Mutex::default(),
             last_seen: LastSeen::new(settings.idle_ttl),
             verified: verified::Verified::new(settings.credential_cache),
@@ -217,12 +213,7 @@ impl Auth {
 
     /// The keys in use.
     fn keys(&self) -> Arc<Keys> {
-        self.with_keys(Arc::clone)
-    }
-
-    /// Looks at the keys in use.
-    fn with_keys<T>(&self, look: impl FnOnce(&Arc<Keys>) -> T) -> T {
-        look(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
+        self.keys.load_full()
     }
 
     /// The public keys that JWTs are checked with.

@@ -109,16 +109,16 @@ fn role_pattern(role: Option<&str>) -> String {
     role.map_or("%".to_owned(), |role| format!("% {} %", role.replace('_', "\\_")))
 }
 
-/// Every column of a user but the hash.
+/// Every column of a user but the hash, of rows that are read or that a statement has changed.
 macro_rules! fetch_users {
-    ($fetch:ident, $conn:expr, $rest:tt, $($arg:expr),*) => {
+    ($fetch:ident, $conn:expr, $before:tt, $after:tt, $($arg:expr),*) => {
         $fetch!(
             $conn,
             UserRow,
-            r#"SELECT id AS "id!: UserId", username AS "username!", name, email, roles AS "roles!",
+            $before + r#" id AS "id!: UserId", username AS "username!", name, email, roles AS "roles!",
             status AS "status!: Status", must_change_password AS "must_change_password!: bool",
             created_at AS "created_at!: Timestamp", updated_at AS "updated_at!: Timestamp",
-            last_login_at AS "last_login_at: Timestamp" FROM users "# + $rest,
+            last_login_at AS "last_login_at: Timestamp" "# + $after,
             $($arg),*
         )
     };
@@ -127,12 +127,12 @@ macro_rules! fetch_users {
 impl Conn {
     /// The user with this id.
     pub async fn user(&mut self, id: UserId) -> Result<Option<User>, Error> {
-        Ok(fetch_users!(fetch_optional, self, "WHERE id = $1", id as _)?.map(User::from))
+        Ok(fetch_users!(fetch_optional, self, "SELECT", "FROM users WHERE id = $1", id as _)?.map(User::from))
     }
 
     /// The user with this username.
     pub async fn user_named(&mut self, username: &str) -> Result<Option<User>, Error> {
-        Ok(fetch_users!(fetch_optional, self, "WHERE username = $1", username)?.map(User::from))
+        Ok(fetch_users!(fetch_optional, self, "SELECT", "FROM users WHERE username = $1", username)?.map(User::from))
     }
 
     /// Who has this username, the hash to check their password against, and whether they may come in.
@@ -176,7 +176,9 @@ impl Conn {
             (_, "disabled") => fetch_users!(
                 fetch_all,
                 self,
-                r"WHERE status = 'disabled' AND ' ' || roles || ' ' LIKE $1 ESCAPE '\' AND id > $2 ORDER BY id LIMIT $3",
+                "SELECT",
+                r"FROM users
+                WHERE status = 'disabled' AND ' ' || roles || ' ' LIKE $1 ESCAPE '\' AND id > $2 ORDER BY id LIMIT $3",
                 pattern,
                 after as _,
                 limit
@@ -184,7 +186,9 @@ impl Conn {
             (Some(role), _) if role != Roles::DEFAULT => fetch_users!(
                 fetch_all,
                 self,
-                r"WHERE roles <> 'user' AND ' ' || roles || ' ' LIKE $1 ESCAPE '\' AND ($2 = '' OR status = $2) AND id > $3
+                "SELECT",
+                r"FROM users
+                WHERE roles <> 'user' AND ' ' || roles || ' ' LIKE $1 ESCAPE '\' AND ($2 = '' OR status = $2) AND id > $3
                 ORDER BY id LIMIT $4",
                 pattern,
                 status,
@@ -194,7 +198,9 @@ impl Conn {
             _ => fetch_users!(
                 fetch_all,
                 self,
-                r"WHERE ' ' || roles || ' ' LIKE $1 ESCAPE '\' AND ($2 = '' OR status = $2) AND id > $3 ORDER BY id LIMIT $4",
+                "SELECT",
+                r"FROM users
+                WHERE ' ' || roles || ' ' LIKE $1 ESCAPE '\' AND ($2 = '' OR status = $2) AND id > $3 ORDER BY id LIMIT $4",
                 pattern,
                 status,
                 after as _,
@@ -448,16 +454,23 @@ impl Tx {
     }
 
     /// Notes a login, if the user is still active and the hash still the one that was checked: a change made while the
-    /// hash ran counts. Tells whether they are.
-    pub async fn note_login(&mut self, id: UserId, checked: &PasswordHash, now: Timestamp) -> Result<bool, Error> {
+    /// hash ran counts. Gives who they are then.
+    pub async fn note_login(
+        &mut self,
+        id: UserId,
+        checked: &PasswordHash,
+        now: Timestamp,
+    ) -> Result<Option<User>, Error> {
         self.touch(id.0);
-        let noted = execute!(
+        let user = fetch_users!(
+            fetch_optional,
             &mut **self,
-            "UPDATE users SET last_login_at = $1 WHERE id = $2 AND password_hash = $3 AND status = 'active'",
+            "UPDATE users SET last_login_at = $1 WHERE id = $2 AND password_hash = $3 AND status = 'active' RETURNING",
+            "",
             now as _,
             id as _,
-            checked as _,
+            checked as _
         )?;
-        Ok(noted == 1)
+        Ok(user.map(User::from))
     }
 }

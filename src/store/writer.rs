@@ -377,7 +377,9 @@ async fn commit(connection: &Shared, stays: bool, members: &mut [Member]) -> Res
         return execute(connection, if stays { "COMMIT" } else { "ROLLBACK TO member; COMMIT" }).await;
     }
     // Records are of work that is there.
-    execute(connection, if stays { "RELEASE member" } else { UNDO }).await?;
+    if !stays {
+        execute(connection, UNDO).await?;
+    }
     let (keep, _) = oneshot::channel();
     let turn = Turn { lent: Arc::clone(connection).lock_owned().await, keep, shares_commit: false };
     Conn::Sqlite(Held::Tx(turn)).append_audit(records).await?;

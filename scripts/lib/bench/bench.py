@@ -1,6 +1,6 @@
 """What the rows share: how often and how long, the sides of a ratio in turn, and the data that most of them use."""
 
-import itertools, json, os, statistics, subprocess
+import itertools, json, math, os, statistics, subprocess
 from dataclasses import asdict, dataclass, field
 
 from load import Load, wrk, write_requests
@@ -31,6 +31,24 @@ class Figure:
 def rate(per_second):
     """Requests a second, for people."""
     return f"{per_second / 1000:.1f} k/s" if per_second >= 1000 else f"{per_second:.1f}/s"
+
+
+def ratios(top, bottom):
+    """One side divided by the other, round by round."""
+    return [above / below for above, below in zip(top, bottom)]
+
+
+def surely_between(values):
+    """Where the median of ever more rounds would lie, 99 times of 100, by the order of those there are."""
+    spare = math.floor(len(values) / 2 - 1.288 * math.sqrt(len(values)))
+    ordered = sorted(values)
+    return (ordered[spare], ordered[-1 - spare]) if spare >= 0 else (-math.inf, math.inf)
+
+
+def is_sure(values, bar):
+    """Whether more rounds would hardly bring the median to the other side of the bar."""
+    low, high = surely_between(values)
+    return not low <= bar <= high
 
 
 @dataclass
@@ -74,13 +92,19 @@ class Bench:
         hello.url = f"http://127.0.0.1:{hello.found[1]}"
         return hello
 
-    def in_turn(self, sides, rounds=None):
-        """Runs the sides one after the other, round after round, every second round backwards."""
-        results = {name: [] for name in sides}
-        for turn in range(rounds or self.rounds):
+    def in_turn(self, sides, rounds=None, bars=None):
+        """Runs the sides one after the other, round after round, every second round backwards. With bars, by the names of
+        two sides, it goes on up to three times as long while one of the ratios is too close to its bar to be sure."""
+        results, rounds, bars = {name: [] for name in sides}, rounds or self.rounds, bars or {}
+
+        def unsure():
+            return not all(is_sure(ratios(results[top], results[bottom]), bar) for (top, bottom), bar in bars.items())
+
+        for turn in itertools.count():
+            if turn >= rounds and (self.quick or turn >= 3 * rounds or not unsure()):
+                return results
             for name in list(sides)[:: -1 if turn % 2 else 1]:
                 results[name].append(sides[name]())
-        return results
 
     def figure(self, row, what, bar, values, unit="", detail="", most=None, least=None):
         """The median, how far the rounds lie apart, and whether that is good enough."""
@@ -90,9 +114,11 @@ class Bench:
 
     def ratio(self, row, what, bar, top, bottom, least=None, most=None, show=rate):
         """A figure that is one side divided by the other, round by round."""
-        ratios = [above / below for above, below in zip(top, bottom)]
+        values = ratios(top, bottom)
         detail = f"{show(statistics.median(top))} ÷ {show(statistics.median(bottom))}"
-        return self.figure(row, what, bar, ratios, detail=detail, least=least, most=most)
+        if not self.quick and not is_sure(values, most if least is None else least):
+            detail += f"; too close to the bar to be sure, after {len(values)} rounds"
+        return self.figure(row, what, bar, values, detail=detail, least=least, most=most)
 
     def plot_throughput(self, rounds):
         """Notes the requests a second of these things for the plot."""

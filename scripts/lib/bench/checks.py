@@ -13,7 +13,8 @@ KINDS = {"opaque": "opaque token", "jwt": "JWT (ES256)", "personal": "personal t
 def health(bench):
     with bench.serve() as server, bench.hello() as hello:
         took = bench.in_turn(
-            {"ours": lambda: bench.show(server, "/health"), "bare": lambda: bench.show(hello, "/health")}
+            {"ours": lambda: bench.show(server, "/health"), "bare": lambda: bench.show(hello, "/health")},
+            bars={("ours", "bare"): 0.70},
         )
     bench.plot_throughput({"bare axum": took["bare"], "/health": took["ours"]})
     yield bench.ratio(
@@ -36,6 +37,11 @@ def beside_health(bench, server, shown):
     return pairs
 
 
+def bars(shown, bar):
+    """The same bar for each kind."""
+    return {(kind, f"{kind} health"): bar for kind in shown}
+
+
 def by_kind(bench, row, took, what, least):
     """A figure for each kind that was shown."""
     for kind in (kind for kind in KINDS if kind in took):
@@ -48,7 +54,7 @@ def me(bench):
     shown = {kind: {"header": base.credentials[kind][0]} for kind in KINDS}
     with bench.serve(base.folder) as server:
         bench.show_once(server, [credential["header"] for credential in shown.values()])
-        took = bench.in_turn(beside_health(bench, server, shown))
+        took = bench.in_turn(beside_health(bench, server, shown), bars=bars(shown, 0.90))
     bench.plot_throughput({f"/me, {name}": took[kind] for kind, name in KINDS.items()})
     yield from by_kind(bench, "me", took, lambda kind: f"`GET /me` by {KINDS[kind]}, warm ÷ `/health`", 0.90)
 
@@ -68,7 +74,7 @@ def many(bench):
             pairs |= beside_health(bench, server, {kind: {"file": bench.credentials_file(headers)}})
         # That they were used is written down within five seconds: it is part of their first sight.
         time.sleep(6)
-        took = bench.in_turn(pairs)
+        took = bench.in_turn(pairs, bars=bars(counts, 0.90))
     yield from by_kind(
         bench,
         "many",

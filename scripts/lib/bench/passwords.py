@@ -37,7 +37,8 @@ def login(bench):
             took = bench.load.run(server.port, requests, clients=16, seconds=seconds)
             return took["sent"] / took["seconds"]
 
-        took = bench.in_turn({"logins": logins, "possible": lambda: cores / bench.argon2id_seconds()}, bench.few_rounds)
+        sides = {"logins": logins, "possible": lambda: cores / bench.argon2id_seconds()}
+        took = bench.in_turn(sides, bench.few_rounds, bars={("logins", "possible"): 0.90})
     # The cores share the way to memory, so that hashes on all of them at once are slower each: no server can do more.
     most = cores / bench.argon2id_seconds(at_once=cores) / statistics.median(took["possible"])
     bench.plot_throughput({"/login": took["logins"]})
