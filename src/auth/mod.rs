@@ -30,12 +30,16 @@ mod upkeep;
 mod users;
 mod verified;
 
-use std::{ops::Deref, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    ops::Deref,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 pub use audit::{Actor, Verified};
 pub use backup::{backup, restore};
 
-use arc_swap::ArcSwap;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 pub use credential::{Credential, Standing};
 pub use doctor::{Finding, Verdict, examine, examine_settings, mode};
@@ -81,7 +85,7 @@ pub struct Inner {
     settings: Settings,
     hash_pool: HashPool,
     secret: SecretKey,
-    keys: ArcSwap<Keys>,
+    keys: RwLock<Arc<Keys>>,
     refreshing_keys: tokio::sync::Mutex<()>,
     last_seen: LastSeen,
     verified: verified::Verified,
@@ -184,7 +188,7 @@ impl Auth {
             clock,
             hash_pool: HashPool::start(settings.hash_workers, settings.hash_queue, &mut metrics)?,
             secret,
-            keys: ArcSwap::from_pointee(keys),
+            keys: RwLock::new(Arc::new(keys)),
             refreshing_keys: tokio::sync::Mutex::default(),
             last_seen: LastSeen::new(settings.idle_ttl),
             verified: verified::Verified::new(settings.credential_cache),
@@ -213,7 +217,12 @@ impl Auth {
 
     /// The keys in use.
     fn keys(&self) -> Arc<Keys> {
-        self.keys.load_full()
+        self.with_keys(Arc::clone)
+    }
+
+    /// Looks at the keys in use.
+    fn with_keys<T>(&self, look: impl FnOnce(&Arc<Keys>) -> T) -> T {
+        look(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The public keys that JWTs are checked with.

@@ -5,7 +5,10 @@
 //! servers on one database agree without talking to each other. Threats: a verifier that meets a key it has not heard of,
 //! and a key that signs for years.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use aws_lc_rs::{
     encoding::AsDer,
@@ -209,7 +212,7 @@ impl Auth {
         if !self.keys().are(&sealed) {
             let keys =
                 Keys::open(&sealed, &self.secret, &self.settings).map_err(|fault| Error::Internal(fault.into()))?;
-            self.keys.store(Arc::new(keys));
+            *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
         }
         Ok(())
     }

@@ -164,7 +164,7 @@ impl Auth {
         let now = self.clock.now();
         let lives = |end: Option<Timestamp>| end.is_none_or(|end| now < end);
         let holds = match &entry.proof {
-            Proof::Jwt(verified) => verified.holds(&self.keys.load(), now),
+            Proof::Jwt(verified) => self.with_keys(|keys| verified.holds(keys, now)),
             Proof::Row | Proof::Password(_) => true,
         };
         holds
