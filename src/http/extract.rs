@@ -6,7 +6,7 @@ use axum::{
     body::Bytes,
     extract::{DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Request},
     http::{
-        HeaderMap, HeaderValue, StatusCode,
+        Extensions, HeaderMap, HeaderValue, StatusCode,
         header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
         request::Parts,
     },
@@ -85,10 +85,10 @@ impl<D: Demand> FromRequestParts<App> for Caller<D> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let origin = Origin::from_request_parts(parts, app).await?;
+        let (seen, origin) = Seen::with_origin(&parts.extensions)?;
         let header = authorization(&parts.headers)?.ok_or(Error::Unauthenticated)?;
         let principal = app.auth().authenticate(header, origin).await?;
-        Seen::from_request_parts(parts, app).await?.note(&principal);
+        seen.note(&principal);
         let caller = Self::admit(principal, origin)?;
         caller.stand(parts);
         Ok(caller)
@@ -136,8 +136,7 @@ impl FromRequestParts<App> for Creator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let seen = Seen::from_request_parts(parts, app).await?;
-        let origin = Origin::from_request_parts(parts, app).await?;
+        let (seen, origin) = Seen::with_origin(&parts.extensions)?;
         let header = authorization(&parts.headers)?.ok_or(Error::Unauthenticated)?;
         match app.auth().authenticate(header, origin).await {
             Err(Error::InvalidToken) => {
@@ -153,6 +152,15 @@ impl FromRequestParts<App> for Creator {
                 Ok(Self::Admin(caller.actor()))
             }
         }
+    }
+}
+
+impl Seen {
+    /// What is known of a request, and where it came from.
+    fn with_origin(extensions: &Extensions) -> Result<(&Self, Origin), Problem> {
+        let found = extensions.get::<Self>().zip(extensions.get::<Peer>());
+        let (seen, Peer(peer)) = found.ok_or_else(|| Problem::new(&problem::INTERNAL))?;
+        Ok((seen, Origin { address: peer.ip().to_canonical(), request_id: seen.request_id() }))
     }
 }
 
@@ -173,10 +181,7 @@ impl FromRequestParts<App> for Origin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        let peer = parts.extensions.get::<Peer>().map(|Peer(peer)| peer.ip().to_canonical());
-        let request_id = parts.extensions.get().map(Seen::request_id);
-        let (address, request_id) = peer.zip(request_id).ok_or_else(|| Problem::new(&problem::INTERNAL))?;
-        Ok(Self { address, request_id })
+        Seen::with_origin(&parts.extensions).map(|(_, origin)| origin)
     }
 }
 
