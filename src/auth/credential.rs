@@ -50,12 +50,12 @@ impl fmt::Debug for Credential<'_> {
     }
 }
 
-/// A credential as it came: the text that was shown, and under which scheme. It is kept and found by that, so that nothing
-/// of it has to be read again when it comes again.
+/// A credential as it came: the bytes that were shown, and under which scheme. It is kept and found by that, so that
+/// nothing of it has to be read again when it comes again.
 #[derive(Clone, Copy)]
 pub(super) struct Presented<'a> {
     pub(super) scheme: Scheme,
-    pub(super) value: &'a str,
+    pub(super) value: &'a [u8],
 }
 
 /// The schemes there are.
@@ -70,30 +70,34 @@ pub(super) enum Scheme {
 impl<'a> Presented<'a> {
     /// What an `Authorization` header presents. An unknown scheme is no credential.
     pub(super) fn in_header(header: &'a [u8]) -> Result<Self, Error> {
-        let header = std::str::from_utf8(header).map_err(|_| Error::Unauthenticated)?;
-        let (scheme, value) = header.split_once(' ').unwrap_or((header, ""));
-        let scheme = if scheme.eq_ignore_ascii_case("basic") {
+        let end = header.iter().position(|byte| *byte == b' ').unwrap_or(header.len());
+        let (scheme, mut value) = header.split_at(end);
+        let scheme = if scheme.eq_ignore_ascii_case(b"basic") {
             Scheme::Basic
-        } else if scheme.eq_ignore_ascii_case("bearer") {
+        } else if scheme.eq_ignore_ascii_case(b"bearer") {
             Scheme::Bearer
         } else {
             return Err(Error::Unauthenticated);
         };
-        Ok(Self { scheme, value: value.trim_start_matches(' ') })
+        while let [b' ', rest @ ..] = value {
+            value = rest;
+        }
+        Ok(Self { scheme, value })
     }
 
     /// What a service was given in place of a header: the value of a bearer token, or of HTTP Basic. No text is both,
     /// since base64 has none of `.`, `-` and `_`.
     pub(super) fn as_value(value: &'a str) -> Option<Self> {
         let schemes = [Scheme::Bearer, Scheme::Basic].into_iter();
-        schemes.map(|scheme| Self { scheme, value }).find(|presented| presented.read().is_ok())
+        schemes.map(|scheme| Self { scheme, value: value.as_bytes() }).find(|presented| presented.read().is_ok())
     }
 
     /// Reads it. With anything amiss in it, it is a wrong one.
     fn read(self) -> Result<Credential<'a>, Error> {
+        let value = std::str::from_utf8(self.value).ok();
         match self.scheme {
-            Scheme::Basic => Credential::parse_basic(self.value).ok_or(Error::InvalidCredentials),
-            Scheme::Bearer => Credential::parse_bearer(self.value).ok_or(Error::InvalidToken),
+            Scheme::Basic => value.and_then(Credential::parse_basic).ok_or(Error::InvalidCredentials),
+            Scheme::Bearer => value.and_then(Credential::parse_bearer).ok_or(Error::InvalidToken),
         }
     }
 }

@@ -104,7 +104,7 @@ impl Auth {
         let Ok(Presented { scheme: Scheme::Bearer, value: token }) = Presented::in_header(header) else {
             return Ok(None);
         };
-        let hash = TokenHash::of(token.as_bytes());
+        let hash = TokenHash::of(token);
         Ok(self.store.read().await?.is_setup_token(hash).await?.then_some(hash))
     }
 }

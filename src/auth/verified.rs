@@ -108,7 +108,7 @@ impl Verified {
     pub fn tag(&self, Presented { scheme, value }: Presented<'_>) -> Option<Tag> {
         self.entries.as_ref()?;
         let mut hasher = self.hasher;
-        hasher.write(value.as_bytes());
+        hasher.write(value);
         // Of what is shown as a password nothing is found that was shown as a token.
         hasher.write_u8(match scheme {
             Scheme::Basic => b'b',

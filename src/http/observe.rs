@@ -100,8 +100,9 @@ impl Drop for Line {
         let (status, cause) = self.outcome.take().unwrap_or((CLIENT_WENT_AWAY, None));
         let took = self.started.elapsed();
         let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let user = self.seen.0.caller.get().and_then(|(user, _)| user.map(tracing::field::display));
-        let by = self.seen.0.caller.get().map(|(_, method)| *method);
+        let (user, by) = self.seen.0.caller.get().copied().unzip();
+        let mut id = Uuid::encode_buffer();
+        let user = user.flatten().map(|UserId(user)| &*user.hyphenated().encode_lower(&mut id));
         let cause = cause.as_deref();
         match status {
             // Passing, and said to be so.
