@@ -95,17 +95,17 @@ class Bench:
 
     def in_turn(self, sides, rounds=None, bars=None):
         """Runs the sides one after the other, round after round, every second round backwards. With bars, by the names of
-        two sides, it goes on up to three times as long while one of the ratios is too close to its bar to be sure."""
+        two sides, those whose ratio is too close to its bar to be sure go on, up to five times as long."""
         results, rounds, bars = {name: [] for name in sides}, rounds or self.rounds, bars or {}
-
-        def unsure():
-            return not all(is_sure(ratios(results[top], results[bottom]), bar) for (top, bottom), bar in bars.items())
-
-        for turn in itertools.count():
-            if turn >= rounds and (self.quick or turn >= 3 * rounds or not unsure()):
-                return results
-            for name in list(sides)[:: -1 if turn % 2 else 1]:
+        going = list(sides)
+        for turn in range(rounds if self.quick else 5 * rounds):
+            if turn >= rounds:
+                unsure = [pair for pair, bar in bars.items() if not is_sure(ratios(*(results[name] for name in pair)), bar)]
+                # Whoever was sure once stays so.
+                going = [name for name in going if any(name in pair for pair in unsure)]
+            for name in going[:: -1 if turn % 2 else 1]:
                 results[name].append(sides[name]())
+        return results
 
     def figure(self, row, what, bar, values, unit="", detail="", most=None, least=None):
         """The median, how far the rounds lie apart, and whether that is good enough."""
