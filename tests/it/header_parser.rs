@@ -1,7 +1,7 @@
 //! The parser of the `Authorization` header, against anything at all.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use countersign::{auth::Credential, model::OpaqueToken};
+use countersign::{auth::Credential, error::Error, model::OpaqueToken};
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
@@ -68,4 +68,11 @@ proptest! {
             prop_assert!(![&password, "name", uuid].iter().any(|secret| printed.contains(*secret)), "{}", printed);
         }
     }
+}
+
+#[test]
+fn what_is_not_utf_8_after_a_known_scheme_is_a_wrong_credential() {
+    assert!(matches!(Credential::parse(b"Basic \xff\xfe"), Err(Error::InvalidCredentials)));
+    assert!(matches!(Credential::parse(b"Bearer \xff\xfe"), Err(Error::InvalidToken)));
+    assert!(matches!(Credential::parse(b"Bear\xffer x"), Err(Error::Unauthenticated)));
 }
