@@ -24,6 +24,7 @@ mod sessions;
 mod setup;
 mod statuses;
 mod tokens;
+mod user_lists;
 mod users;
 #[cfg(feature = "sqlite")]
 mod writer;
