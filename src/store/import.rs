@@ -3,41 +3,24 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Conn, Pools, Store, Tx, fetch_all};
+use super::{
+    Conn, Pools, Store, Tx, fetch_all,
+    users::{user_of, user_row},
+};
 use crate::{
     error::Error,
-    model::{PasswordHash, Roles, Status, Timestamp, User, UserId, search_key},
+    model::{PasswordHash, Status, Timestamp, User, UserId, search_key},
 };
 
-struct WholeRow {
-    id: UserId,
-    username: String,
-    name: Option<String>,
-    email: Option<String>,
-    roles: String,
-    status: Status,
-    must_change_password: bool,
-    password_hash: PasswordHash,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    last_login_at: Option<Timestamp>,
+user_row! {
+    struct WholeRow {
+        password_hash: PasswordHash,
+    }
 }
 
 impl From<WholeRow> for (User, PasswordHash) {
     fn from(row: WholeRow) -> Self {
-        let user = User {
-            id: row.id,
-            username: row.username,
-            name: row.name,
-            email: row.email,
-            roles: Roles::from(row.roles),
-            status: row.status,
-            must_change_password: row.must_change_password,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-            last_login_at: row.last_login_at,
-        };
-        (user, row.password_hash)
+        (user_of!(row), row.password_hash)
     }
 }
 

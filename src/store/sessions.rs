@@ -6,52 +6,35 @@ use std::collections::BTreeSet;
 
 #[cfg(feature = "sqlite")]
 use super::json_of_uses;
-use super::{Conn, Tx, execute, fetch_all, fetch_optional, users::UserRow};
+use super::{
+    Conn, Tx, execute, fetch_all, fetch_optional,
+    users::{user_of, user_row},
+};
 use crate::{
     error::Error,
     model::{LiveSession, Session, SessionId, Status, StatusListId, StatusPlace, Timestamp, TokenHash, UserId},
 };
 
-struct LiveRow {
-    session_id: SessionId,
-    session_started_at: Timestamp,
-    session_last_seen_at: Option<Timestamp>,
-    session_expires_at: Timestamp,
-    status_list: Option<StatusListId>,
-    status_idx: Option<i64>,
-    id: UserId,
-    username: String,
-    name: Option<String>,
-    email: Option<String>,
-    roles: String,
-    status: Status,
-    must_change_password: bool,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    last_login_at: Option<Timestamp>,
+user_row! {
+    struct LiveRow {
+        session_id: SessionId,
+        session_started_at: Timestamp,
+        session_last_seen_at: Option<Timestamp>,
+        session_expires_at: Timestamp,
+        status_list: Option<StatusListId>,
+        status_idx: Option<i64>,
+    }
 }
 
 impl From<LiveRow> for LiveSession {
     fn from(row: LiveRow) -> Self {
-        let user = UserRow {
-            id: row.id,
-            username: row.username,
-            name: row.name,
-            email: row.email,
-            roles: row.roles,
-            status: row.status,
-            must_change_password: row.must_change_password,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-            last_login_at: row.last_login_at,
-        };
         Self {
             id: row.session_id,
             created_at: row.session_started_at,
             last_seen_at: row.session_last_seen_at.unwrap_or(row.session_started_at),
             expires_at: row.session_expires_at,
             status: place(row.status_list, row.status_idx),
-            user: user.into(),
+            user: user_of!(row),
         }
     }
 }

@@ -3,7 +3,10 @@
 
 #[cfg(feature = "sqlite")]
 use super::json_of_uses;
-use super::{Conn, Tx, execute, fetch_all, fetch_optional, users::UserRow};
+use super::{
+    Conn, Tx, execute, fetch_all, fetch_optional,
+    users::{user_of, user_row},
+};
 use crate::{
     error::Error,
     model::{PersonalToken, Scopes, Status, Timestamp, TokenHash, TokenId, User, UserId},
@@ -33,23 +36,15 @@ impl From<TokenRow> for PersonalToken {
     }
 }
 
-struct LiveRow {
-    token_id: TokenId,
-    token_scopes: String,
-    token_created_at: Timestamp,
-    token_expires_at: Option<Timestamp>,
-    token_last_used_at: Option<Timestamp>,
-    token_name: String,
-    id: UserId,
-    username: String,
-    name: Option<String>,
-    email: Option<String>,
-    roles: String,
-    status: Status,
-    must_change_password: bool,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    last_login_at: Option<Timestamp>,
+user_row! {
+    struct LiveRow {
+        token_id: TokenId,
+        token_scopes: String,
+        token_created_at: Timestamp,
+        token_expires_at: Option<Timestamp>,
+        token_last_used_at: Option<Timestamp>,
+        token_name: String,
+    }
 }
 
 struct DeletedRow {
@@ -71,19 +66,7 @@ impl From<LiveRow> for (PersonalToken, User) {
             expires_at: row.token_expires_at,
             last_used_at: row.token_last_used_at,
         };
-        let user = UserRow {
-            id: row.id,
-            username: row.username,
-            name: row.name,
-            email: row.email,
-            roles: row.roles,
-            status: row.status,
-            must_change_password: row.must_change_password,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-            last_login_at: row.last_login_at,
-        };
-        (token, user.into())
+        (token, user_of!(row))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Conn, fetch_all,
-    users::{UserRow, fetch_users},
+    users::{UserRow, fetch_users, user_of, user_row},
 };
 use crate::{
     error::Error,
@@ -17,18 +17,10 @@ struct NameRow {
 /// How often a search asks for more when all it found had been found before.
 const MOST_LOOKS: usize = 5;
 
-struct FoundRow {
-    found_by: String,
-    id: UserId,
-    username: String,
-    name: Option<String>,
-    email: Option<String>,
-    roles: String,
-    status: Status,
-    must_change_password: bool,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    last_login_at: Option<Timestamp>,
+user_row! {
+    struct FoundRow {
+        found_by: String,
+    }
 }
 
 impl FoundRow {
@@ -42,18 +34,7 @@ impl FoundRow {
 
 impl From<FoundRow> for User {
     fn from(row: FoundRow) -> Self {
-        Self {
-            id: row.id,
-            username: row.username,
-            name: row.name,
-            email: row.email,
-            roles: Roles::from(row.roles),
-            status: row.status,
-            must_change_password: row.must_change_password,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-            last_login_at: row.last_login_at,
-        }
+        user_of!(row)
     }
 }
 

@@ -4,36 +4,53 @@
 use super::{Conn, Tx, execute, fetch_all, fetch_optional, fetch_scalar};
 use crate::{
     error::Error,
-    model::{PasswordHash, Roles, Status, Timestamp, User, UserId, search_key},
+    model::{PasswordHash, Status, Timestamp, User, UserId, search_key},
 };
 
-pub(super) struct UserRow {
-    pub id: UserId,
-    pub username: String,
-    pub name: Option<String>,
-    pub email: Option<String>,
-    pub roles: String,
-    pub status: Status,
-    pub must_change_password: bool,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
-    pub last_login_at: Option<Timestamp>,
+/// A row with every column of a user but the hash, and these: sqlx fills no struct within a struct.
+macro_rules! user_row {
+    ($vis:vis struct $Row:ident { $($field:ident: $Type:ty),* $(,)? }) => {
+        $vis struct $Row {
+            $(pub $field: $Type,)*
+            pub id: $crate::model::UserId,
+            pub username: String,
+            pub name: Option<String>,
+            pub email: Option<String>,
+            pub roles: String,
+            pub status: $crate::model::Status,
+            pub must_change_password: bool,
+            pub created_at: $crate::model::Timestamp,
+            pub updated_at: $crate::model::Timestamp,
+            pub last_login_at: Option<$crate::model::Timestamp>,
+        }
+    };
 }
+pub(super) use user_row;
+
+/// The user of such a row.
+macro_rules! user_of {
+    ($row:ident) => {
+        $crate::model::User {
+            id: $row.id,
+            username: $row.username,
+            name: $row.name,
+            email: $row.email,
+            roles: $crate::model::Roles::from($row.roles),
+            status: $row.status,
+            must_change_password: $row.must_change_password,
+            created_at: $row.created_at,
+            updated_at: $row.updated_at,
+            last_login_at: $row.last_login_at,
+        }
+    };
+}
+pub(super) use user_of;
+
+user_row! { pub(super) struct UserRow {} }
 
 impl From<UserRow> for User {
     fn from(row: UserRow) -> Self {
-        Self {
-            id: row.id,
-            username: row.username,
-            name: row.name,
-            email: row.email,
-            roles: Roles::from(row.roles),
-            status: row.status,
-            must_change_password: row.must_change_password,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-            last_login_at: row.last_login_at,
-        }
+        user_of!(row)
     }
 }
 
