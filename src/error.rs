@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::Scope;
+use crate::model::{Scope, Step};
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -55,9 +55,9 @@ pub enum Error {
     /// What should be changed has changed meanwhile.
     #[error("it has changed meanwhile")]
     Stale,
-    /// The user must choose another password before anything else.
-    #[error("another password must be chosen first")]
-    PasswordChangeRequired,
+    /// The credential is right, but its user must do something else first.
+    #[error("the user must take a step first: {0:?}")]
+    StepRequired(Step),
     /// Fields that do not keep their rules.
     #[error("{} field(s) do not keep their rules", .0.len())]
     Invalid(Vec<FieldError>),

@@ -5,10 +5,13 @@
 //! someone who changes or removes a record. Whoever can write the whole chain anew and its end too is found out only by a
 //! hash that was kept elsewhere.
 
-use super::{Auth, users::cut_to};
 use crate::{
+    auth::Auth,
     error::Error,
-    model::{AuditFilter, AuditRecord, AuditRow, Event, Origin, Outcome, Principal, Timestamp, UserId, hex},
+    model::{
+        AuditFilter, AuditMethod, AuditRecord, AuditRow, Event, Origin, Outcome, Principal, Timestamp, UserId, hex,
+        page::cut_to,
+    },
 };
 
 /// Records that are read at a time when the chain is followed, or forgotten.
@@ -25,14 +28,14 @@ pub enum Actor {
         /// Who.
         id: UserId,
         /// By which method.
-        method: &'static str,
+        method: AuditMethod,
         /// From where.
         origin: Origin,
     },
     /// Someone who did not.
     Unknown {
         /// By which method they tried.
-        method: &'static str,
+        method: AuditMethod,
         /// From where.
         origin: Origin,
     },
@@ -45,7 +48,7 @@ pub enum Actor {
 impl Actor {
     /// The caller of this request.
     pub fn caller(principal: &Principal, origin: Origin) -> Self {
-        Self::User { id: principal.user.id, method: principal.method.as_str(), origin }
+        Self::User { id: principal.user.id, method: principal.method.into(), origin }
     }
 
     /// A record of what they did.
@@ -53,8 +56,8 @@ impl Actor {
         let (actor, method, origin) = match self {
             Self::User { id, method, origin } => (Some(id), method, Some(origin)),
             Self::Unknown { method, origin } => (None, method, Some(origin)),
-            Self::Operator => (None, "command", None),
-            Self::System => (None, "system", None),
+            Self::Operator => (None, AuditMethod::Command, None),
+            Self::System => (None, AuditMethod::System, None),
         };
         AuditRecord {
             at,
@@ -63,7 +66,7 @@ impl Actor {
             actor,
             subject: None,
             target: None,
-            method: Some(method),
+            method,
             address: origin.map(|origin| origin.address.to_string()),
             request_id: origin.map(|origin| origin.request_id.simple().to_string()),
         }
@@ -95,7 +98,7 @@ impl AuditRecord {
 
 /// What came of following the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
+pub struct ChainReport {
     /// How many records hang together from the first one on.
     pub records: i64,
     /// The first number at which the chain is broken: a record there was changed or is missing.
@@ -118,7 +121,7 @@ impl Auth {
     }
 
     /// Follows the chain from its beginning to its end.
-    pub async fn verify_audit(&self) -> Result<Verified, Error> {
+    pub async fn verify_audit(&self) -> Result<ChainReport, Error> {
         loop {
             let start = self.store.read().await?.audit_start().await?;
             let verified = self.follow_chain(&start).await?;
@@ -129,7 +132,7 @@ impl Auth {
         }
     }
 
-    async fn follow_chain(&self, (start, start_hash): &(i64, Vec<u8>)) -> Result<Verified, Error> {
+    async fn follow_chain(&self, (start, start_hash): &(i64, Vec<u8>)) -> Result<ChainReport, Error> {
         // The end first: what is appended meanwhile comes after it.
         let (last, end) = self.store.read().await?.audit_head().await?;
         let (mut seq, mut hash) = (*start, start_hash.clone());
@@ -144,7 +147,7 @@ impl Auth {
                 if row.seq != seq + 1
                     || row.hash_after(&hash).map_err(|error| Error::Internal(error.into()))? != row.hash
                 {
-                    return Ok(Verified { records: seq - start, broken_at: Some(seq + 1) });
+                    return Ok(ChainReport { records: seq - start, broken_at: Some(seq + 1) });
                 }
                 is_claimed |= row.event == Event::AuditForgotten.as_str() && row.target.as_ref() == Some(&claim);
                 (seq, hash) = (row.seq, row.hash);
@@ -158,7 +161,7 @@ impl Auth {
             () if seq != last => Some(seq + 1),
             () => (hash != end).then_some(last),
         };
-        Ok(Verified { records: seq - start, broken_at })
+        Ok(ChainReport { records: seq - start, broken_at })
     }
 
     /// Forgets the oldest records, if they are older than the setting says, and records that. Gives how many.

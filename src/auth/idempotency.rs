@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Actor, Auth};
 use crate::{
+    auth::{Actor, Auth},
     error::Error,
     model::{Timestamp, TokenHash, hex},
     store::Tx,
@@ -20,7 +20,7 @@ pub(super) const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A request that may come again.
 #[derive(Clone, Debug)]
-pub struct Once {
+pub struct IdempotentRequest {
     /// What its sender calls it.
     pub key: String,
     /// What it is about: no two routes share a key.
@@ -35,12 +35,12 @@ struct Noted<T> {
     answer: T,
 }
 
-impl Once {
+impl IdempotentRequest {
     /// The key of this sender, at this route.
     fn key_of(&self, actor: Actor) -> TokenHash {
         let sender = match actor {
             Actor::User { id, .. } => id.to_string(),
-            Actor::Unknown { method, .. } => method.to_owned(),
+            Actor::Unknown { method, .. } => method.as_str().to_owned(),
             Actor::Operator | Actor::System => String::new(),
         };
         TokenHash::of(format!("{sender} {} {}", self.route, self.key).as_bytes())
@@ -49,16 +49,16 @@ impl Once {
 
 impl Auth {
     /// What the same request was answered before. [`Error::KeyReused`] when it was another one.
-    pub(super) async fn answered<T: DeserializeOwned>(
+    pub(super) async fn stored_response<T: DeserializeOwned>(
         &self,
         tx: &mut Tx,
         actor: Actor,
-        once: Option<&Once>,
+        once: Option<&IdempotentRequest>,
         now: Timestamp,
     ) -> Result<Option<T>, Error> {
         let Some(once) = once else { return Ok(None) };
         let key = once.key_of(actor);
-        let Some(sealed) = tx.answered(key, now.before(REMEMBERED)).await? else { return Ok(None) };
+        let Some(sealed) = tx.stored_response(key, now.before(REMEMBERED)).await? else { return Ok(None) };
         // What another secret key sealed cannot be told again, nor may it be done again.
         let opened = self.secret.open(&name(key), &sealed).ok_or(Error::KeyReused)?;
         let noted: Noted<T> = serde_json::from_slice(&opened).map_err(|_| Error::KeyReused)?;
@@ -67,11 +67,11 @@ impl Auth {
 
     /// Notes the answer for whoever asks again. [`Error::Busy`] when the same request is being done elsewhere: it is to be
     /// sent again, and gets that one's answer.
-    pub(super) async fn note_answer<T: Serialize>(
+    pub(super) async fn store_response<T: Serialize>(
         &self,
         tx: &mut Tx,
         actor: Actor,
-        once: Option<&Once>,
+        once: Option<&IdempotentRequest>,
         answer: &T,
         now: Timestamp,
     ) -> Result<(), Error> {
@@ -79,7 +79,7 @@ impl Auth {
         let key = once.key_of(actor);
         let noted = serde_json::to_vec(&Noted { body: once.body.as_bytes().to_vec(), answer });
         let sealed = self.secret.seal(&name(key), &noted.map_err(|error| Error::Internal(error.into()))?)?;
-        if tx.note_answer(key, &sealed, now.before(REMEMBERED), now).await? {
+        if tx.store_response(key, &sealed, now.before(REMEMBERED), now).await? {
             Ok(())
         } else {
             Err(Error::Busy { retry_after: Duration::from_secs(1) })

@@ -3,73 +3,62 @@
 //! Each file is one subject and opens with its rule and the threat it answers.
 
 mod audit;
-mod backup;
-mod credential;
-mod doctor;
-mod export;
-mod hashing;
+mod credentials;
 mod idempotency;
-mod import;
-mod introspection;
-mod jwt;
 mod keys;
-mod last_seen;
-mod login;
-mod own_password;
-mod pace;
+mod operations;
 mod passwords;
-mod refresh;
-mod rotation;
-mod schemes;
-mod secret_key;
 mod sessions;
-mod setup;
-mod statuses;
-mod tokens;
-mod upkeep;
+mod settings;
 mod users;
-mod verified;
 
 use std::{
     ops::Deref,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
 };
 
-pub use audit::{Actor, Verified};
-pub use backup::{backup, restore};
-
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-pub use credential::{Credential, Standing};
-pub use doctor::{Finding, Verdict, examine, examine_settings, mode};
-pub use export::{header as export_header, write_users};
-use hashing::HashPool;
-pub use idempotency::Once;
-pub use import::{Format, Import, Outcome, RowReport, Rows, Summary};
-pub use keys::Jwks;
-use keys::Keys;
-use last_seen::LastSeen;
-pub use login::Login;
-use pace::Pace;
-pub use passwords::Cost;
 use prometheus_client::{metrics::info::Info, registry::Registry};
-pub use refresh::Refreshed;
-pub use rotation::{JWKS_MAX_AGE, KeyState, Turn};
-use secrecy::{ExposeSecret, SecretString};
-use secret_key::SecretKey;
-pub use setup::FirstAdmin;
-pub use statuses::SignedStatusList;
-use statuses::SignedStatusLists;
+use secrecy::ExposeSecret;
 use tokio_util::task::TaskTracker;
-pub use users::{Creator, Cursor};
-pub use verified::Proven;
 
-pub use crate::store::CommitMode;
-
+pub use self::{
+    audit::{Actor, ChainReport},
+    credentials::{Grant, cache::Authenticated, parse::Credential},
+    idempotency::IdempotentRequest,
+    keys::{
+        Jwks,
+        rotation::{JWKS_MAX_AGE, KeyInfo, KeyState},
+    },
+    operations::{
+        backup::{backup, restore},
+        doctor::{Finding, Verdict, examine, examine_settings, mode},
+    },
+    passwords::cost::Cost,
+    sessions::{
+        login::{Login, LoginOutcome},
+        refresh::Refreshed,
+        status_lists::SignedStatusList,
+    },
+    settings::Settings,
+    users::{
+        Creator, Cursor,
+        bootstrap::FirstAdmin,
+        export::{header as export_header, write_users},
+        import::{Format, Import, Outcome, RowReport, Rows, Summary},
+    },
+};
+use self::{
+    credentials::{activity::Activity, cache::CredentialCache},
+    keys::{Keys, sealing::SecretKey},
+    passwords::{hash_pool::HashPool, refusal_delay::RefusalDelay},
+    sessions::status_lists::SignedStatusLists,
+};
+pub use crate::store::Durability;
 use crate::{
     error::{Error, StartError},
-    model::{Algorithm, Clock, SealedKey},
+    model::{Clock, SealedKey},
     store::{Location, Store},
 };
 
@@ -87,9 +76,9 @@ pub struct Inner {
     secret: SecretKey,
     keys: RwLock<Arc<Keys>>,
     refreshing_keys: tokio::sync::Mutex<()>,
-    last_seen: LastSeen,
-    verified: verified::Verified,
-    pace: Pace,
+    activity: Activity,
+    credential_cache: CredentialCache,
+    refusal_delay: RefusalDelay,
     status_lists: SignedStatusLists,
     writes: TaskTracker,
     metrics: Registry,
@@ -101,49 +90,6 @@ pub struct Places {
     pub database: String,
     /// The file with the secret key, unless the key was given.
     pub key_file: Option<PathBuf>,
-}
-
-/// What the service is told at its start.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Where the database is: `sqlite://FILE` or `postgres://…`. It may hold a password.
-    pub database_url: SecretString,
-    /// What seals the signing keys, 32 bytes in base64; without it a file beside the database is used.
-    pub secret_key: Option<SecretString>,
-    /// `iss` of JWTs: the address of this service as its clients know it.
-    pub issuer: String,
-    /// `aud` of JWTs: whom they are for.
-    pub audience: String,
-    /// How JWTs are signed.
-    pub algorithm: Algorithm,
-    /// The shared secret, for HS256 alone; at least 32 bytes.
-    pub jwt_secret: Option<SecretString>,
-    /// How long a JWT lives.
-    pub jwt_ttl: Duration,
-    /// How long a session and its opaque token live.
-    pub token_ttl: Duration,
-    /// How long a session may lie idle.
-    pub idle_ttl: Option<Duration>,
-    /// The most sessions a user has; the oldest gives way.
-    pub sessions_per_user: u32,
-    /// How often a new key signs.
-    pub key_rotation: Option<Duration>,
-    /// How long others may keep a status list.
-    pub status_ttl: Duration,
-    /// How long records of the audit trail are kept.
-    pub audit_retention: Option<Duration>,
-    /// The fewest characters of a password.
-    pub password_min_length: usize,
-    /// What a new password hash costs.
-    pub cost: Cost,
-    /// Threads that hash.
-    pub hash_workers: usize,
-    /// Passwords that may wait for one of them.
-    pub hash_queue: usize,
-    /// How writes to SQLite reach the disk.
-    pub commits: CommitMode,
-    /// How many credentials that were checked are kept; 0 is none.
-    pub credential_cache: usize,
 }
 
 impl Deref for Auth {
@@ -159,7 +105,7 @@ impl Auth {
     pub async fn start(clock: Clock, settings: Settings) -> Result<Self, StartError> {
         let mut metrics = Registry::with_prefix("countersign");
         let (store, secret, places, sealed) = open(&clock, &settings, &mut metrics).await?;
-        let keys = rotation::prepare(sealed, &store, &clock, &secret, &settings).await?;
+        let keys = keys::rotation::prepare(sealed, &store, &clock, &secret, &settings).await?;
         Self::new(clock, settings, store, secret, places, keys, metrics)
     }
 
@@ -190,9 +136,9 @@ impl Auth {
             secret,
             keys: RwLock::new(Arc::new(keys)),
             refreshing_keys: tokio::sync::Mutex::default(),
-            last_seen: LastSeen::new(settings.idle_ttl),
-            verified: verified::Verified::new(settings.credential_cache),
-            pace: Pace::default(),
+            activity: Activity::new(settings.idle_ttl),
+            credential_cache: CredentialCache::new(settings.credential_cache),
+            refusal_delay: RefusalDelay::default(),
             status_lists: SignedStatusLists::default(),
             settings,
             writes: TaskTracker::new(),
@@ -241,8 +187,8 @@ impl Auth {
     }
 
     /// Hears of what other processes have changed in the database, now rather than in a moment.
-    pub async fn notice_changes(&self) -> Result<(), Error> {
-        self.store.look().await
+    pub async fn poll_other_writers(&self) -> Result<(), Error> {
+        self.store.poll_other_writers().await
     }
 
     /// Runs a write to its end in a task of its own: when the client goes away, its handler is dropped, and a
@@ -255,7 +201,7 @@ impl Auth {
         self.writes.spawn(write).await.unwrap_or_else(|stopped| Err(Error::Internal(stopped.into())))
     }
 
-    /// Waits until all that was written is on the disk, which with [`CommitMode::SyncedLater`] it is no sooner.
+    /// Waits until all that was written is on the disk, which with [`Durability::AtSync`] it is no sooner.
     pub fn sync(&self) -> Result<(), Error> {
         self.store.sync()
     }
@@ -263,7 +209,7 @@ impl Auth {
     /// Writes down what was only noted, waits for the writes under way, then closes the store. Nothing can be asked of the
     /// service after.
     pub async fn stop(&self) {
-        if let Err(error) = self.write_last_seen().await {
+        if let Err(error) = self.write_activity().await {
             tracing::warn!(%error, "last uses were not written");
         }
         self.writes.close();
@@ -283,7 +229,7 @@ async fn open(
     let given = settings.secret_key.as_ref().map(|key| SecretKey::parse(key.expose_secret())).transpose()?;
     keys::check_shared_secret(settings)?;
 
-    let store = Store::open(&location, settings.commits, metrics).await?;
+    let store = Store::open(&location, settings.durability, metrics).await?;
     let sealed = store.read().await?.signing_keys(clock.now()).await?;
     let (secret, key_file) = match given {
         Some(secret) => (secret, None),
@@ -299,11 +245,11 @@ async fn open(
 /// if it had any, and the one it has now.
 pub async fn migrate(settings: &Settings) -> Result<(Option<i64>, Option<i64>), StartError> {
     let location: Location = settings.database_url.expose_secret().parse()?;
-    let before = match Store::open_to_look(&location).await? {
+    let before = match Store::open_read_only(&location).await? {
         Some(store) => last_migration(store).await?,
         None => None,
     };
-    let now = Store::open(&location, settings.commits, &mut Registry::default()).await?;
+    let now = Store::open(&location, settings.durability, &mut Registry::default()).await?;
     Ok((before, last_migration(now).await?))
 }
 

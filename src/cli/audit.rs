@@ -2,15 +2,15 @@
 
 use std::{collections::HashMap, num::NonZeroU64};
 
-use super::{
-    Outcome, beside_servers, find, json_line, print, print_page,
-    table::{cell, line},
-};
 use crate::{
     auth::Auth,
+    cli::{
+        Outcome, beside_servers, find, json_line, print, print_page,
+        table::{cell, line},
+    },
     config::{AuditCommand, Config},
     error::{Error, StartError},
-    http::AuditView,
+    http::views::AuditView,
     model::{AuditFilter, AuditRow, Timestamp, UserId},
 };
 

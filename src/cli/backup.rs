@@ -2,8 +2,13 @@
 
 use std::path::Path;
 
-use super::{print, run_async, serve::shutdown_signal};
-use crate::{auth, config::Config, error::StartError, model::Clock};
+use crate::{
+    auth,
+    cli::{print, run_async, serve::shutdown_signal},
+    config::Config,
+    error::StartError,
+    model::Clock,
+};
 
 /// Writes a backup.
 pub fn run(config: &Config, file: &Path) -> Result<(), StartError> {

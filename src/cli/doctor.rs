@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Outcome, json, print, run_async, table::table};
 use crate::{
     auth::{self, Finding, Verdict},
+    cli::{Outcome, json, print, run_async, table::table},
     config::{self, Config},
     error::StartError,
     model::Clock,

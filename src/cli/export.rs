@@ -6,9 +6,9 @@ use std::{
     path::PathBuf,
 };
 
-use super::{beside_servers, format_of, told};
 use crate::{
     auth::{Actor, Auth, Format, export_header, write_users},
+    cli::{beside_servers, format_of, told},
     config::{Config, ExportCommand},
     error::StartError,
     model::UserId,

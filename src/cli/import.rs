@@ -10,12 +10,12 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{Outcome, beside_servers_as, print, told};
 use crate::{
-    auth::{self, Actor, Auth, CommitMode, Format, Import, RowReport, Rows, Settings, Summary},
+    auth::{self, Actor, Auth, Durability, Format, Import, RowReport, Rows, Settings, Summary},
+    cli::{Outcome, beside_servers_as, print, told},
     config::{Config, ImportCommand},
     error::StartError,
-    http::{RowView, SummaryView},
+    http::views::{RowView, SummaryView},
 };
 
 /// Rows that failed and are shown when nobody wanted a report.
@@ -30,7 +30,7 @@ pub fn run(config: &Config, command: &ImportCommand) -> Result<Outcome, StartErr
     };
     let mut report = Report::new(command)?;
     // One word is said of all of it, when it is on the disk; to wait for the disk after each part would take half the time.
-    let settings = Settings { commits: CommitMode::SyncedLater, ..config.settings()? };
+    let settings = Settings { durability: Durability::AtSync, ..config.settings()? };
     let summary = beside_servers_as(settings, async |auth| take_in(auth, command, format, source, &mut report).await)?;
     report.finish(&summary, command)?;
     let is_whole = summary.failed == 0 && summary.stopped.is_none();
@@ -47,7 +47,7 @@ async fn take_in(
     let bar = progress_bar(&command.file);
     let rows = Rows::read(format, bar.wrap_read(source)).map_err(told)?;
     let import =
-        Import { actor: Actor::Operator, standing: None, conflict: command.on_conflict, dry_run: command.dry_run };
+        Import { actor: Actor::Operator, grant: None, conflict: command.on_conflict, dry_run: command.dry_run };
     let done = auth.import(import, rows, |row| report.add(&row)).await;
     bar.finish_and_clear();
     done.map_err(told)

@@ -2,15 +2,15 @@
 
 use std::fmt::Write;
 
-use super::{
-    beside_servers, json, print,
-    table::{cell, table},
-};
 use crate::{
     auth::{Actor, Auth},
+    cli::{
+        beside_servers, json, print,
+        table::{cell, table},
+    },
     config::{Config, KeyCommand},
     error::{Error, StartError},
-    http::KeyList,
+    http::views::KeyList,
 };
 
 /// Does what the command says of the signing keys.
@@ -36,7 +36,7 @@ async fn answer(auth: &Auth, command: KeyCommand) -> Result<String, StartError> 
         }
         KeyCommand::List { json: false } => {
             let rows = auth.signing_keys().await?.into_iter().map(|key| {
-                let (algorithm, state) = (key.algorithm.to_string(), key.turn.as_str().to_owned());
+                let (algorithm, state) = (key.algorithm.to_string(), key.state.as_str().to_owned());
                 [key.kid, algorithm, state, key.signs_from.to_string(), cell(key.verifies_until)]
             });
             text = table(["KID", "ALGORITHM", "STATE", "SIGNS FROM", "VERIFIES UNTIL"], rows);

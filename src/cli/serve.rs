@@ -41,15 +41,15 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     let _closed = std::io::stderr().write_all(welcome(&auth, &first_admin, &config.issuer, address).as_bytes());
 
     let kept = auth.clone();
-    let upkeep = tokio::spawn(async move { kept.upkeep().await });
-    let app = App::new(auth.clone());
+    let maintenance = tokio::spawn(async move { kept.run_maintenance().await });
+    let app = App::new(auth.clone(), config.trusted_proxies.clone().0.into());
     if let Some(listener) = metrics {
         let app = app.clone();
         tokio::spawn(async move { http::serve_metrics(&listener, app).await });
     }
     http::serve(listener, app, shutdown).await;
     // What it was writing leaves no trace, and is done after the next start.
-    upkeep.abort();
+    maintenance.abort();
     if time::timeout(STOP_TIMEOUT, auth.stop()).await.is_err() {
         tracing::warn!("writes were still under way at the end");
     }

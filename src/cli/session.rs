@@ -1,15 +1,15 @@
 //! `countersign session`: sessions, from the command line.
 
-use super::{
-    beside_servers, confirm_everyone, find, json, print,
-    table::{cell, table},
-    told,
-};
 use crate::{
     auth::{Actor, Auth},
+    cli::{
+        beside_servers, confirm_everyone, find, json, print,
+        table::{cell, table},
+        told,
+    },
     config::{Config, SessionCommand, Which},
     error::{Error, StartError},
-    http::SessionList,
+    http::views::SessionList,
     model::{Session, SessionId},
 };
 

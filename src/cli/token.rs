@@ -1,15 +1,15 @@
 //! `countersign token`: personal access tokens, from the command line.
 
-use super::{
-    beside_servers, confirm_everyone, find, json, print,
-    table::{cell, table},
-    told,
-};
 use crate::{
     auth::{Actor, Auth},
+    cli::{
+        beside_servers, confirm_everyone, find, json, print,
+        table::{cell, table},
+        told,
+    },
     config::{Config, TokenCommand, Which},
     error::{Error, StartError},
-    http::{CreatedToken, TokenList},
+    http::views::{CreatedToken, TokenList},
     model::{NewToken, PersonalToken, TokenId},
 };
 

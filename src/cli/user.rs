@@ -7,16 +7,16 @@ use std::{
 
 use secrecy::SecretString;
 
-use super::{
-    beside_servers, find, json_line, print, print_page,
-    table::{cell, line},
-    told,
-};
 use crate::{
     auth::{Actor, Auth, Creator},
+    cli::{
+        beside_servers, find, json_line, print, print_page,
+        table::{cell, line},
+        told,
+    },
     config::{Config, UserCommand},
     error::StartError,
-    http::UserView,
+    http::views::UserView,
     model::{NewUser, Roles, Status, User, UserFilter, UserPatch},
 };
 
@@ -130,7 +130,7 @@ fn read_password() -> Result<SecretString, StartError> {
         return Ok(line.trim_end_matches(['\r', '\n']).into());
     }
     let password = rpassword::prompt_password("Password: ").map_err(cannot)?;
-    let again = zeroize::Zeroizing::new(rpassword::prompt_password("Once more: ").map_err(cannot)?);
+    let again = zeroize::Zeroizing::new(rpassword::prompt_password("IdempotentRequest more: ").map_err(cannot)?);
     if password == *again {
         Ok(password.into())
     } else {

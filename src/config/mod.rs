@@ -4,7 +4,13 @@
 
 mod commands;
 
-use std::{error::Error as _, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{
+    error::Error as _,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{
     Args, CommandFactory, Parser, ValueEnum,
@@ -13,10 +19,11 @@ use clap::{
 pub use commands::{
     AuditCommand, Command, ExportCommand, ImportCommand, KeyCommand, SessionCommand, TokenCommand, UserCommand, Which,
 };
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    auth::{CommitMode, Cost, Settings},
+    auth::{Cost, Durability, Settings},
     error::StartError,
     model::Algorithm,
 };
@@ -59,6 +66,10 @@ impl Cli {
 /// A duration, or `off`. The alias keeps clap from taking it for a setting that may be missing.
 pub type OrOff = Option<Duration>;
 
+/// Networks in CIDR notation.
+#[derive(Clone, Debug, Default)]
+pub struct Networks(pub Vec<IpNet>);
+
 /// An address, or `off`.
 pub type AddressOrOff = Option<SocketAddr>;
 
@@ -80,6 +91,11 @@ pub struct Config {
     #[arg(long, env = "COUNTERSIGN_METRICS_LISTEN", default_value = "off", value_name = "ADDRESS")]
     #[arg(global = true, value_parser = metrics_listen)]
     pub metrics_listen: AddressOrOff,
+
+    /// Networks of the proxies in front, such as 10.0.0.0/8,fd00::/8: their `X-Forwarded-For` tells a client's address
+    #[arg(long, env = "COUNTERSIGN_TRUSTED_PROXIES", default_value = "", value_name = "NETWORKS")]
+    #[arg(global = true, value_parser = trusted_proxies)]
+    pub trusted_proxies: Networks,
 
     /// `iss` of JWTs: the address of this service as its clients know it
     #[arg(long, env = "COUNTERSIGN_ISSUER", default_value = "http://localhost:5000", value_name = "URL")]
@@ -172,10 +188,6 @@ pub struct Config {
     #[arg(global = true, value_parser = credential_cache)]
     pub credential_cache: usize,
 
-    /// One commit a request on SQLite, to measure what sharing them gains
-    #[arg(long, global = true, hide = true)]
-    pub group_commit_off: bool,
-
     /// While there is no admin, this bearer token may create one; without it one is made and shown at the first start
     #[arg(long, env = "COUNTERSIGN_SETUP_TOKEN", value_name = "TOKEN")]
     #[arg(global = true, hide_env_values = true, value_parser = secret)]
@@ -237,7 +249,7 @@ impl Config {
             cost: Cost::new(self.argon2_memory_kib, self.argon2_iterations)?,
             hash_workers: self.hash_workers.unwrap_or_else(cores),
             hash_queue: self.hash_queue,
-            commits: if self.group_commit_off { CommitMode::Alone } else { CommitMode::Shared },
+            durability: Durability::EachCommit,
             credential_cache: self.credential_cache,
         })
     }
@@ -393,6 +405,13 @@ fn seconds(text: &str, least: u64, most: u64, mend: &'static str) -> Result<Dura
     let duration = humantime::parse_duration(text).map_err(|_| mend)?;
     let fits = (least..=most).contains(&duration.as_secs()) && duration.subsec_nanos() == 0;
     if fits { Ok(duration) } else { Err(mend) }
+}
+
+fn trusted_proxies(text: &str) -> Result<Networks, &'static str> {
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let network = |word: &str| word.parse().or_else(|_| word.parse::<IpAddr>().map(IpNet::from));
+    let networks: Result<_, _> = words.map(network).collect();
+    networks.map(Networks).map_err(|_| "must be networks or addresses with commas between, such as 10.0.0.0/8,fd00::/8")
 }
 
 fn or_off(text: &str, least: u64, mend: &'static str) -> Result<OrOff, &'static str> {

@@ -25,7 +25,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::App;
+use crate::http::App;
 
 /// The requests that were answered.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ impl Default for Requests {
 
 impl Requests {
     /// Counts a request.
-    pub fn note(&self, method: &Method, route: Option<MatchedPath>, status: u16, took: Duration) {
+    pub fn count(&self, method: &Method, route: Option<MatchedPath>, status: u16, took: Duration) {
         let status = match status {
             100..=199 => "1xx",
             200..=299 => "2xx",

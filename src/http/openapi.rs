@@ -12,7 +12,7 @@ use utoipa::{
     },
 };
 
-use super::problem::{FieldProblem, ProblemBody};
+use crate::http::problem::{FieldProblem, ProblemBody};
 
 /// What the document says before any route is in it.
 #[derive(OpenApi)]
@@ -50,9 +50,8 @@ pub fn base() -> Document {
     Base::openapi()
 }
 
-/// The whole document as JSON, for people to read.
-pub fn document() -> String {
-    let (_, mut document) = super::routes().split_for_parts();
+/// A whole document as JSON, for people to read.
+pub fn to_json(mut document: Document) -> String {
     for item in document.paths.paths.values_mut() {
         // A handler of several methods has one name, and the document wants one for each.
         let others = [
@@ -105,7 +104,7 @@ macro_rules! problems {
 
 problems! {
     /// A route that wants to know who is calling.
-    Guarded {
+    AuthErrors {
         400 "`ambiguous-credential`: more than one `Authorization` header"
         401 "`authentication-required`, `invalid-token` or `invalid-credentials`"
         403 "`insufficient-scope` or `password-change-required`"

@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use crate::{
     error::{Error, FieldError},
-    model::Scope,
+    model::{Scope, Step},
 };
 
 /// A kind of problem.
@@ -141,7 +141,7 @@ pub struct Problem {
 
 /// How a request was made, as far as it matters to a problem.
 #[derive(Clone, Copy)]
-pub(super) struct Asked {
+pub(super) struct ProblemContext {
     /// By a script on a page.
     pub by_page_script: bool,
     /// At a route where OAuth is spoken.
@@ -234,7 +234,7 @@ impl Problem {
 
     /// Writes the answer out. A script on a page gets no Basic challenge, for the browser would ask its user for a
     /// password over the page's head.
-    pub(super) fn write(self, request_id: &str, asked: Asked, headers: &mut HeaderMap) -> Body {
+    pub(super) fn write(self, request_id: &str, asked: ProblemContext, headers: &mut HeaderMap) -> Body {
         let body = ProblemBody {
             type_: format!("/problems/{}", self.kind.code),
             title: self.kind.title,
@@ -290,7 +290,7 @@ impl From<Error> for Problem {
             Error::KeyReused => Self::new(&KEY_REUSED),
             Error::LastAdmin => Self::new(&LAST_ADMIN),
             Error::Stale => Self::new(&PRECONDITION_FAILED),
-            Error::PasswordChangeRequired => Self::new(&PASSWORD_CHANGE_REQUIRED),
+            Error::StepRequired(Step::ChangePassword) => Self::new(&PASSWORD_CHANGE_REQUIRED),
             Error::NoRotation => Self::new(&NO_ROTATION),
             Error::Invalid(fields) => Self::validation(fields.clone()),
             Error::Busy { retry_after } => {

@@ -1,6 +1,6 @@
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::{Timestamp, UserId};
+use super::{Method, Timestamp, UserId};
 
 /// What is worth remembering. The words are a promise: programs look for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,40 @@ impl Event {
     }
 }
 
+/// How an actor proved who they are, or that no proof was asked for. The words are a promise, like those of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditMethod {
+    /// A username and a password at login.
+    Password,
+    /// A credential that came with a request.
+    Credential(Method),
+    /// The setup token.
+    Setup,
+    /// The command line of the machine.
+    Command,
+    /// The service itself.
+    System,
+}
+
+impl AuditMethod {
+    /// The word the database keeps.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Credential(method) => method.as_str(),
+            Self::Setup => "setup",
+            Self::Command => "command",
+            Self::System => "system",
+        }
+    }
+}
+
+impl From<Method> for AuditMethod {
+    fn from(method: Method) -> Self {
+        Self::Credential(method)
+    }
+}
+
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -104,7 +138,7 @@ pub struct AuditRecord {
     /// To which of their things: an id.
     pub target: Option<String>,
     /// How the actor proved who they are.
-    pub method: Option<&'static str>,
+    pub method: AuditMethod,
     /// From which address.
     pub address: Option<String>,
     /// In which request.
@@ -149,7 +183,7 @@ impl AuditRow {
             actor: record.actor,
             subject: record.subject,
             target: record.target,
-            method: record.method.map(ToOwned::to_owned),
+            method: Some(record.method.as_str().to_owned()),
             address: record.address,
             request_id: record.request_id,
             hash: Vec::new(),

@@ -5,6 +5,7 @@ mod hex;
 mod id;
 mod import;
 mod key;
+pub mod page;
 mod principal;
 mod scope;
 mod session;
@@ -12,17 +13,17 @@ mod time;
 mod token;
 mod user;
 
-pub use audit::{AuditFilter, AuditRecord, AuditRow, Event, Outcome};
+pub use audit::{AuditFilter, AuditMethod, AuditRecord, AuditRow, Event, Outcome};
 pub use hex::hex;
 pub use id::{SessionId, StatusListId, TokenId, UserId};
 pub use import::{Conflict, UserRecord};
 pub use key::{Algorithm, SealedKey};
 pub use principal::{Method, Principal};
 pub use scope::{Scope, Scopes};
-pub use session::{Client, LiveSession, Origin, Session, StatusList, StatusPlace};
+pub use session::{Client, LiveSession, Origin, Session, StatusIndex, StatusList};
 pub use time::{Clock, Timestamp};
 pub use token::{NewToken, OpaqueToken, PersonalSecret, PersonalToken, TokenHash};
 pub use user::{
-    NewUser, PasswordHash, Roles, Status, User, UserFilter, UserPatch, fold_username, may_be_role, may_be_username,
-    search_key,
+    NewUser, PasswordHash, Roles, Status, Step, User, UserFilter, UserPatch, fold_username, may_be_role,
+    may_be_username, search_key,
 };

@@ -35,14 +35,14 @@ pub struct LiveSession {
     /// When it ends by itself.
     pub expires_at: Timestamp,
     /// Where its revocation would be seen.
-    pub status: Option<StatusPlace>,
+    pub status: Option<StatusIndex>,
     /// Whose.
     pub user: User,
 }
 
 /// A place in a status list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StatusPlace {
+pub struct StatusIndex {
     /// The list.
     pub list: StatusListId,
     /// The bit in it.

@@ -51,6 +51,11 @@ impl User {
         self.status == Status::Active && self.roles.contains(Roles::ADMIN)
     }
 
+    /// What this user must do before anything else, if anything: the one place that decides it.
+    pub fn pending_step(&self) -> Option<Step> {
+        self.must_change_password.then_some(Step::ChangePassword)
+    }
+
     /// Everything they are called: username, name, e-mail.
     pub fn names(&self) -> [Option<&str>; 3] {
         [Some(&self.username), self.name.as_deref(), self.email.as_deref()]
@@ -60,6 +65,13 @@ impl User {
     pub fn display_name(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.username)
     }
+}
+
+/// Something that a user who has proved who they are must do before anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Choose another password.
+    ChangePassword,
 }
 
 /// Whether a user may come in.

@@ -7,27 +7,23 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{MetricType, gauge::ConstGauge},
 };
-#[cfg(feature = "postgres")]
 use sqlx::PgPool;
 
-use super::Pools;
+use crate::store::Pools;
 
 impl Pools {
     /// The connections that someone holds, by what they are for. SQLite's one writer is counted by its commits.
     fn in_use(&self) -> Vec<(&'static str, usize)> {
         match self {
-            #[cfg(feature = "sqlite")]
             Self::Sqlite { read, .. } => {
                 let of = read.status();
                 vec![("read", of.size.saturating_sub(of.available))]
             }
-            #[cfg(feature = "postgres")]
             Self::Postgres { write, read } => vec![("read", in_use(read)), ("write", in_use(write))],
         }
     }
 }
 
-#[cfg(feature = "postgres")]
 fn in_use(pool: &PgPool) -> usize {
     usize::try_from(pool.size()).unwrap_or(usize::MAX).saturating_sub(pool.num_idle())
 }

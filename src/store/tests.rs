@@ -3,21 +3,22 @@
 use prometheus_client::registry::Registry;
 use sqlx::Executor;
 
+use uuid::Uuid;
+
 use super::*;
-use crate::model::Timestamp;
+use crate::model::{AuditMethod, Timestamp};
 
 #[tokio::test]
 async fn writes_go_on_after_sqlite_has_rolled_back_by_itself() {
     let folder = tempfile::TempDir::new().unwrap();
     let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
-    let store = Store::open(&url.parse().unwrap(), CommitMode::Shared, &mut Registry::default()).await.unwrap();
+    let store = Store::open(&url.parse().unwrap(), Durability::EachCommit, &mut Registry::default()).await.unwrap();
     for _ in 0..3 {
         // What a full disk does behind sqlx's back.
         let mut tx = store.write().await.unwrap();
-        match &mut *tx {
-            Conn::Sqlite(connection) => drop(connection.execute("ROLLBACK").await.unwrap()),
-            #[cfg(feature = "postgres")]
-            Conn::Postgres(_) => unreachable!("the store is a file"),
+        match tx.driver() {
+            Driver::Sqlite(connection) => drop(connection.execute("ROLLBACK").await.unwrap()),
+            Driver::Postgres(_) => unreachable!("the store is a file"),
         }
         assert!(tx.commit().await.is_err());
     }
@@ -30,7 +31,7 @@ async fn writes_go_on_after_sqlite_has_rolled_back_by_itself() {
 async fn records_hang_together_whoever_shares_their_commit_and_what_is_undone_has_none() {
     let folder = tempfile::TempDir::new().unwrap();
     let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
-    let store = Store::open(&url.parse().unwrap(), CommitMode::Shared, &mut Registry::default()).await.unwrap();
+    let store = Store::open(&url.parse().unwrap(), Durability::EachCommit, &mut Registry::default()).await.unwrap();
     let mut first = store.write().await.unwrap();
     let work = (0..8).map(|i| {
         let store = store.clone();
@@ -38,10 +39,9 @@ async fn records_hang_together_whoever_shares_their_commit_and_what_is_undone_ha
             let mut tx = store.write().await.unwrap();
             tx.record(record(i));
             tx.record(record(10 + i));
-            match &mut *tx {
-                Conn::Sqlite(connection) => connection.execute("UPDATE audit_start SET seq = seq + 1").await.unwrap(),
-                #[cfg(feature = "postgres")]
-                Conn::Postgres(_) => unreachable!("the store is a file"),
+            match tx.driver() {
+                Driver::Sqlite(connection) => connection.execute("UPDATE audit_start SET seq = seq + 1").await.unwrap(),
+                Driver::Postgres(_) => unreachable!("the store is a file"),
             };
             if i % 3 == 1 { None } else { Some(tx.commit().await) }
         })
@@ -76,14 +76,13 @@ async fn records_hang_together_whoever_shares_their_commit_and_what_is_undone_ha
 async fn readers_close_without_a_fault_and_leave_the_file_alone() {
     let folder = tempfile::TempDir::new().unwrap();
     let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
-    let store = Store::open(&url.parse().unwrap(), CommitMode::Shared, &mut Registry::default()).await.unwrap();
+    let store = Store::open(&url.parse().unwrap(), Durability::EachCommit, &mut Registry::default()).await.unwrap();
     match &store.pools {
         Pools::Sqlite { read, .. } => {
             while read.status().size > 0 {
                 read.remove().await.unwrap().close().await.unwrap();
             }
         }
-        #[cfg(feature = "postgres")]
         Pools::Postgres { .. } => unreachable!("the store is a file"),
     }
     store.close().await;
@@ -95,10 +94,10 @@ async fn readers_close_without_a_fault_and_leave_the_file_alone() {
 async fn what_was_read_before_the_first_write_stands_after_it() {
     let folder = tempfile::TempDir::new().unwrap();
     let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
-    let store = Store::open(&url.parse().unwrap(), CommitMode::Shared, &mut Registry::default()).await.unwrap();
-    let moment = store.changes().moment();
+    let store = Store::open(&url.parse().unwrap(), Durability::EachCommit, &mut Registry::default()).await.unwrap();
+    let read = store.invalidation().read_version();
     store.write().await.unwrap().commit().await.unwrap();
-    assert!(store.changes().none_since(moment, [Uuid::nil()]));
+    assert!(store.invalidation().unchanged_since(read, [Uuid::nil()]));
 }
 
 fn record(target: u32) -> AuditRecord {
@@ -109,7 +108,7 @@ fn record(target: u32) -> AuditRecord {
         actor: Some(crate::model::UserId(Uuid::from_u128(7))),
         subject: None,
         target: Some(target.to_string()),
-        method: Some("\"system\""),
+        method: AuditMethod::System,
         address: None,
         request_id: None,
     }
@@ -122,7 +121,7 @@ async fn a_check_reads_no_user_but_its_own_whatever_the_statistics_say() {
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("countersign.db");
     let url = format!("sqlite://{}", path.display());
-    Store::open(&url.parse().unwrap(), CommitMode::Shared, &mut Registry::default()).await.unwrap().close().await;
+    Store::open(&url.parse().unwrap(), Durability::EachCommit, &mut Registry::default()).await.unwrap().close().await;
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
     let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
     let outdated = "ANALYZE; DELETE FROM sqlite_stat1; INSERT INTO sqlite_stat1 VALUES ('users', NULL, '1'),

@@ -1,4 +1,5 @@
-//! Everything that is seen from outside, in one binary. The folders mirror the URLs; `support` starts services, databases
+//! Everything that is seen from outside, in one binary. The folders are those of `src/auth`, with what belongs to HTTP, the store and the
+//! command line beside them; `support` starts services, databases
 //! and outside programs. The store is SQLite unless `COUNTERSIGN_TEST_POSTGRES` names a PostgreSQL; `scripts/test` runs
 //! the whole on both.
 #![allow(
@@ -11,38 +12,14 @@
     reason = "a test that cannot go on should say so and stop"
 )]
 
-mod admin;
 mod architecture;
-mod article;
-mod audit;
 mod command_line;
 mod credentials;
-mod docs;
-mod errors;
-mod examples;
-mod hash_pool;
-mod header_parser;
-mod health;
-mod idempotency;
-mod jwt;
-mod login;
-mod logout;
-mod me;
-mod metrics;
-mod oauth;
-mod proxies;
-mod refresh;
-mod requests;
-mod scopes;
-mod settings;
-mod shutdown;
-mod start;
-mod statuslists;
+mod http;
+mod keys;
+mod operations;
+mod passwords;
+mod sessions;
+mod store;
 mod support;
-mod telemetry;
-mod upgrade;
 mod users;
-mod verified;
-mod verify;
-mod well_known;
-mod writes;

@@ -158,7 +158,6 @@ async fn interrupted_it_leaves_nothing_behind() {
     held.release().await;
 }
 
-#[cfg(feature = "postgres")]
 #[tokio::test]
 async fn postgresql_has_tools_of_its_own() {
     let database = Database::new().await;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Shell, backup::damaged, files, login, me};
 use crate::{
-    statuslists::{bits, place},
+    sessions::status_lists::{bits, place},
     support::{Answer, Database, PASSWORD, Server, basic, bearer, header_of, on_postgres, outside},
 };
 

@@ -27,7 +27,6 @@ impl Database {
     pub async fn new() -> Self {
         let folder = Arc::new(TempDir::new().unwrap());
         let url = match on_postgres() {
-            #[cfg(feature = "postgres")]
             Some(server) => {
                 let mut random = [0; 16];
                 aws_lc_rs::rand::fill(&mut random).unwrap();
@@ -54,12 +53,10 @@ impl Database {
     /// Makes the schema of an earlier version: that of this migration.
     pub async fn migrate_to(&self, version: i64) {
         match self.connect().await {
-            #[cfg(feature = "sqlite")]
             Connection::Sqlite(mut connection) => {
                 let migrator = Migrator::new(Path::new("migrations")).await.unwrap();
                 migrator.run_to(version, &mut connection).await.unwrap();
             }
-            #[cfg(feature = "postgres")]
             Connection::Postgres(mut connection) => {
                 let migrator = Migrator::new(Path::new("migrations/postgres")).await.unwrap();
                 migrator.run_to(version, &mut connection).await.unwrap();
@@ -80,7 +77,7 @@ impl Database {
         let services = self.services.lock().unwrap().clone();
         for service in services {
             // One that cannot, say because somebody has the lock, knows nothing, and asks the database.
-            let _cannot = service.notice_changes().await;
+            let _cannot = service.poll_other_writers().await;
         }
     }
 
@@ -93,9 +90,7 @@ impl Database {
     pub async fn text(&self, text: &str) -> String {
         let sql = sqlx::AssertSqlSafe(text.to_owned());
         match self.connect().await {
-            #[cfg(feature = "sqlite")]
             Connection::Sqlite(mut connection) => connection.fetch_one(sql).await.unwrap().get(0),
-            #[cfg(feature = "postgres")]
             Connection::Postgres(mut connection) => connection.fetch_one(sql).await.unwrap().get(0),
         }
     }
@@ -118,21 +113,15 @@ impl Database {
     }
 
     async fn connect(&self) -> Connection {
-        #[cfg(feature = "postgres")]
         if on_postgres().is_some() {
             return Connection::Postgres(sqlx::PgConnection::connect(&self.url).await.unwrap());
         }
-        #[cfg(feature = "sqlite")]
-        return Connection::Sqlite(sqlx::SqliteConnection::connect(&format!("{}?mode=rwc", self.url)).await.unwrap());
-        #[cfg(not(feature = "sqlite"))]
-        panic!("this build has PostgreSQL alone: set COUNTERSIGN_TEST_POSTGRES");
+        Connection::Sqlite(sqlx::SqliteConnection::connect(&format!("{}?mode=rwc", self.url)).await.unwrap())
     }
 }
 
 enum Connection {
-    #[cfg(feature = "sqlite")]
     Sqlite(sqlx::SqliteConnection),
-    #[cfg(feature = "postgres")]
     Postgres(sqlx::PgConnection),
 }
 
@@ -140,9 +129,7 @@ impl Connection {
     async fn execute(&mut self, text: &str) {
         let sql = sqlx::AssertSqlSafe(text.to_owned());
         match self {
-            #[cfg(feature = "sqlite")]
             Self::Sqlite(connection) => drop(connection.execute(sqlx::raw_sql(sql)).await.unwrap()),
-            #[cfg(feature = "postgres")]
             Self::Postgres(connection) => drop(connection.execute(sqlx::raw_sql(sql)).await.unwrap()),
         }
     }
@@ -150,9 +137,7 @@ impl Connection {
     /// Closes it now, with what SQLite does to its files at the end.
     async fn close(self) {
         match self {
-            #[cfg(feature = "sqlite")]
             Self::Sqlite(connection) => connection.close().await.unwrap(),
-            #[cfg(feature = "postgres")]
             Self::Postgres(connection) => connection.close().await.unwrap(),
         }
     }

@@ -1,0 +1,224 @@
+//! From an `Authorization` header to a [`Principal`].
+//!
+//! Rule: one header, one scheme, one shape; the shape alone says what a bearer token is, and a value of no known shape is
+//! refused before the database is asked or a password hashed. What was let in is looked for before its shape is. Threats:
+//! two parties reading one header differently, tokens of one kind tried as another, and work done for nonsense.
+
+pub mod activity;
+pub mod cache;
+pub mod introspection;
+pub mod parse;
+pub mod personal_tokens;
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use crate::{
+    auth::{
+        Actor, Auth,
+        credentials::{
+            cache::{Authenticated, Authentication, CacheKey, Evidence},
+            parse::{Credential, RawCredential},
+        },
+        sessions::jwt,
+    },
+    error::Error,
+    model::{
+        LiveSession, Method, Origin, PasswordHash, Principal, Scope, Scopes, SessionId, Status, Timestamp, TokenHash,
+        TokenId, UserId, fold_username,
+    },
+};
+
+/// What a caller was let in by, without the credential itself: enough to ask again.
+#[derive(Clone, Copy, Debug)]
+pub struct Grant {
+    user: UserId,
+    session: Option<SessionId>,
+    token: Option<TokenId>,
+    scope: Option<Scope>,
+}
+
+impl Grant {
+    /// That of a caller who was let in for what takes this scope.
+    pub fn of(principal: &Principal, scope: Option<Scope>) -> Self {
+        Self { user: principal.user.id, session: principal.session, token: principal.token, scope }
+    }
+}
+
+impl Auth {
+    /// Whether a caller who was let in would be let in now.
+    pub async fn recheck(&self, grant: Grant) -> Result<(), Error> {
+        let (now, mut conn) = (self.clock.now(), self.store.read().await?);
+        let (user, within) = match (grant.session, grant.token) {
+            (Some(session), _) => (conn.session_by_id(session, now).await?.map(|live| live.user), Scopes::all()),
+            (None, Some(token)) => match conn.personal_token_by_id(token, now).await? {
+                Some((token, user)) => (Some(user), token.scopes),
+                None => (None, Scopes::default()),
+            },
+            (None, None) => {
+                let user = conn.user(grant.user).await?.filter(|user| user.status == Status::Active);
+                (Some(user.ok_or(Error::InvalidCredentials)?), Scopes::all())
+            }
+        };
+        let scopes = user.ok_or(Error::InvalidToken)?.roles.scopes().and(within);
+        match grant.scope {
+            Some(scope) if !scopes.contains(scope) => Err(Error::Forbidden(scope)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Who presents this `Authorization` header.
+    pub async fn authenticate(&self, header: &[u8], origin: Origin) -> Result<Arc<Authenticated>, Error> {
+        self.check(RawCredential::in_header(header)?, origin).await
+    }
+
+    /// Who presents this credential. One that was checked a read ago is not checked again while nothing can have changed;
+    /// otherwise what can have changed is read again.
+    pub(in crate::auth) async fn check(
+        &self,
+        presented: RawCredential<'_>,
+        origin: Origin,
+    ) -> Result<Arc<Authenticated>, Error> {
+        let key = self.credential_cache.key(presented);
+        let known = key.and_then(|key| self.credential_cache.get(&key));
+        match known {
+            Some(known) if self.is_fresh(&known) => Ok(known),
+            // Boxed, since a future is as large as its largest branch, and is moved with every request.
+            known => Box::pin(self.check_again(presented.read()?, key, known, origin)).await,
+        }
+    }
+
+    async fn check_again(
+        &self,
+        credential: Credential<'_>,
+        key: Option<CacheKey>,
+        known: Option<Arc<Authenticated>>,
+        origin: Origin,
+    ) -> Result<Arc<Authenticated>, Error> {
+        let evidence = known.as_ref().map(|known| &known.evidence);
+        let read = self.store.invalidation().read_version();
+        let found = match credential {
+            Credential::Jwt(token) => self.check_jwt(token, evidence).await,
+            Credential::Opaque(token) => self.check_opaque(token.hash(), origin).await,
+            Credential::Personal(token) => self.check_personal(token.hash()).await,
+            Credential::Basic { username, password } => self.check_basic(&username, &password, evidence, origin).await,
+        };
+        Ok(self.credential_cache.insert(key, read, found?))
+    }
+
+    /// The signature says who issued it and to whom; the session, whether it still counts, and the user's row, what they
+    /// may do: someone demoted a read ago is so now.
+    async fn check_jwt(&self, token: &str, evidence: Option<&Evidence>) -> Result<Authentication, Error> {
+        let (keys, now) = (self.keys(), self.clock.now());
+        let verified = match evidence {
+            Some(Evidence::Jwt(verified)) if verified.holds(&keys, now) => Some(verified.clone()),
+            _ => jwt::verify(&keys, &self.settings, token, now),
+        };
+        let verified = verified.ok_or(Error::InvalidToken)?;
+        let live = self.store.read().await?.session_by_id(verified.session, now).await?;
+        let live = live.filter(|live| live.user.id == verified.user).ok_or(Error::InvalidToken)?;
+        let found = self.found(live, Method::Jwt, now)?;
+        let (issued_at, expires_at) = (Some(verified.issued_at), Some(verified.expires_at));
+        let principal = Principal { issued_at, expires_at, ..found.principal };
+        Ok(Authentication { principal, evidence: Evidence::Jwt(verified), ..found })
+    }
+
+    async fn check_opaque(&self, hash: TokenHash, origin: Origin) -> Result<Authentication, Error> {
+        let now = self.clock.now();
+        let mut conn = self.store.read().await?;
+        let Some(live) = conn.session_by_token(hash, now).await? else {
+            let rotated = conn.session_by_rotated_token(hash, now).await?;
+            drop(conn);
+            if let Some(session) = rotated {
+                self.end_reused_session(session, origin).await?;
+            }
+            return Err(Error::InvalidToken);
+        };
+        drop(conn);
+        let found = self.found(live, Method::Opaque, now)?;
+        Ok(Authentication { principal: Principal { opaque: Some(hash), ..found.principal }, ..found })
+    }
+
+    /// The user of a session, unless it has lain idle for too long.
+    fn found(&self, live: LiveSession, method: Method, now: Timestamp) -> Result<Authentication, Error> {
+        let seen_at = self.activity.session(live.id).max(Some(live.last_seen_at)).unwrap_or(live.last_seen_at);
+        if self.is_idle_since(seen_at, now) {
+            return Err(Error::InvalidToken);
+        }
+        let principal = Principal {
+            scopes: live.user.roles.scopes(),
+            user: live.user,
+            session: Some(live.id),
+            token: None,
+            opaque: None,
+            method,
+            issued_at: Some(live.created_at),
+            expires_at: Some(live.expires_at),
+        };
+        let seen_at = self.activity.note_session(live.id, seen_at, now);
+        Ok(Authentication { principal, evidence: Evidence::Row, seen_at, ends_at: Some(live.expires_at) })
+    }
+
+    /// What the token may do is what it was given, as far as its owner may still do it.
+    async fn check_personal(&self, hash: TokenHash) -> Result<Authentication, Error> {
+        let now = self.clock.now();
+        let found = self.store.read().await?.personal_token(hash, now).await?;
+        let (token, user) = found.ok_or(Error::InvalidToken)?;
+        let principal = Principal {
+            scopes: token.scopes.and(user.roles.scopes()),
+            user,
+            session: None,
+            token: Some(token.id),
+            opaque: None,
+            method: Method::Personal,
+            issued_at: Some(token.created_at),
+            expires_at: token.expires_at,
+        };
+        let seen_at = self.activity.note_token(token.id, token.last_used_at, now);
+        Ok(Authentication { principal, evidence: Evidence::Row, seen_at, ends_at: token.expires_at })
+    }
+
+    async fn check_basic(
+        &self,
+        username: &str,
+        password: &SecretString,
+        evidence: Option<&Evidence>,
+        origin: Origin,
+    ) -> Result<Authentication, Error> {
+        let unchanged = match evidence {
+            Some(Evidence::Password(hash)) => self.user_of_hash(username, hash).await?,
+            _ => None,
+        };
+        let attempt = Actor::Unknown { method: Method::Basic.into(), origin };
+        let (id, hash) = match unchanged {
+            Some(unchanged) => unchanged,
+            None => self.check_password(attempt, username, password).await?,
+        };
+        // Read after the hash: a user disabled while it ran is refused.
+        let user = self.store.read().await?.user(id).await?;
+        let user = user.filter(|user| user.status == Status::Active).ok_or(Error::InvalidCredentials)?;
+        let principal = Principal {
+            scopes: user.roles.scopes(),
+            user,
+            session: None,
+            token: None,
+            opaque: None,
+            method: Method::Basic,
+            issued_at: None,
+            expires_at: None,
+        };
+        Ok(Authentication { principal, evidence: Evidence::Password(hash), seen_at: self.clock.now(), ends_at: None })
+    }
+
+    /// The active user of this name, if their password is still the one that was found to be right.
+    async fn user_of_hash(
+        &self,
+        username: &str,
+        known: &PasswordHash,
+    ) -> Result<Option<(UserId, PasswordHash)>, Error> {
+        let found = self.store.read().await?.password_of(&fold_username(username)).await?;
+        let same = found.filter(|(_, hash, status)| hash == known && *status == Status::Active);
+        Ok(same.map(|(id, hash, _)| (id, hash)))
+    }
+}

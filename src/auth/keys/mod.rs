@@ -1,0 +1,233 @@
+//! The keys that sign JWTs and those that check them.
+//!
+//! Rule: a key has one algorithm and is used with that alone; private halves are sealed at rest and leave this file only
+//! as signatures. Threats: a token signed with the public key as an HMAC secret, and a stolen database.
+
+pub mod rotation;
+pub mod sealing;
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{
+    DecodingKey, EncodingKey, Header,
+    jwk::{Jwk, ThumbprintHash},
+};
+use secrecy::ExposeSecret;
+use serde::Serialize;
+
+use crate::{
+    auth::{SecretKey, Settings},
+    error::{Error, StartError},
+    model::{Algorithm, SealedKey, Timestamp, TokenHash},
+};
+
+/// The `kid` of HS256 tokens: there is one secret, and its name should tell nothing of it.
+pub(in crate::auth) const HS256_KID: &str = "hs256";
+/// The shortest HS256 secret: as long as its hash (RFC 7518, section 3.2).
+const MIN_SECRET_BYTES: usize = 32;
+
+/// All keys in use, as the database had them a moment ago.
+pub struct Keys {
+    algorithm: Algorithm,
+    keys: Vec<Key>,
+    jwks: Arc<Jwks>,
+}
+
+/// A key and its turn.
+pub struct Key {
+    /// Its name in token headers.
+    pub kid: Arc<str>,
+    /// The one algorithm it is used with.
+    pub algorithm: Algorithm,
+    /// Its number among the keys of the algorithm.
+    pub generation: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it begins to sign.
+    pub signs_from: Timestamp,
+    /// How long the longest-lived token of it lives, in milliseconds.
+    pub longest_jwt_ttl: i64,
+    /// When it is of no more use, once that is known.
+    pub verifies_until: Option<Timestamp>,
+    private: EncodingKey,
+    public: DecodingKey,
+}
+
+/// The key set that others verify with (RFC 7517), ready to send.
+pub struct Jwks {
+    /// `{"keys":[…]}`, public members only.
+    pub json: String,
+    /// Changes when the keys do.
+    pub etag: String,
+}
+
+impl Key {
+    /// Signs these claims. `typ` says what kind of token it is.
+    pub fn sign(&self, typ: &str, claims: &impl Serialize) -> Result<String, Error> {
+        let mut header = Header::new(self.algorithm.into());
+        header.typ = Some(typ.to_owned());
+        header.kid = Some(self.kid.to_string());
+        jsonwebtoken::encode(&header, claims, &self.private).map_err(|error| Error::Internal(error.into()))
+    }
+
+    /// Whether this key made this signature.
+    pub fn verify(&self, message: &str, signature: &str) -> bool {
+        jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.public, self.algorithm.into())
+            .unwrap_or(false)
+    }
+
+    /// Whether tokens of it may still be about.
+    fn verifies(&self, now: Timestamp) -> bool {
+        self.verifies_until.is_none_or(|until| now < until)
+    }
+}
+
+impl Keys {
+    /// Opens what the database has.
+    pub fn open(sealed: &[SealedKey], secret: &SecretKey, settings: &Settings) -> Result<Self, StartError> {
+        let (mut keys, mut public) = (Vec::new(), Vec::new());
+        for key in sealed {
+            let (key, jwk) = open(key, secret)?;
+            keys.push(key);
+            public.push(jwk);
+        }
+        let algorithm = settings.algorithm;
+        if algorithm == Algorithm::Hs256 {
+            let shared = shared_secret(settings);
+            keys.push(Key {
+                kid: HS256_KID.into(),
+                algorithm,
+                generation: 1,
+                created_at: Timestamp(0),
+                signs_from: Timestamp(0),
+                longest_jwt_ttl: i64::MAX,
+                verifies_until: None,
+                private: EncodingKey::from_secret(shared),
+                public: DecodingKey::from_secret(shared),
+            });
+        }
+        Ok(Self { algorithm, keys, jwks: Arc::new(Jwks::new(public)?) })
+    }
+
+    /// The key that signs now: of the algorithm that is set, the newest whose turn has come. When none has, because this
+    /// clock is behind that of the server which made the first one, it is that one.
+    pub fn signing(&self, now: Timestamp) -> Option<&Key> {
+        let live = || self.of_algorithm().filter(|key| key.verifies(now));
+        let come = live().filter(|key| key.signs_from <= now).max_by_key(|key| key.generation);
+        come.or_else(|| live().min_by_key(|key| key.generation))
+    }
+
+    /// The newest key of the algorithm that is set, whether its turn has come or not.
+    pub fn newest(&self) -> Option<&Key> {
+        self.of_algorithm().max_by_key(|key| key.generation)
+    }
+
+    fn of_algorithm(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter().filter(|key| key.algorithm == self.algorithm)
+    }
+
+    /// The key of this name, while it verifies. It is looked up in memory alone, whatever the name.
+    pub fn verifying(&self, kid: &str, now: Timestamp) -> Option<&Key> {
+        self.keys.iter().find(|key| *key.kid == *kid && key.verifies(now))
+    }
+
+    /// What others verify with. It is empty with HS256, whose secret is for nobody else.
+    pub fn jwks(&self) -> Arc<Jwks> {
+        Arc::clone(&self.jwks)
+    }
+
+    /// Whether these are the keys that the database has now.
+    pub fn are(&self, sealed: &[SealedKey]) -> bool {
+        let mine = self.keys.iter().filter(|key| key.algorithm != Algorithm::Hs256);
+        mine.map(|key| (&*key.kid, key.verifies_until, key.longest_jwt_ttl))
+            .eq(sealed.iter().map(|sealed| (sealed.kid.as_str(), sealed.verifies_until, sealed.longest_jwt_ttl)))
+    }
+
+    /// Every key, the oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter()
+    }
+}
+
+/// Opens one key, and gives its public half as others see it.
+fn open(sealed: &SealedKey, secret: &SecretKey) -> Result<(Key, Jwk), StartError> {
+    let unreadable =
+        || StartError(format!("the signing key {} in the database is damaged; restore a backup of it", sealed.kid));
+    let private = secret.open(&sealed.kid, &sealed.private_key).ok_or_else(|| {
+        StartError::setting(
+            "COUNTERSIGN_SECRET_KEY",
+            "this key does not open the signing keys in the database; give the one they were sealed with",
+        )
+    })?;
+    let algorithm = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256]
+        .into_iter()
+        .find(|algorithm| algorithm.as_str() == sealed.algorithm)
+        .ok_or_else(unreadable)?;
+    let jwk: Jwk = serde_json::from_str(&sealed.public_jwk).map_err(|_| unreadable())?;
+    // The private half is bound to the name by its seal; this binds the public half to it.
+    if jwk.thumbprint(ThumbprintHash::SHA256).ok().as_ref() != Some(&sealed.kid) {
+        return Err(unreadable());
+    }
+    let key = Key {
+        kid: sealed.kid.as_str().into(),
+        algorithm,
+        generation: sealed.generation,
+        created_at: sealed.created_at,
+        signs_from: sealed.signs_from,
+        longest_jwt_ttl: sealed.longest_jwt_ttl,
+        verifies_until: sealed.verifies_until,
+        private: encoding_key(algorithm, &private),
+        public: DecodingKey::from_jwk(&jwk).map_err(|_| unreadable())?,
+    };
+    Ok((key, jwk))
+}
+
+/// Whether HS256, if that is set, has a secret worth the name.
+pub fn check_shared_secret(settings: &Settings) -> Result<(), StartError> {
+    if settings.algorithm != Algorithm::Hs256 || shared_secret(settings).len() >= MIN_SECRET_BYTES {
+        return Ok(());
+    }
+    Err(StartError::setting(
+        "COUNTERSIGN_JWT_SECRET",
+        "HS256 needs a secret of at least 32 bytes; make one with: openssl rand -base64 32",
+    ))
+}
+
+fn shared_secret(settings: &Settings) -> &[u8] {
+    settings.jwt_secret.as_ref().map_or("", ExposeSecret::expose_secret).as_bytes()
+}
+
+impl Jwks {
+    fn new(keys: Vec<Jwk>) -> Result<Self, StartError> {
+        let json = serde_json::to_string(&jsonwebtoken::jwk::JwkSet { keys })
+            .map_err(|error| StartError(format!("the key set cannot be written ({error})")))?;
+        let etag = etag(json.as_bytes());
+        Ok(Self { json, etag })
+    }
+}
+
+/// An entity tag of this content (RFC 9110, section 8.8.3).
+pub(in crate::auth) fn etag(content: &[u8]) -> String {
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(TokenHash::of(content).as_bytes()))
+}
+
+/// A private half in the form that signs.
+pub(in crate::auth) fn encoding_key(algorithm: Algorithm, der: &[u8]) -> EncodingKey {
+    match algorithm {
+        Algorithm::EdDsa => EncodingKey::from_ed_der(der),
+        Algorithm::Rs256 => EncodingKey::from_rsa_der(der),
+        Algorithm::Es256 | Algorithm::Hs256 => EncodingKey::from_ec_der(der),
+    }
+}
+
+impl From<Algorithm> for jsonwebtoken::Algorithm {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Es256 => Self::ES256,
+            Algorithm::EdDsa => Self::EdDSA,
+            Algorithm::Rs256 => Self::RS256,
+            Algorithm::Hs256 => Self::HS256,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Backups of a SQLite file, and their way back.
+//!
+//! Rule: a backup holds everything that was acknowledged before it began; a restore happens whole or not at all, also beside
+//! a running server, and nothing that let someone in before it does so after, but their password. Threats: a token that was
+//! revoked since the backup and lives again, and a database that is half of one and half of another.
+
+use std::path::Path;
+
+use prometheus_client::registry::Registry;
+use secrecy::ExposeSecret;
+
+use crate::{
+    auth::{Actor, Settings},
+    error::StartError,
+    model::{Clock, Event, Timestamp},
+    store::{Location, Store, VerifiedCopy, back_up},
+};
+
+/// Writes a backup to a new file. Gives the moment when it began.
+pub async fn backup(clock: &Clock, settings: &Settings, file: &Path) -> Result<Timestamp, StartError> {
+    match settings.database_url.expose_secret().parse()? {
+        Location::Sqlite(database) => {
+            let begun = clock.now();
+            back_up(&database, file).await?;
+            Ok(begun)
+        }
+        Location::Postgres(_) => {
+            Err(postgres(format_args!("pg_dump --format=custom --file={} \"$DATABASE_URL\"", file.display())))
+        }
+    }
+}
+
+/// Puts a backup in the place of all there is. The database is made when it is not there.
+pub async fn restore(clock: &Clock, settings: &Settings, file: &Path) -> Result<(), StartError> {
+    match settings.database_url.expose_secret().parse()? {
+        Location::Sqlite(database) => {
+            let copy = VerifiedCopy::of(file, &database).await?;
+            let store = Store::open(&Location::Sqlite(database), settings.durability, &mut Registry::default()).await?;
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let done = replace(&store, &copy, &name, clock.now()).await;
+            store.close().await;
+            done.map_err(|error| StartError(format!("{} cannot be restored: {error}", file.display())))
+        }
+        Location::Postgres(_) => Err(postgres(format_args!(
+            "pg_restore --clean --if-exists --single-transaction --dbname=\"$DATABASE_URL\" {}",
+            file.display()
+        ))),
+    }
+}
+async fn replace(store: &Store, copy: &VerifiedCopy, name: &str, now: Timestamp) -> Result<(), StartError> {
+    let mut tx = store.write_alone().await?;
+    let version = tx.highest_status_version().await?;
+    tx.replace_all(copy).await?;
+    // Servers keep lists they have signed, by their versions.
+    tx.pass_status_version(version).await?;
+    tx.end_all_sessions(now).await?;
+    tx.delete_all_personal_tokens().await?;
+    tx.delete_all_stored_responses().await?;
+    tx.delete_setup_token().await?;
+    tx.delete_all_signing_keys().await?;
+    tx.record(Actor::Operator.did(Event::DatabaseRestored, now).to(name));
+    Ok(tx.commit().await?)
+}
+fn postgres(command: std::fmt::Arguments<'_>) -> StartError {
+    StartError(format!("PostgreSQL has tools of its own: {command} (and docs/operations.md says what else to do)"))
+}

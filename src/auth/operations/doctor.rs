@@ -1,0 +1,222 @@
+//! A look at an installation: what would stop a server, or weakens it, each with its mend.
+//!
+//! Rule: it looks and touches nothing: no file is made, no mode changed, no migration run. Threat: an installation that works
+//! and is open, of which nobody is told.
+
+use std::{fmt::Display, path::Path, time::Duration};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    auth::{
+        Settings,
+        keys::{self, Keys, sealing::SecretKey},
+        users::bootstrap,
+    },
+    error::StartError,
+    model::{Clock, Timestamp},
+    store::{Conn, Location, Store},
+};
+
+/// How far clocks may be apart.
+const APART: Duration = Duration::from_secs(5);
+
+/// What came of one check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at.
+    pub check: &'static str,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found, in a sentence.
+    pub found: String,
+    /// What to do about it.
+    pub mend: Option<String>,
+}
+
+/// How something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It works, and could be better.
+    Warning,
+    /// A person has to mend it.
+    Failed,
+}
+
+impl Verdict {
+    /// The word for answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Finding {
+    /// All is well.
+    pub fn ok(check: &'static str, found: impl Display) -> Self {
+        Self { check, verdict: Verdict::Ok, found: found.to_string(), mend: None }
+    }
+
+    /// It could be better.
+    pub fn warning(check: &'static str, found: impl Display, mend: impl Display) -> Self {
+        Self { check, verdict: Verdict::Warning, found: found.to_string(), mend: Some(mend.to_string()) }
+    }
+
+    /// It must be mended.
+    pub fn failed(check: &'static str, found: impl Display, mend: impl Display) -> Self {
+        Self { mend: Some(mend.to_string()), ..Self::error(check, found) }
+    }
+
+    /// It must be mended, and the error says how.
+    pub fn error(check: &'static str, error: impl Display) -> Self {
+        Self { check, verdict: Verdict::Failed, found: error.to_string(), mend: None }
+    }
+}
+
+/// What would stop a server before it opens anything.
+pub fn examine_settings(settings: &Settings, setup_token: Option<&SecretString>) -> Vec<StartError> {
+    let location = settings.database_url.expose_secret().parse::<Location>().map(drop);
+    let secret_key = settings.secret_key.as_ref().map_or(Ok(()), |key| SecretKey::parse(key.expose_secret()).map(drop));
+    let setup_token = setup_token.map_or(Ok(()), |token| bootstrap::check_given(token.expose_secret()));
+    let checks = [location, secret_key, keys::check_shared_secret(settings), setup_token];
+    checks.into_iter().filter_map(Result::err).collect()
+}
+
+/// Looks at the files and at what is in the database. The settings are such as a server takes.
+pub async fn examine(clock: &Clock, settings: &Settings) -> Vec<Finding> {
+    let location: Location = match settings.database_url.expose_secret().parse() {
+        Ok(location) => location,
+        Err(error) => return vec![Finding::error("database", error)],
+    };
+    let mut findings: Vec<_> = location.files().iter().filter_map(|file| mode(file)).collect();
+    if settings.secret_key.is_none() {
+        findings.extend(mode(&location.key_file()));
+    }
+    match Store::open_read_only(&location).await {
+        Err(error) => findings.push(Finding::error("database", error)),
+        Ok(None) if settings.secret_key.is_none() && location.key_file().exists() => {
+            let found = format!("{location} is missing, though its key file is there");
+            findings.push(Finding::failed(
+                "database",
+                found,
+                "bring it back, restore a backup, or correct DATABASE_URL",
+            ));
+        }
+        Ok(None) => {
+            let found = format!("{location} has not been made yet");
+            findings.push(Finding::warning("database", found, "a server makes it at its first start"));
+        }
+        Ok(Some(store)) => {
+            match store.read().await {
+                Ok(mut conn) => findings.extend(examine_database(&mut conn, &location, clock.now(), settings).await),
+                Err(error) => findings.push(Finding::error("database", StartError::from(error))),
+            }
+            store.close().await;
+        }
+    }
+    findings
+}
+
+/// Whether a file, if it is there, is for its owner alone.
+pub fn mode(file: &Path) -> Option<Finding> {
+    #[cfg(unix)]
+    {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().ok()?.permissions()) & 0o777;
+        let file = file.display();
+        Some(if mode & 0o077 == 0 {
+            Finding::ok("file mode", format!("{file} is for its owner alone"))
+        } else {
+            Finding::failed(
+                "file mode",
+                format!("{file} is open to others, with mode {mode:o}"),
+                format!("chmod 600 {file}"),
+            )
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        let _unknown = file;
+        None
+    }
+}
+
+async fn examine_database(conn: &mut Conn, location: &Location, now: Timestamp, settings: &Settings) -> Vec<Finding> {
+    let database = match conn.integrity_error().await {
+        Ok(None) => Finding::ok("database", format!("{location} opens, and nothing is amiss in it")),
+        Ok(Some(damage)) => {
+            let found = format!("{location} is damaged: {damage}");
+            return vec![Finding::failed("database", found, "move it away and restore a backup")];
+        }
+        Err(error) => return vec![Finding::error("database", StartError::from(error))],
+    };
+    let (schema, is_up_to_date) = schema(conn).await;
+    let mut findings = vec![database, schema];
+    if is_up_to_date {
+        findings.push(times(conn, now).await);
+        findings.push(admin(conn).await);
+        findings.push(signing_key(conn, location, now, settings).await);
+    }
+    findings
+}
+
+/// How the schema is, and whether what is in it can be asked for.
+async fn schema(conn: &mut Conn) -> (Finding, bool) {
+    let mend = "a server does the rest at its start, and countersign migrate at once; then look again";
+    match conn.schema().await {
+        Err(error) => (Finding::error("schema", error), false),
+        Ok(schema) => match (schema.last, schema.pending.len()) {
+            (Some(last), 0) => (Finding::ok("schema", format!("up to date, at migration {last}")), true),
+            (None, _) => (Finding::warning("schema", "there is none yet", mend), false),
+            (Some(last), pending) => {
+                (Finding::warning("schema", format!("at migration {last}, {pending} behind"), mend), false)
+            }
+        },
+    }
+}
+
+async fn times(conn: &mut Conn, now: Timestamp) -> Finding {
+    let mend = "set the clocks of all machines, and keep them set (NTP)";
+    let (latest, server) = match (conn.latest_timestamp().await, conn.server_time().await) {
+        (Ok(latest), Ok(server)) => (latest, server),
+        (Err(error), _) | (_, Err(error)) => return Finding::error("clock", StartError::from(error)),
+    };
+    if let Some(server) = server.filter(|server| server.after(APART) < now || now.after(APART) < *server) {
+        return Finding::failed("clock", format!("it is {now} here, and {server} where PostgreSQL runs"), mend);
+    }
+    match latest.filter(|latest| now.after(APART) < *latest) {
+        Some(latest) => Finding::failed("clock", format!("it is {now} here, and the database knows of {latest}"), mend),
+        None => Finding::ok("clock", format!("it is {now}, and nothing in the database is later")),
+    }
+}
+
+async fn admin(conn: &mut Conn) -> Finding {
+    let mend = "countersign user create NAME --role admin --role user, or the setup token of the first start";
+    match conn.has_admin().await {
+        Ok(true) => Finding::ok("admin", "there is one who can come in"),
+        Ok(false) => Finding::failed("admin", "there is none who can come in", mend),
+        Err(error) => Finding::error("admin", StartError::from(error)),
+    }
+}
+
+async fn signing_key(conn: &mut Conn, location: &Location, now: Timestamp, settings: &Settings) -> Finding {
+    let sealed = match conn.signing_keys(now).await {
+        Ok(sealed) if sealed.is_empty() => {
+            return Finding::ok("signing key", "there is none to open; a server makes what it needs");
+        }
+        Ok(sealed) => sealed,
+        Err(error) => return Finding::error("signing key", StartError::from(error)),
+    };
+    let secret = match &settings.secret_key {
+        Some(given) => SecretKey::parse(given.expose_secret()),
+        None => SecretKey::read(&location.key_file()),
+    };
+    match secret.and_then(|secret| Keys::open(&sealed, &secret, settings)) {
+        Ok(_) => Finding::ok("signing key", format!("all {} open with the secret key", sealed.len())),
+        Err(error) => Finding::error("signing key", error),
+    }
+}

@@ -1,0 +1,240 @@
+//! JWTs: written at login (RFC 9068), checked here by their signature.
+//!
+//! Rule (RFC 8725): the key, found by `kid` in memory, decides the algorithm; the header may hold `typ`, `alg` and `kid`
+//! and nothing else; every claim we write is required and has its type. Threats: `alg: none`, algorithm confusion, headers
+//! that name a key or a place to fetch one, extensions we would have to understand, and claims read in two ways.
+
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+};
+use uuid::Uuid;
+
+use crate::{
+    auth::{Auth, Settings, keys::Keys, random},
+    error::Error,
+    model::{Roles, SessionId, StatusIndex, Timestamp, User, UserId},
+};
+
+/// The `typ` of an access token (RFC 9068, section 2.1).
+const TYPE: &str = "at+jwt";
+/// No token of ours comes near this many bytes.
+const MAX_BYTES: usize = 8 * 1024;
+/// How far the clocks of two servers may be apart before one takes the other's token to be from the future, in seconds.
+/// Expiry has no such grace.
+const CLOCK_SKEW: i64 = 5;
+
+#[derive(Serialize)]
+struct NewClaims<'a> {
+    iss: &'a str,
+    sub: UserId,
+    aud: &'a str,
+    exp: i64,
+    nbf: i64,
+    iat: i64,
+    jti: Uuid,
+    sid: SessionId,
+    name: &'a str,
+    preferred_username: &'a str,
+    roles: &'a Roles,
+    scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<StatusClaim>,
+}
+
+/// Where others learn whether the token was revoked (draft-ietf-oauth-status-list, section 6.2).
+#[derive(Serialize)]
+struct StatusClaim {
+    status_list: StatusReference,
+}
+
+#[derive(Serialize)]
+struct StatusReference {
+    idx: u32,
+    uri: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeaderIn<'a> {
+    typ: &'a str,
+    alg: &'a str,
+    kid: &'a str,
+}
+
+/// The claims that are looked at, of an object in which no member comes twice (RFC 8259 leaves open which would count).
+struct ClaimsIn<'a> {
+    iss: Cow<'a, str>,
+    sub: Uuid,
+    aud: Cow<'a, str>,
+    exp: i64,
+    nbf: i64,
+    iat: i64,
+    sid: Uuid,
+}
+
+/// What a JWT with a good signature says. Whether the session lives is the database's to say.
+#[derive(Clone, Debug)]
+pub struct VerifiedJwt {
+    /// Whom it is about.
+    pub user: UserId,
+    /// The session it was issued in.
+    pub session: SessionId,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When it runs out.
+    pub expires_at: Timestamp,
+    not_before: i64,
+    kid: Arc<str>,
+}
+
+impl VerifiedJwt {
+    /// Whether it is a token at this moment: its key verifies, and it has begun and not run out.
+    pub fn holds(&self, keys: &Keys, now: Timestamp) -> bool {
+        let latest_start = now.as_unix_seconds() + CLOCK_SKEW;
+        now < self.expires_at
+            && self.not_before <= latest_start
+            && self.issued_at.as_unix_seconds() <= latest_start
+            && keys.verifying(&self.kid, now).is_some()
+    }
+}
+
+/// A JWT that was just issued.
+pub struct Jwt {
+    /// The token.
+    pub token: String,
+    /// How long it lives.
+    pub expires_in: Duration,
+}
+
+impl Auth {
+    /// A JWT for this user, of this session, which ends by itself at `session_ends`. The token outlives neither the
+    /// session, nor the time it may lie idle, nor the key that signs it.
+    pub(in crate::auth) fn issue_jwt(
+        &self,
+        user: &User,
+        session: SessionId,
+        status: Option<StatusIndex>,
+        session_ends: Timestamp,
+        now: Timestamp,
+    ) -> Result<Jwt, Error> {
+        let (keys, settings) = (self.keys(), &self.settings);
+        let key = keys.signing(now).ok_or(Error::Internal("no key signs".into()))?;
+        let ends = [
+            Some(now.after(settings.jwt_ttl)),
+            Some(session_ends),
+            settings.idle_ttl.map(|idle| now.after(idle)),
+            key.verifies_until,
+        ];
+        let exp = ends.into_iter().flatten().min().unwrap_or(now).as_unix_seconds();
+        let iat = now.as_unix_seconds();
+        let token = key.sign(
+            TYPE,
+            &NewClaims {
+                iss: &settings.issuer,
+                sub: user.id,
+                aud: &settings.audience,
+                exp,
+                nbf: iat,
+                iat,
+                jti: uuid::Builder::from_random_bytes(random()).into_uuid(),
+                sid: session,
+                name: user.display_name(),
+                preferred_username: &user.username,
+                roles: &user.roles,
+                scope: user.roles.scopes().to_string(),
+                status: status.map(|place| StatusClaim {
+                    status_list: StatusReference { idx: place.idx, uri: self.status_list_uri(place.list) },
+                }),
+            },
+        )?;
+        let expires_in = Duration::from_secs(u64::try_from(exp - iat).unwrap_or(0));
+        Ok(Jwt { token, expires_in })
+    }
+}
+
+/// Checks a token by its signature and claims; none when anything at all is amiss.
+pub fn verify(keys: &Keys, settings: &Settings, token: &str, now: Timestamp) -> Option<VerifiedJwt> {
+    if token.len() > MAX_BYTES {
+        return None;
+    }
+    let (message, signature) = token.rsplit_once('.')?;
+    let (header, claims) = message.split_once('.')?;
+
+    let header = URL_SAFE_NO_PAD.decode(header).ok()?;
+    // serde would take an array for the struct too. That no member comes twice it sees to itself, for it knows them all.
+    let header: HeaderIn<'_> = header.starts_with(b"{").then(|| serde_json::from_slice(&header).ok())??;
+    let key = keys.verifying(header.kid, now)?;
+    if header.typ != TYPE || header.alg != key.algorithm.as_str() {
+        return None;
+    }
+    if !key.verify(message, signature) {
+        return None;
+    }
+
+    let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
+    let claims: ClaimsIn<'_> = serde_json::from_slice(&claims).ok()?;
+    let verified = VerifiedJwt {
+        user: UserId(claims.sub),
+        session: SessionId(claims.sid),
+        issued_at: Timestamp::from_unix_seconds(claims.iat),
+        expires_at: Timestamp::from_unix_seconds(claims.exp),
+        not_before: claims.nbf,
+        kid: Arc::clone(&key.kid),
+    };
+    let good = claims.iss == settings.issuer && claims.aud == settings.audience && verified.holds(keys, now);
+    good.then_some(verified)
+}
+
+impl<'de> Deserialize<'de> for ClaimsIn<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ClaimsVisitor)
+    }
+}
+
+/// Text, without a copy when there is no escape in it.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+struct ClaimsVisitor;
+
+impl<'de> Visitor<'de> for ClaimsVisitor {
+    type Value = ClaimsIn<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("claims")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ClaimsIn<'de>, A::Error> {
+        let (mut iss, mut aud) = (None, None);
+        let (mut sub, mut jti, mut sid) = (None::<Uuid>, None::<Uuid>, None::<Uuid>);
+        let (mut exp, mut nbf, mut iat) = (None, None, None);
+        let mut members = Vec::with_capacity(16);
+        while let Some(Text(member)) = map.next_key()? {
+            match member.as_ref() {
+                "iss" => iss = Some(map.next_value::<Text<'_>>()?.0),
+                "aud" => aud = Some(map.next_value::<Text<'_>>()?.0),
+                "sub" => sub = Some(map.next_value()?),
+                "jti" => jti = Some(map.next_value()?),
+                "sid" => sid = Some(map.next_value()?),
+                "exp" => exp = Some(map.next_value()?),
+                "nbf" => nbf = Some(map.next_value()?),
+                "iat" => iat = Some(map.next_value()?),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+            members.push(member);
+        }
+        members.sort_unstable();
+        if !members.is_sorted_by(|a, b| a < b) {
+            return Err(A::Error::custom("a member comes twice"));
+        }
+        let all = || {
+            let _named = jti?;
+            Some(ClaimsIn { iss: iss?, sub: sub?, aud: aud?, exp: exp?, nbf: nbf?, iat: iat?, sid: sid? })
+        };
+        all().ok_or_else(|| A::Error::custom("a claim is missing"))
+    }
+}

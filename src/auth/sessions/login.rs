@@ -1,0 +1,112 @@
+//! Login: a password for a session with its two tokens.
+//!
+//! Rule: the session is written before its tokens are shown, and only if the user is still who was checked. Threats:
+//! telling names from passwords by the answer, and a password changed or a user disabled while the hash ran.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::{
+    auth::{
+        Actor, Auth, random,
+        sessions::{jwt::Jwt, status_lists},
+    },
+    error::Error,
+    model::{
+        AuditMethod, AuditRecord, Client, Event, OpaqueToken, PasswordHash, Session, SessionId, Step, User, UserId,
+    },
+};
+
+/// What comes of a right password.
+pub enum LoginOutcome {
+    /// A session has begun.
+    Session(Box<Login>),
+    /// The user must do something else first.
+    Pending(Step),
+}
+
+/// A session that has begun, with both its tokens.
+pub struct Login {
+    /// The signed token.
+    pub jwt: Jwt,
+    /// The random token, to be shown this once.
+    pub opaque: OpaqueToken,
+    /// How long it lives.
+    pub opaque_expires_in: Duration,
+    /// Who logged in.
+    pub user: User,
+}
+
+impl Auth {
+    /// Checks the password and begins a session. [`Error::InvalidCredentials`] for an unknown name, a wrong password and a
+    /// disabled user alike.
+    pub async fn login(&self, username: &str, password: &SecretString, client: Client) -> Result<LoginOutcome, Error> {
+        // A second try meets the hash that another login put there while the first was on its way.
+        for _ in 0..2 {
+            let attempt = Actor::Unknown { method: AuditMethod::Password, origin: client.origin };
+            let (user_id, checked) = self.check_password(attempt, username, password).await?;
+            if let Some(outcome) = self.begin_session(user_id, checked, client.clone()).await? {
+                return Ok(outcome);
+            }
+        }
+        Err(Error::InvalidCredentials)
+    }
+
+    /// Records that someone tried. That it could not be written is no reason for another answer. Whoever is not there is not
+    /// named: people type passwords where the name goes.
+    pub(in crate::auth) async fn record_failed_login(&self, attempt: Actor, subject: Option<UserId>) {
+        let (auth, now) = (self.clone(), self.clock.now());
+        let recorded = self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            let record = attempt.did(Event::LoginFailed, now).refused();
+            tx.record(AuditRecord { subject, ..record });
+            tx.commit().await
+        });
+        if let Err(error) = recorded.await {
+            tracing::warn!(%error, "a failed login was not recorded");
+        }
+    }
+
+    /// A session and its tokens, if the user is still who was checked.
+    async fn begin_session(
+        &self,
+        user_id: UserId,
+        checked: PasswordHash,
+        client: Client,
+    ) -> Result<Option<LoginOutcome>, Error> {
+        let now = self.clock.now();
+        let opaque = OpaqueToken::new(random());
+        let session = Session {
+            id: SessionId::new(now, random()),
+            user_id,
+            created_at: now,
+            last_seen_at: now,
+            expires_at: now.after(self.settings.token_ttl),
+            address: client.origin.address.to_string(),
+            user_agent: client.user_agent,
+        };
+        let actor = Actor::User { id: user_id, method: AuditMethod::Password, origin: client.origin };
+        let (id, expires_at, hash, auth) = (session.id, session.expires_at, opaque.hash(), self.clone());
+        let begun = self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            let Some(user) = tx.record_login(user_id, &checked, now).await? else { return Ok(None) };
+            if let Some(step) = user.pending_step() {
+                return Ok(Some(Err(step)));
+            }
+            let status = status_lists::insert_session(&mut tx, &session, hash, now).await?;
+            tx.end_oldest_sessions(user_id, id, auth.settings.sessions_per_user.saturating_sub(1), now).await?;
+            tx.record(actor.did(Event::LoggedIn, now).on(user_id).to(id));
+            tx.commit().await?;
+            Ok(Some(Ok((user, status))))
+        });
+        let (user, status) = match begun.await? {
+            None => return Ok(None),
+            Some(Err(step)) => return Ok(Some(LoginOutcome::Pending(step))),
+            Some(Ok(begun)) => begun,
+        };
+        let jwt = self.issue_jwt(&user, id, Some(status), expires_at, now)?;
+        let login = Login { jwt, opaque, opaque_expires_in: self.settings.token_ttl, user };
+        Ok(Some(LoginOutcome::Session(Box::new(login))))
+    }
+}

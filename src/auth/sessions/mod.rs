@@ -1,0 +1,92 @@
+//! Sessions: seen by their owners and by admins, and ended.
+//!
+//! Rule: a session ends for both its tokens at once, and the next request with either is refused. Threat: a token that
+//! outlives the logout of its owner.
+
+pub mod jwt;
+pub mod login;
+pub mod refresh;
+pub mod status_lists;
+
+use crate::{
+    auth::{Actor, Auth, audit::EVERYONE},
+    error::Error,
+    model::{Event, Principal, Session, SessionId, UserId},
+};
+
+impl Auth {
+    /// Ends the session of the credential that was presented. [`Error::NoSession`] with HTTP Basic and personal tokens,
+    /// which have none.
+    pub async fn logout(&self, principal: &Principal, actor: Actor) -> Result<(), Error> {
+        let session = principal.session.ok_or(Error::NoSession)?;
+        // It may have ended between the check and now; it has ended either way.
+        self.end_session(actor, None, session).await.or_else(|error| match error {
+            Error::NotFound => Ok(()),
+            error => Err(error),
+        })
+    }
+
+    /// The live sessions of a user, the newest first. [`Error::NotFound`] when there is no such user.
+    pub async fn sessions(&self, user: UserId) -> Result<Vec<Session>, Error> {
+        let now = self.clock.now();
+        let mut conn = self.store.read().await?;
+        conn.user(user).await?.ok_or(Error::NotFound)?;
+        let mut sessions = conn.sessions_of(user, now).await?;
+        for session in &mut sessions {
+            session.last_seen_at =
+                self.activity.session(session.id).max(Some(session.last_seen_at)).unwrap_or(session.created_at);
+        }
+        sessions.retain(|session| !self.is_idle_since(session.last_seen_at, now));
+        Ok(sessions)
+    }
+
+    /// Ends a session of this user, or without `owner` of anyone. [`Error::NotFound`] when it does not live, or is another
+    /// user's.
+    pub async fn end_session(&self, actor: Actor, owner: Option<UserId>, id: SessionId) -> Result<(), Error> {
+        let (auth, now) = (self.clone(), self.clock.now());
+        self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            let user = match owner {
+                Some(owner) => tx.end_own_session(owner, id, now).await?.then_some(owner),
+                None => tx.end_session(id, now).await?,
+            };
+            if let Some(user) = user {
+                tx.record(actor.did(Event::SessionEnded, now).on(user).to(id));
+            }
+            tx.commit().await?;
+            user.map(drop).ok_or(Error::NotFound)
+        })
+        .await
+    }
+
+    /// Ends all sessions of a user but this one. Gives how many. [`Error::NotFound`] when there is no such user.
+    pub async fn end_sessions(&self, actor: Actor, user: UserId, but: Option<SessionId>) -> Result<usize, Error> {
+        let (auth, now) = (self.clone(), self.clock.now());
+        self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            tx.lock_user(user).await?.ok_or(Error::NotFound)?;
+            let ended = tx.end_sessions_of(user, but, now).await?;
+            if !ended.is_empty() {
+                tx.record(actor.did(Event::SessionEnded, now).on(user).concerning(&ended));
+            }
+            tx.commit().await?;
+            Ok(ended.len())
+        })
+        .await
+    }
+
+    /// Ends every session there is. Gives how many.
+    pub async fn end_all_sessions(&self, actor: Actor) -> Result<u64, Error> {
+        let (auth, now) = (self.clone(), self.clock.now());
+        self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            let ended = tx.end_all_sessions(now).await?;
+            if ended > 0 {
+                tx.record(actor.did(Event::SessionEnded, now).to(EVERYONE));
+            }
+            tx.commit().await?;
+            Ok(ended)
+        })
+        .await
+    }
+}

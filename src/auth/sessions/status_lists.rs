@@ -1,0 +1,194 @@
+//! Status lists: how revocation reaches services that verify JWTs by themselves (draft-ietf-oauth-status-list).
+//!
+//! Rule: every session has a place in a list, drawn at random; when the session ends, the bit there is set in the list
+//! served next, and the place is nobody else's until the session's tokens would have run out. Threats: a logout that
+//! offline verifiers never hear of, and places that tell in what order people logged in.
+
+use std::{
+    collections::HashMap,
+    io::Write,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use flate2::{Compression, write::ZlibEncoder};
+use serde::Serialize;
+
+use crate::{
+    auth::{Auth, keys::etag, random},
+    error::Error,
+    model::{Session, StatusIndex, StatusList, StatusListId, Timestamp, TokenHash},
+    store::Tx,
+};
+
+/// The `typ` of a status list token (section 5.1 of the draft).
+const TYPE: &str = "statuslist+jwt";
+/// Places in a list: 16 KiB of bits, which shrink to little while few are set.
+const PLACES: u32 = 1 << 17;
+/// Places that are tried in a list; when all are taken, it is nine tenths full, and the next one is opened.
+const TRIES: usize = 64;
+/// How long a list may be believed when no newer one can be had.
+const EXPIRY: Duration = Duration::from_secs(15 * 60);
+
+/// A status list, signed and ready to send.
+pub struct SignedStatusList {
+    /// The list as a JWT.
+    pub jwt: String,
+    /// Changes when the list does.
+    pub etag: String,
+    /// The list it was made from.
+    list: StatusList,
+    signed_at: Timestamp,
+    expires_at: Timestamp,
+}
+
+/// The lists as they were last served.
+#[derive(Default)]
+pub struct SignedStatusLists {
+    signed: Mutex<HashMap<StatusListId, Arc<SignedStatusList>>>,
+    /// Held by whoever makes a list anew, so that those who want the same one wait for it and do not make it too.
+    making: tokio::sync::Mutex<()>,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    sub: String,
+    iat: i64,
+    exp: i64,
+    ttl: u64,
+    status_list: Bits,
+}
+
+#[derive(Serialize)]
+struct Bits {
+    bits: u8,
+    lst: String,
+}
+
+/// Writes a session with a place in the open list, which is opened when there is none. Gives the place.
+pub(in crate::auth) async fn insert_session(
+    tx: &mut Tx,
+    session: &Session,
+    token: TokenHash,
+    now: Timestamp,
+) -> Result<StatusIndex, Error> {
+    // The second round meets a list that is new, or that another server opened meanwhile.
+    for _ in 0..3 {
+        let Some(list) = tx.open_status_list().await? else {
+            let list = StatusList { id: StatusListId::new(now, random()), size: PLACES, version: 0 };
+            tx.insert_status_list(&list, now).await?;
+            continue;
+        };
+        for _ in 0..TRIES {
+            let place = StatusIndex { list: list.id, idx: u32::from_le_bytes(random()) % list.size.max(1) };
+            if !tx.is_revoked(place).await? && tx.insert_session(session, token, place).await? {
+                return Ok(place);
+            }
+        }
+        tx.close_status_list(list.id, now).await?;
+    }
+    Err(Error::Internal("no status list has a place".into()))
+}
+
+impl Auth {
+    /// Where a list is served: `uri` in JWTs.
+    pub(in crate::auth) fn status_list_uri(&self, id: StatusListId) -> String {
+        format!("{}/statuslists/{id}", self.settings.issuer.trim_end_matches('/'))
+    }
+
+    /// A status list as it is now. [`Error::NotFound`] when there is none, or no longer.
+    pub async fn status_list(&self, id: StatusListId) -> Result<Arc<SignedStatusList>, Error> {
+        let (now, ttl) = (self.clock.now(), self.settings.status_ttl);
+        let list = self.store.read().await?.status_list(id).await?.ok_or(Error::NotFound)?;
+        if let Some(signed) = self.status_lists.get(&list, now, ttl) {
+            return Ok(signed);
+        }
+        let _making = self.status_lists.making.lock().await;
+        let mut conn = self.store.read().await?;
+        // The version first: what is revoked after it was read makes another one.
+        let list = conn.status_list(id).await?.ok_or(Error::NotFound)?;
+        if let Some(signed) = self.status_lists.get(&list, now, ttl) {
+            return Ok(signed);
+        }
+        let revoked = conn.revoked_statuses(id).await?;
+        drop(conn);
+        let signed = Arc::new(self.sign_status_list(list, &revoked, now)?);
+        self.status_lists.put(Arc::clone(&signed), now, ttl);
+        Ok(signed)
+    }
+
+    fn sign_status_list(&self, list: StatusList, revoked: &[u32], now: Timestamp) -> Result<SignedStatusList, Error> {
+        let ttl = self.settings.status_ttl;
+        let keys = self.keys();
+        let key = keys.signing(now).ok_or(Error::Internal("no key signs".into()))?;
+        let expires_at = now.after(EXPIRY.max(ttl * 2));
+        let expires_at = key.verifies_until.map_or(expires_at, |until| until.min(expires_at));
+        let claims = Claims {
+            iss: &self.settings.issuer,
+            sub: self.status_list_uri(list.id),
+            iat: now.as_unix_seconds(),
+            exp: expires_at.as_unix_seconds(),
+            ttl: ttl.as_secs(),
+            status_list: Bits { bits: 1, lst: compressed(list.size, revoked)? },
+        };
+        let jwt = key.sign(TYPE, &claims)?;
+        Ok(SignedStatusList { etag: etag(jwt.as_bytes()), jwt, list, signed_at: now, expires_at })
+    }
+}
+
+impl SignedStatusLists {
+    fn lock(&self) -> MutexGuard<'_, HashMap<StatusListId, Arc<SignedStatusList>>> {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The list as it was signed, if nothing was revoked since and it is good for long enough.
+    fn get(&self, list: &StatusList, now: Timestamp, ttl: Duration) -> Option<Arc<SignedStatusList>> {
+        let lists = self.lock();
+        lists.get(&list.id).filter(|signed| signed.list.version == list.version && signed.is_fresh(now, ttl)).cloned()
+    }
+
+    /// Keeps a list that was just signed, and lets go of those that nobody has asked for in a while.
+    fn put(&self, signed: Arc<SignedStatusList>, now: Timestamp, ttl: Duration) {
+        let mut lists = self.lock();
+        lists.retain(|_, kept| kept.is_fresh(now, ttl));
+        lists.insert(signed.list.id, signed);
+    }
+}
+
+impl SignedStatusList {
+    /// Whether it was signed a moment ago, and may be believed for as long as it may be kept.
+    fn is_fresh(&self, now: Timestamp, ttl: Duration) -> bool {
+        self.signed_at <= now && now < self.signed_at.after(EXPIRY / 3) && now.after(ttl) < self.expires_at
+    }
+}
+
+/// The bits of a list, the first place in the lowest bit of the first byte, with zlib (RFC 1950), in base64url.
+fn compressed(size: u32, revoked: &[u32]) -> Result<String, Error> {
+    let mut bytes = vec![0_u8; usize::try_from(size.div_ceil(8)).unwrap_or(0)];
+    for idx in revoked {
+        if let Some(byte) = usize::try_from(idx / 8).ok().and_then(|at| bytes.get_mut(at)) {
+            *byte |= 1 << (idx % 8);
+        }
+    }
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    let compressed = encoder.write_all(&bytes).and_then(|()| encoder.finish());
+    Ok(URL_SAFE_NO_PAD.encode(compressed.map_err(|error| Error::Internal(error.into()))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn the_first_place_is_the_lowest_bit_of_the_first_byte() {
+        // The example of the draft, section 4.1: 1 0 0 1 1 1 0 1  1 1 0 0 0 1 0 1.
+        let lst = compressed(16, &[0, 3, 4, 5, 7, 8, 9, 13, 15]).unwrap();
+        let mut bytes = Vec::new();
+        flate2::read::ZlibDecoder::new(&*URL_SAFE_NO_PAD.decode(lst).unwrap()).read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, [0xb9, 0xa3]);
+    }
+}

@@ -1,0 +1,91 @@
+//! Rows of an import about somebody who is there already.
+
+use crate::{
+    auth::{
+        Actor,
+        users::{change_user, import::Outcome, keep_an_admin},
+    },
+    error::{Error, FieldError},
+    model::{Event, Timestamp, User, UserId, UserPatch, UserRecord},
+    store::Tx,
+};
+
+/// Changes a user to what a row says, with all that follows from such a change; what it does not say stays. `admins` are
+/// those who can come in, and are locked.
+pub async fn update_from(
+    tx: &mut Tx,
+    actor: Actor,
+    record: &UserRecord,
+    admins: &mut Vec<UserId>,
+    now: Timestamp,
+) -> Result<(Outcome, Vec<FieldError>), Error> {
+    let failed = |field, code, mend| Ok((Outcome::Failed, vec![FieldError::new(field, code, mend)]));
+    let Some(user) = tx.user_named(&record.username).await? else {
+        if record.password_hash.is_none() {
+            return failed("password_hash", "required", "is missing");
+        }
+        // Whoever a dry run would have made is not there.
+        return Ok((Outcome::Updated, Vec::new()));
+    };
+    let user = tx.locked_user(user.id, None).await?;
+    if record.id.is_some_and(|id| id != user.id) {
+        return failed("id", "not-allowed", "is not the id of the user of this name");
+    }
+    let changed = patch(record).apply(&user, now);
+    if !changed.is_active_admin() && keep_an_admin(admins, user.id).is_err() {
+        return failed("roles", "last-admin", "would leave nobody to manage the rest");
+    }
+    let profile = update_profile(tx, actor, &user, &changed, now).await?;
+    let password = update_password(tx, actor, record, &user, &changed, now).await?;
+    admins.retain(|admin| *admin != user.id);
+    if changed.is_active_admin() {
+        admins.push(user.id);
+        tx.delete_setup_token().await?;
+    }
+    Ok((if profile || password { Outcome::Updated } else { Outcome::Unchanged }, Vec::new()))
+}
+
+/// Name, e-mail, roles and status. Tells whether they are others now.
+async fn update_profile(tx: &mut Tx, actor: Actor, user: &User, changed: &User, now: Timestamp) -> Result<bool, Error> {
+    let profile = |user: &User| (user.name.clone(), user.email.clone(), user.roles.clone(), user.status);
+    if profile(user) == profile(changed) {
+        return Ok(false);
+    }
+    change_user(tx, actor, user, changed, now).await?;
+    Ok(true)
+}
+
+/// The password, and whether another must be chosen. Tells whether anything is new.
+async fn update_password(
+    tx: &mut Tx,
+    actor: Actor,
+    record: &UserRecord,
+    user: &User,
+    changed: &User,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let must_change = record.must_change_password.unwrap_or(user.must_change_password);
+    match &record.password_hash {
+        Some(hash) if !tx.has_password_hash(user.id, hash).await? => {
+            tx.set_password(user.id, hash, must_change, changed.updated_at).await?;
+            tx.end_all_of(user.id, now).await?;
+            tx.record(actor.did(Event::PasswordSet, now).on(user.id));
+            Ok(true)
+        }
+        _ if must_change != user.must_change_password => {
+            tx.set_must_change_password(user.id, must_change, changed.updated_at).await?;
+            tx.record(actor.did(Event::UserChanged, now).on(user.id));
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+fn patch(record: &UserRecord) -> UserPatch {
+    UserPatch {
+        name: record.name.clone().map(Some),
+        email: record.email.clone().map(Some),
+        roles: record.roles.clone(),
+        status: record.status,
+    }
+}

@@ -1,0 +1,228 @@
+//! Users: made, found, changed and taken away.
+//!
+//! Rule: every field keeps its rule before anything is hashed, and the hash is made before the transaction begins; what is
+//! taken from a user ends what they hold in the same transaction; one admin who can come in stays. Threats: names that look
+//! like another's or break a header, a write lock held for the length of a hash, rights that outlive their end, and an
+//! installation that nobody can manage any more.
+
+pub mod bootstrap;
+pub mod export;
+pub mod import;
+
+use secrecy::SecretString;
+use unicode_normalization::UnicodeNormalization;
+use validator::Validate;
+
+use crate::{
+    auth::{Actor, Auth, IdempotentRequest, random},
+    error::{Error, FieldError},
+    model::{
+        Event, NewUser, Roles, Status, Timestamp, TokenHash, User, UserFilter, UserId, UserPatch, fold_username,
+        may_be_role, may_be_username, page::cut_to, search_key,
+    },
+    store::Tx,
+};
+
+/// On whose word a user is made.
+#[derive(Clone, Copy, Debug)]
+pub enum Creator {
+    /// Someone with the scope `admin`.
+    Admin(Actor),
+    /// Whoever holds the setup token.
+    Setup(TokenHash, Actor),
+    /// The operator, by a setting.
+    Operator,
+}
+
+/// Where a list goes on: what the last one was found by, and their id.
+pub type Cursor = (String, UserId);
+
+impl Auth {
+    /// Adds a user, or gives the one that the same request made before. [`Error::Invalid`] names every field that will not
+    /// do; [`Error::UsernameTaken`].
+    pub async fn create_user(
+        &self,
+        creator: Creator,
+        new: NewUser,
+        password: &SecretString,
+        once: Option<IdempotentRequest>,
+    ) -> Result<User, Error> {
+        let new =
+            NewUser { username: fold_username(&new.username), name: new.name.map(|name| name.nfc().collect()), ..new };
+        self.check_new_user(&new, password)?;
+        let hash = self.hash_password(password).await?;
+        let now = self.clock.now();
+        let user = User {
+            id: UserId::new(now, random()),
+            username: new.username,
+            name: new.name,
+            email: new.email,
+            roles: new.roles.into_iter().collect(),
+            status: Status::Active,
+            must_change_password: new.must_change_password,
+            created_at: now,
+            updated_at: now,
+            last_login_at: None,
+        };
+        let auth = self.clone();
+        self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            let actor = match creator {
+                Creator::Admin(actor) => actor,
+                Creator::Setup(token, actor) => {
+                    tx.use_setup_token(token, now).await?;
+                    actor
+                }
+                Creator::Operator => Actor::Operator,
+            };
+            if let Some(user) = auth.stored_response(&mut tx, actor, once.as_ref(), now).await? {
+                tx.commit().await?;
+                return Ok(user);
+            }
+            tx.insert_user(&user, &hash).await?;
+            if user.roles.contains(Roles::ADMIN) {
+                tx.delete_setup_token().await?;
+            }
+            auth.store_response(&mut tx, actor, once.as_ref(), &user, now).await?;
+            tx.record(actor.did(Event::UserCreated, now).on(user.id));
+            tx.commit().await?;
+            Ok(user)
+        })
+        .await
+    }
+
+    fn check_new_user(&self, new: &NewUser, password: &SecretString) -> Result<(), Error> {
+        let mut fields = FieldError::all(new.validate());
+        let own = [Some(new.username.as_str()), new.name.as_deref(), new.email.as_deref()];
+        fields.extend(self.password_rule("password", password, &own));
+        if fields.is_empty() { Ok(()) } else { Err(Error::Invalid(fields)) }
+    }
+
+    /// The user with this id.
+    pub async fn user(&self, id: UserId) -> Result<User, Error> {
+        self.store.read().await?.user(id).await?.ok_or(Error::NotFound)
+    }
+
+    /// The user with this username, in any case. [`Error::NotFound`] when there is none.
+    pub async fn user_named(&self, username: &str) -> Result<User, Error> {
+        let username = fold_username(username);
+        if !may_be_username(&username) {
+            return Err(Error::NotFound);
+        }
+        self.store.read().await?.user_named(&username).await?.ok_or(Error::NotFound)
+    }
+
+    /// A page of the users that the filter lets through, and where the next one begins. Those looked for by their beginning
+    /// come in the order of what was found, all others in that in which they were made.
+    pub async fn users(
+        &self,
+        filter: &UserFilter,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> Result<(Vec<User>, Option<Cursor>), Error> {
+        let role = filter.role.as_deref();
+        if role.is_some_and(|role| !may_be_role(role)) {
+            return Ok((Vec::new(), None));
+        }
+        let mut conn = self.store.read().await?;
+        match filter.begins_with.as_deref().map(search_key) {
+            // PostgreSQL has no place for a zero byte, and nobody's name has one.
+            Some(begin) if begin.contains('\0') => Ok((Vec::new(), None)),
+            Some(begin) if !begin.is_empty() => {
+                conn.users_beginning_with(&begin, role, filter.status, after, limit as usize).await
+            }
+            _ => {
+                let after = after.map(|(_, id)| id);
+                let mut users = conn.users(role, filter.status, after, limit.saturating_add(1)).await?;
+                let more = cut_to(&mut users, limit);
+                let next = users.last().filter(|_| more).map(|user| (String::new(), user.id));
+                Ok((users, next))
+            }
+        }
+    }
+
+    /// Changes a user. With `versions`, only if it is still one of them: [`Error::Stale`]. [`Error::LastAdmin`] when nobody
+    /// would be left to manage the rest. Disabling ends every session and token.
+    pub async fn update_user(
+        &self,
+        actor: Actor,
+        id: UserId,
+        versions: Option<Vec<Timestamp>>,
+        patch: UserPatch,
+    ) -> Result<User, Error> {
+        let patch = UserPatch { name: patch.name.map(|name| name.map(|name| name.nfc().collect())), ..patch };
+        let fields = FieldError::all(patch.validate());
+        if !fields.is_empty() {
+            return Err(Error::Invalid(fields));
+        }
+        let (auth, now) = (self.clone(), self.clock.now());
+        self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            let admins = if patch.takes_rights() { tx.lock_admins().await? } else { Vec::new() };
+            let user = tx.locked_user(id, versions.as_deref()).await?;
+            let changed = patch.apply(&user, now);
+            if patch.takes_rights() && !changed.is_active_admin() {
+                keep_an_admin(&admins, id)?;
+            }
+            change_user(&mut tx, actor, &user, &changed, now).await?;
+            tx.commit().await?;
+            Ok(changed)
+        })
+        .await
+    }
+
+    /// Takes a user away, with every session and token. [`Error::Stale`] and [`Error::LastAdmin`] as with a change.
+    pub async fn delete_user(&self, actor: Actor, id: UserId, versions: Option<Vec<Timestamp>>) -> Result<(), Error> {
+        let (auth, now) = (self.clone(), self.clock.now());
+        self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            let admins = tx.lock_admins().await?;
+            let user = tx.locked_user(id, versions.as_deref()).await?;
+            keep_an_admin(&admins, id)?;
+            // Before they go with the user: their JWTs are still about.
+            tx.end_all_of(id, now).await?;
+            tx.delete_user(id).await?;
+            tx.record(actor.did(Event::UserDeleted, now).on(id).to(&user.username));
+            tx.commit().await
+        })
+        .await
+    }
+
+    /// A page of the directory, ids and display names of active users, and the cursor of the next one.
+    pub async fn directory(
+        &self,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<(Vec<(UserId, String)>, Option<UserId>), Error> {
+        let mut names = self.store.read().await?.directory(after, limit.saturating_add(1)).await?;
+        let more = cut_to(&mut names, limit);
+        let next = names.last().filter(|_| more).map(|(id, _)| *id);
+        Ok((names, next))
+    }
+}
+
+/// Refuses to take away the last of the admins who can come in.
+pub(in crate::auth) fn keep_an_admin(admins: &[UserId], id: UserId) -> Result<(), Error> {
+    if admins == [id] { Err(Error::LastAdmin) } else { Ok(()) }
+}
+
+/// Writes what was changed of a user, with what follows from it, and records it.
+pub(in crate::auth) async fn change_user(
+    tx: &mut Tx,
+    actor: Actor,
+    user: &User,
+    changed: &User,
+    now: Timestamp,
+) -> Result<(), Error> {
+    tx.update_user(changed).await?;
+    let event = match (user.status, changed.status) {
+        (Status::Active, Status::Disabled) => Event::UserDisabled,
+        (Status::Disabled, Status::Active) => Event::UserEnabled,
+        _ => Event::UserChanged,
+    };
+    if event == Event::UserDisabled {
+        tx.end_all_of(user.id, now).await?;
+    }
+    tx.record(actor.did(event, now).on(user.id));
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! The middleware around every route: the request's id and client address, its time limit, the limit of its head, the guard
+//! against panics, the headers that every answer has, the one place where problems are written out, and the access log.
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, Ipv4Addr},
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    extract::Request,
+    http::{
+        HeaderMap, HeaderName, HeaderValue,
+        header::{CACHE_CONTROL, CONTENT_LENGTH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
+    },
+    response::{IntoResponse, Response},
+    routing::Route,
+};
+use futures_util::FutureExt;
+use tokio::time;
+use tower::{Service, layer::layer_fn, service_fn};
+use uuid::Uuid;
+
+use crate::http::{
+    access_log::AccessLogEntry,
+    extract::client_address::{Peer, TrustedProxies},
+    metrics::Requests,
+    problem::{self, Problem, ProblemContext},
+    request_context::RequestContext,
+};
+
+/// The longest a request may take, its body included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The route that takes as long as the file that is sent to it: each part of that file has a time limit instead.
+const UNLIMITED_ROUTE: &str = "/admin/import";
+/// The largest head of a request, in bytes.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Puts the middleware around every route of a router.
+pub fn surround<S>(router: Router<S>, requests: Requests, trusted: TrustedProxies) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    // Not by axum's `from_fn`, which makes two more allocations and a copy of the route for each request.
+    router.layer(layer_fn(move |mut route: Route| {
+        let (requests, trusted) = (requests.clone(), trusted.clone());
+        service_fn(move |request| handle(requests.clone(), &trusted, request, &mut route))
+    }))
+}
+
+/// Handles one request.
+fn handle(
+    requests: Requests,
+    trusted: &TrustedProxies,
+    mut request: Request,
+    route: &mut Route,
+) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+    let peer = request.extensions().get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| peer.ip());
+    let context = RequestContext::new(Uuid::new_v4(), trusted.client_address(peer, request.headers()));
+    let log_entry = AccessLogEntry {
+        requests,
+        started: Instant::now(),
+        method: request.method().clone(),
+        route: request.extensions().get().cloned(),
+        context: context.clone(),
+        outcome: None,
+    };
+    let problem_context = ProblemContext {
+        by_page_script: is_page_script(request.headers()),
+        speaks_oauth: request.uri().path().starts_with("/oauth/"),
+    };
+    let request_id = context.origin().request_id.simple().to_string();
+    request.extensions_mut().insert(context);
+    // Calling the route makes its future; nothing of it runs before it is awaited.
+    let run = (head_bytes(&request) <= MAX_HEAD_BYTES).then(|| route.call(request));
+
+    async move {
+        let mut log_entry = log_entry;
+        let mut response = match run {
+            Some(run) => {
+                let has_limit = log_entry.route.as_ref().is_none_or(|route| route.as_str() != UNLIMITED_ROUTE);
+                let limit = if has_limit { REQUEST_TIMEOUT } else { Duration::MAX };
+                match time::timeout(limit, AssertUnwindSafe(run).catch_unwind()).await {
+                    Ok(Ok(Ok(response))) => response,
+                    Ok(Ok(Err(never))) => match never {},
+                    Ok(Err(_panic)) => Problem::new(&problem::INTERNAL).into_response(),
+                    Err(_elapsed) => Problem::new(&problem::TIMEOUT).into_response(),
+                }
+            }
+            None => Problem::new(&problem::HEADERS_TOO_LARGE).into_response(),
+        };
+
+        let mut cause = None;
+        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            cause = problem.cause.clone();
+            response.headers_mut().remove(CONTENT_LENGTH);
+            let body = problem.write(&request_id, problem_context, response.headers_mut());
+            *response.body_mut() = body;
+        }
+        finish_headers(response.headers_mut(), &request_id);
+        log_entry.outcome = Some((response.status().as_u16(), cause));
+        Ok(response)
+    }
+}
+
+/// The size of a request before its body, in bytes.
+fn head_bytes(request: &Request) -> usize {
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    request.uri().path_and_query().map_or(0, |target| target.as_str().len()) + headers.sum::<usize>()
+}
+
+/// Whether a script on a page sent the request, and not a person who typed an address (Fetch Metadata).
+fn is_page_script(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-mode").is_some_and(|mode| mode != "navigate")
+}
+
+/// Sets what every answer has: the id of its request, and that nobody may store it, guess its type or pass on its address.
+fn finish_headers(headers: &mut HeaderMap, request_id: &str) {
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, routing::get};
+
+    use super::*;
+
+    async fn status_of(path: &str) -> u16 {
+        let router = Router::new()
+            .route(
+                "/panics",
+                get(async || {
+                    if true {
+                        panic!("on purpose")
+                    }
+                }),
+            )
+            .route("/hangs", get(std::future::pending::<()>));
+        let mut router = surround(router, Requests::default(), TrustedProxies::default());
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        let response = router.call(request).await.unwrap();
+        let kind = response.headers().get("content-type").unwrap();
+        assert_eq!(kind, "application/problem+json");
+        response.status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_and_the_process_lives() {
+        assert_eq!(status_of("/panics").await, 500);
+        assert_eq!(status_of("/panics").await, 500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_hangs_is_given_up() {
+        let before = tokio::time::Instant::now();
+        assert_eq!(status_of("/hangs").await, 503);
+        assert_eq!(before.elapsed().as_secs(), REQUEST_TIMEOUT.as_secs());
+    }
+}

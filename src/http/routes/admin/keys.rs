@@ -1,0 +1,31 @@
+//! `/admin/keys`.
+
+use axum::{Json, http::StatusCode};
+
+use crate::http::{
+    App,
+    extract::{Admin, Caller},
+    openapi::{AuthErrors, NoRotation},
+    problem::Problem,
+    views::{KeyList, KeyView},
+};
+
+/// The signing keys, the oldest first. With HS256 there are none to show.
+#[utoipa::path(
+    get, path = "/admin/keys", tag = "admin", security(("basic" = []), ("bearer" = ["admin"])),
+    responses((status = 200, body = KeyList), AuthErrors),
+)]
+pub async fn list_keys(app: App, _: Caller<Admin>) -> Result<Json<KeyList>, Problem> {
+    Ok(Json(app.auth().signing_keys().await?.into()))
+}
+
+/// Makes the next signing key. It is in the key set at once and signs when everyone can know it, eleven minutes later; when
+/// one is waiting already, this gives that one.
+#[utoipa::path(
+    post, path = "/admin/keys/rotate", tag = "admin", security(("basic" = []), ("bearer" = ["admin"])),
+    responses((status = 202, body = KeyView), NoRotation, AuthErrors),
+)]
+pub async fn rotate_keys(app: App, caller: Caller<Admin>) -> Result<(StatusCode, Json<KeyView>), Problem> {
+    let next = app.auth().rotate_keys(caller.actor()).await?;
+    Ok((StatusCode::ACCEPTED, Json(next.into())))
+}

@@ -1,0 +1,58 @@
+//! `/admin/users/{id}/sessions` and `/admin/sessions`.
+
+use axum::{Json, http::StatusCode};
+
+use crate::{
+    http::{
+        App,
+        extract::{Admin, Caller, PathId},
+        openapi::{AuthErrors, NotFound},
+        problem::Problem,
+        views::SessionList,
+    },
+    model::{SessionId, UserId},
+};
+
+/// A user's sessions, the newest first.
+#[utoipa::path(
+    get, path = "/admin/users/{id}/sessions", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    security(("basic" = []), ("bearer" = ["admin"])),
+    responses((status = 200, body = SessionList), NotFound, AuthErrors),
+)]
+pub async fn list_user_sessions(
+    app: App,
+    caller: Caller<Admin>,
+    PathId(user): PathId<UserId>,
+) -> Result<Json<SessionList>, Problem> {
+    Ok(Json(SessionList::new(app.auth().sessions(user).await?, caller.principal.session)))
+}
+
+/// Ends every session of a user.
+#[utoipa::path(
+    delete, path = "/admin/users/{id}/sessions", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    security(("basic" = []), ("bearer" = ["admin"])),
+    responses((status = 204), NotFound, AuthErrors),
+)]
+pub async fn end_user_sessions(
+    app: App,
+    caller: Caller<Admin>,
+    PathId(user): PathId<UserId>,
+) -> Result<StatusCode, Problem> {
+    app.auth().end_sessions(caller.actor(), user, None).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends a session, whosever it is.
+#[utoipa::path(
+    delete, path = "/admin/sessions/{id}", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    security(("basic" = []), ("bearer" = ["admin"])),
+    responses((status = 204), NotFound, AuthErrors),
+)]
+pub async fn end_session(
+    app: App,
+    caller: Caller<Admin>,
+    PathId(id): PathId<SessionId>,
+) -> Result<StatusCode, Problem> {
+    app.auth().end_session(caller.actor(), None, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

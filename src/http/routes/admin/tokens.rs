@@ -1,0 +1,54 @@
+//! `/admin/users/{id}/tokens` and `/admin/tokens`.
+
+use axum::{Json, http::StatusCode};
+
+use crate::{
+    http::{
+        App,
+        extract::{Admin, Caller, PathId},
+        openapi::{AuthErrors, NotFound},
+        problem::Problem,
+        views::TokenList,
+    },
+    model::{TokenId, UserId},
+};
+
+/// A user's personal access tokens, the newest first.
+#[utoipa::path(
+    get, path = "/admin/users/{id}/tokens", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    security(("basic" = []), ("bearer" = ["admin"])),
+    responses((status = 200, body = TokenList), NotFound, AuthErrors),
+)]
+pub async fn list_user_tokens(
+    app: App,
+    _: Caller<Admin>,
+    PathId(user): PathId<UserId>,
+) -> Result<Json<TokenList>, Problem> {
+    Ok(Json(TokenList::new(app.auth().tokens(user).await?)))
+}
+
+/// Takes back every personal access token of a user.
+#[utoipa::path(
+    delete, path = "/admin/users/{id}/tokens", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    security(("basic" = []), ("bearer" = ["admin"])),
+    responses((status = 204), NotFound, AuthErrors),
+)]
+pub async fn revoke_user_tokens(
+    app: App,
+    caller: Caller<Admin>,
+    PathId(user): PathId<UserId>,
+) -> Result<StatusCode, Problem> {
+    app.auth().revoke_tokens(caller.actor(), user).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes a personal access token back, whosever it is.
+#[utoipa::path(
+    delete, path = "/admin/tokens/{id}", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    security(("basic" = []), ("bearer" = ["admin"])),
+    responses((status = 204), NotFound, AuthErrors),
+)]
+pub async fn revoke_token(app: App, caller: Caller<Admin>, PathId(id): PathId<TokenId>) -> Result<StatusCode, Problem> {
+    app.auth().revoke_token(caller.actor(), None, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,230 @@
+//! `/admin/users`.
+
+use axum::{
+    Json,
+    http::{
+        HeaderValue, StatusCode,
+        header::{ETAG, LOCATION},
+    },
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    auth::{Creator, Cursor},
+    error::FieldError,
+    http::{
+        App,
+        extract::{self, Admin, Caller, IdempotentJson, IfMatch, PathId, Query, page, present},
+        openapi::{AuthErrors, ChangedMeanwhile, InvalidBody, InvalidQuery, LastAdmin, NotFound, UsernameTaken},
+        problem::Problem,
+        views::UserView,
+    },
+    model::{NewUser, Roles, Status, User, UserFilter, UserId, UserPatch},
+};
+
+/// A user to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateUser {
+    /// What they log in with: at most 128 bytes, with no colon or space. It is kept in lower case.
+    #[schema(example = "sergio")]
+    username: String,
+    /// At least 8 characters, unless the service is set otherwise, and at most 1,024 bytes.
+    #[schema(value_type = String, format = Password, example = "my-password")]
+    password: SecretString,
+    /// What they are called; the username if it is not given.
+    name: Option<String>,
+    #[schema(format = Email)]
+    email: Option<String>,
+    /// `user` if it is not given. `admin` may do everything; other names are free.
+    roles: Option<Vec<String>>,
+    /// Whether they must choose another password before anything else.
+    #[serde(default)]
+    must_change_password: bool,
+}
+
+/// What is to be changed; what is not there stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatchUser {
+    /// What they are called; with null the username.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    name: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, format = Email)]
+    email: Option<Option<String>>,
+    roles: Option<Vec<String>>,
+    /// `active` or `disabled`.
+    #[schema(value_type = Option<String>, example = "disabled")]
+    status: Option<Status>,
+}
+
+/// Another password.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetPassword {
+    #[schema(value_type = String, format = Password, example = "my-password")]
+    password: SecretString,
+    /// Whether they must choose another one before anything else.
+    #[serde(default)]
+    must_change_password: bool,
+}
+
+/// Which users, and which page of them.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct UserQuery {
+    /// What username, name or e-mail begins with, in any case.
+    q: Option<String>,
+    /// A role they have.
+    role: Option<String>,
+    /// `active` or `disabled`.
+    #[param(value_type = Option<String>)]
+    status: Option<Status>,
+    /// How many at most.
+    #[serde(default = "page::default_limit")]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: u32,
+    /// `next` of the page before.
+    after: Option<String>,
+}
+
+/// A page of users.
+#[derive(Serialize, ToSchema)]
+pub struct UserPage<'a> {
+    items: Vec<UserView<'a>>,
+    /// What to give as `after` for the next page; none on the last.
+    next: Option<String>,
+}
+
+/// A cursor as text: the id, and what they were found by if there was something looked for. It is no secret.
+fn write_cursor((key, id): Cursor) -> String {
+    if key.is_empty() { id.to_string() } else { format!("{id}.{}", URL_SAFE_NO_PAD.encode(key)) }
+}
+
+fn read_cursor(text: &str) -> Result<Cursor, Problem> {
+    let read = || {
+        let (id, key) = text.split_once('.').unwrap_or((text, ""));
+        let key = String::from_utf8(URL_SAFE_NO_PAD.decode(key).ok()?).ok().filter(|key| !key.contains('\0'))?;
+        Some((key, id.parse().ok()?))
+    };
+    let wrong = || FieldError::new("after", "malformed", "must be the `next` of a page");
+    read().ok_or_else(|| Problem::validation(vec![wrong()]))
+}
+
+/// Adds a user. While there is no admin, the setup token may do this.
+#[utoipa::path(
+    post, path = "/admin/users", tag = "admin", params(("Idempotency-Key" = Option<String>, Header)), security(("basic" = []), ("bearer" = ["admin"])),
+    responses(
+        (status = 201, body = UserView<'_>, headers(("Location", description = "Where the user is"), ("ETag"))),
+        UsernameTaken,
+        AuthErrors, InvalidBody,
+    ),
+)]
+pub async fn create_user(
+    app: App,
+    creator: Creator,
+    IdempotentJson(new, once): IdempotentJson<CreateUser>,
+) -> Result<Response, Problem> {
+    let roles = new.roles.unwrap_or_else(|| vec![Roles::DEFAULT.to_owned()]);
+    let must_change_password = new.must_change_password;
+    let user = NewUser { username: new.username, name: new.name, email: new.email, roles, must_change_password };
+    let user = app.auth().create_user(creator, user, &new.password, once).await?;
+    let location = header_value(&format!("/admin/users/{}", user.id));
+    let headers = [(LOCATION, location), (ETAG, etag(&user))];
+    Ok((StatusCode::CREATED, headers, Json(UserView::from(&user))).into_response())
+}
+
+/// Users: all, or those that are looked for, whose username, name or e-mail begins with `q`.
+#[utoipa::path(
+    get, path = "/admin/users", tag = "admin", params(UserQuery), security(("basic" = []), ("bearer" = ["admin"])),
+    responses((status = 200, body = UserPage<'_>), AuthErrors, InvalidQuery),
+)]
+pub async fn list_users(app: App, _: Caller<Admin>, Query(query): Query<UserQuery>) -> Result<Response, Problem> {
+    let limit = page::checked(query.limit)?;
+    let after = query.after.as_deref().map(read_cursor).transpose()?;
+    let filter = UserFilter { begins_with: query.q, role: query.role, status: query.status };
+    let (users, next) = app.auth().users(&filter, after, limit).await?;
+    let page = UserPage { items: users.iter().map(UserView::from).collect(), next: next.map(write_cursor) };
+    Ok(Json(page).into_response())
+}
+
+/// One user.
+#[utoipa::path(
+    get, path = "/admin/users/{id}", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    security(("basic" = []), ("bearer" = ["admin"])),
+    responses(
+        (status = 200, body = UserView<'_>, headers(("ETag"))),
+        NotFound,
+        AuthErrors,
+    ),
+)]
+pub async fn get_user(app: App, _: Caller<Admin>, PathId(id): PathId<UserId>) -> Result<Response, Problem> {
+    let user = app.auth().user(id).await?;
+    Ok(([(ETAG, etag(&user))], Json(UserView::from(&user))).into_response())
+}
+
+/// Changes a user. Disabling ends every session and token of theirs, and enabling revives none.
+#[utoipa::path(
+    patch, path = "/admin/users/{id}", tag = "admin", params(("id" = uuid::Uuid, Path), ("If-Match" = Option<String>, Header)),
+    security(("basic" = []), ("bearer" = ["admin"])),
+    responses((status = 200, body = UserView<'_>, headers(("ETag"))), NotFound, LastAdmin, ChangedMeanwhile, AuthErrors, InvalidBody),
+)]
+pub async fn update_user(
+    app: App,
+    caller: Caller<Admin>,
+    PathId(id): PathId<UserId>,
+    IfMatch(versions): IfMatch,
+    extract::Json(patch): extract::Json<PatchUser>,
+) -> Result<Response, Problem> {
+    let patch = UserPatch { name: patch.name, email: patch.email, roles: patch.roles, status: patch.status };
+    let user = app.auth().update_user(caller.actor(), id, versions, patch).await?;
+    Ok(([(ETAG, etag(&user))], Json(UserView::from(&user))).into_response())
+}
+
+/// Takes a user away, with all that is theirs.
+#[utoipa::path(
+    delete, path = "/admin/users/{id}", tag = "admin", params(("id" = uuid::Uuid, Path), ("If-Match" = Option<String>, Header)),
+    security(("basic" = []), ("bearer" = ["admin"])),
+    responses((status = 204), NotFound, LastAdmin, ChangedMeanwhile, AuthErrors),
+)]
+pub async fn delete_user(
+    app: App,
+    caller: Caller<Admin>,
+    PathId(id): PathId<UserId>,
+    IfMatch(versions): IfMatch,
+) -> Result<StatusCode, Problem> {
+    app.auth().delete_user(caller.actor(), id, versions).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Gives a user another password, and ends every session and token of theirs.
+#[utoipa::path(
+    put, path = "/admin/users/{id}/password", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    security(("basic" = []), ("bearer" = ["admin"])),
+    responses((status = 204), NotFound, AuthErrors, InvalidBody),
+)]
+pub async fn set_user_password(
+    app: App,
+    caller: Caller<Admin>,
+    PathId(id): PathId<UserId>,
+    extract::Json(new): extract::Json<SetPassword>,
+) -> Result<StatusCode, Problem> {
+    app.auth().set_password(caller.actor(), id, &new.password, new.must_change_password).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Changes whenever someone changes the user. A login does not count, for it should stand in nobody's way.
+fn etag(user: &User) -> HeaderValue {
+    header_value(&format!("\"{}\"", user.updated_at.0))
+}
+
+fn header_value(ascii: &str) -> HeaderValue {
+    HeaderValue::from_str(ascii).unwrap_or(HeaderValue::from_static(""))
+}

@@ -1,0 +1,48 @@
+//! `/users`: the directory.
+
+use axum::{
+    Json,
+    http::{HeaderMap, HeaderValue, header::LINK},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    http::{
+        App,
+        extract::{Caller, Query, UsersRead, page::PageQuery},
+        openapi::{AuthErrors, InvalidQuery},
+        problem::Problem,
+    },
+    model::UserId,
+};
+
+/// Someone in the directory.
+#[derive(Serialize, ToSchema)]
+pub struct DirectoryEntry {
+    #[schema(value_type = uuid::Uuid)]
+    id: UserId,
+    /// What they are called.
+    name: String,
+}
+
+/// Active users in the order they were made. `Link` (RFC 8288) leads to the next page.
+#[utoipa::path(
+    get, path = "/users", tag = "directory", params(PageQuery), security(("basic" = []), ("bearer" = ["users:read"])),
+    responses((status = 200, body = Vec<DirectoryEntry>, headers(("Link"))), AuthErrors, InvalidQuery),
+)]
+pub async fn list_directory(
+    app: App,
+    _: Caller<UsersRead>,
+    Query(page): Query<PageQuery>,
+) -> Result<(HeaderMap, Json<Vec<DirectoryEntry>>), Problem> {
+    let limit = page.limit()?;
+    let (names, next) = app.auth().directory(page.after(), limit).await?;
+    let mut headers = HeaderMap::new();
+    let next = next.map(|next| format!("</users?limit={limit}&after={next}>; rel=\"next\""));
+    if let Some(link) = next.and_then(|link| HeaderValue::try_from(link).ok()) {
+        headers.insert(LINK, link);
+    }
+    let entries = names.into_iter().map(|(id, name)| DirectoryEntry { id, name });
+    Ok((headers, Json(entries.collect())))
+}

@@ -1,0 +1,94 @@
+//! The API document, the page that shows it, and the pages that explain problems. Everything is in the binary.
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+};
+
+use axum::{
+    body::Bytes,
+    http::{
+        HeaderValue,
+        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE},
+    },
+    response::{Html, IntoResponse, Redirect, Response},
+};
+use utoipa_swagger_ui::Config;
+
+use crate::http::{
+    extract::PathId,
+    openapi::NotFound,
+    problem::{KINDS, NOT_FOUND, Problem},
+};
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(super::document);
+static SWAGGER: LazyLock<Arc<Config<'static>>> =
+    LazyLock::new(|| Arc::new(Config::new(["/openapi.json"]).try_it_out_enabled(true).validator_url("none")));
+
+/// Scripts come from here alone; Swagger UI styles its elements in place.
+const DOCS_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+                           frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+const PAGE_POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+/// This document.
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "open",
+    responses((status = 200, description = "The API as OpenAPI 3.1", body = Object)),
+)]
+pub async fn get_openapi() -> Response {
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], DOCUMENT.as_str()).into_response()
+}
+
+/// What a kind of problem means and what to do about it.
+#[utoipa::path(
+    get, path = "/problems/{code}", tag = "open", params(("code" = String, Path, example = "invalid-token")),
+    responses(
+        (status = 200, description = "A page for people", content_type = "text/html", body = String),
+        NotFound,
+    ),
+)]
+pub async fn get_problem(PathId(code): PathId<String>) -> Result<Response, Problem> {
+    let kind = KINDS.iter().find(|kind| kind.code == code).ok_or_else(|| Problem::new(&NOT_FOUND))?;
+    let (title, status, code, about) = (kind.title, kind.status, kind.code, kind.about);
+    let page = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width\"><title>{title} · Countersign</title><style>body{{font:1rem/1.5 system-ui,\
+         sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}}\
+         @media(prefers-color-scheme:dark){{body{{color:#eee;background:#1a1a1a}}}}</style><h1>{title}</h1>\
+         <p><code>{status} {code}</code></p><p>{about}</p></html>"
+    );
+    let policy = HeaderValue::from_static(PAGE_POLICY);
+    Ok(([(CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response())
+}
+
+/// Swagger UI names its files relative to a folder.
+pub async fn redirect_to_docs() -> Redirect {
+    Redirect::permanent("/docs/")
+}
+
+/// Swagger UI's page.
+pub async fn get_docs_index() -> Result<Response, Problem> {
+    docs_file("")
+}
+
+/// A file of Swagger UI.
+pub async fn get_docs_file(PathId(file): PathId<String>) -> Result<Response, Problem> {
+    docs_file(&file)
+}
+
+fn docs_file(file: &str) -> Result<Response, Problem> {
+    let found = utoipa_swagger_ui::serve(file, Arc::clone(&SWAGGER)).ok().flatten();
+    let found = found.ok_or_else(|| Problem::new(&NOT_FOUND))?;
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_str(&found.content_type).unwrap_or(HeaderValue::from_static("text/plain"))),
+        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (CONTENT_SECURITY_POLICY, HeaderValue::from_static(DOCS_POLICY)),
+    ];
+    let bytes = match found.bytes {
+        // In the binary, where an answer can point at it: a copy for each of many slow readers is a great deal of memory.
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.into(),
+    };
+    Ok((headers, bytes).into_response())
+}

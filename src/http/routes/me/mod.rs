@@ -1,0 +1,90 @@
+//! `/me`: what a user sees of themself.
+
+pub mod password;
+pub mod sessions;
+pub mod tokens;
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    http::{
+        App,
+        extract::{self, Caller, Profile, present},
+        openapi::{AuthErrors, InvalidBody},
+        problem::Problem,
+        views::UserView,
+    },
+    model::{Method, Principal, Scopes, SessionId, Timestamp, UserPatch},
+};
+
+/// Who is calling, and how they proved it.
+#[derive(Serialize, ToSchema)]
+pub struct MeView<'a> {
+    user: UserView<'a>,
+    /// How the caller proved who they are.
+    #[schema(value_type = String, example = "jwt")]
+    method: Method,
+    /// The session of the token presented; none with HTTP Basic and with a personal token.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    session_id: Option<SessionId>,
+    /// What this credential may do.
+    #[schema(value_type = Vec<String>)]
+    scopes: Scopes,
+    /// When the token presented runs out.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+}
+
+impl<'a> From<&'a Principal> for MeView<'a> {
+    fn from(principal: &'a Principal) -> Self {
+        Self {
+            user: UserView::from(&principal.user),
+            method: principal.method,
+            session_id: principal.session,
+            scopes: principal.scopes,
+            expires_at: principal.expires_at,
+        }
+    }
+}
+
+/// Who is calling, and how they proved it.
+#[utoipa::path(
+    get, path = "/me", tag = "me", security(("basic" = []), ("bearer" = ["profile"])),
+    responses((status = 200, body = MeView<'_>), AuthErrors),
+)]
+pub async fn get_me(caller: Caller<Profile>) -> Response {
+    Json(MeView::from(&**caller.principal)).into_response()
+}
+
+/// What is to be changed; what is not there stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatchMe {
+    /// What to be called; with null the username.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    name: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, format = Email)]
+    email: Option<Option<String>>,
+}
+
+/// Changes the caller's own name and e-mail.
+#[utoipa::path(
+    patch, path = "/me", tag = "me", security(("basic" = []), ("bearer" = ["profile"])),
+    responses((status = 200, body = UserView<'_>), AuthErrors, InvalidBody),
+)]
+pub async fn update_me(
+    app: App,
+    caller: Caller<Profile>,
+    extract::Json(patch): extract::Json<PatchMe>,
+) -> Result<Response, Problem> {
+    let patch = UserPatch { name: patch.name, email: patch.email, ..UserPatch::default() };
+    let user = app.auth().update_user(caller.actor(), caller.principal.user.id, None, patch).await?;
+    Ok(Json(UserView::from(&user)).into_response())
+}

@@ -1,0 +1,39 @@
+//! `/me/password`.
+
+use axum::http::StatusCode;
+use secrecy::SecretString;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::http::{
+    App,
+    extract::{Caller, Json, PasswordChange},
+    openapi::{AuthErrors, InvalidBody},
+    problem::Problem,
+};
+
+/// The password, and another one.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangePassword {
+    #[schema(value_type = String, format = Password, example = "my-password")]
+    current_password: SecretString,
+    #[schema(value_type = String, format = Password, example = "my-other-password")]
+    new_password: SecretString,
+}
+
+/// Changes the caller's own password, which ends every other session and token of theirs. Someone who must choose another
+/// password comes in here with HTTP Basic.
+#[utoipa::path(
+    post, path = "/me/password", tag = "me", security(("basic" = []), ("bearer" = ["profile"])),
+    responses((status = 204), AuthErrors, InvalidBody),
+)]
+pub async fn change_my_password(
+    app: App,
+    caller: Caller<PasswordChange>,
+    Json(change): Json<ChangePassword>,
+) -> Result<StatusCode, Problem> {
+    let (current, new) = (&change.current_password, &change.new_password);
+    app.auth().change_password(&caller.principal, caller.actor(), current, new).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,70 @@
+//! `/me/tokens`.
+
+use axum::{Json, http::StatusCode};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::{
+    http::{
+        App,
+        extract::{Caller, IdempotentJson, PathId, Tokens},
+        openapi::{AuthErrors, InvalidBody, NotFound, TooManyTokens},
+        problem::Problem,
+        views::{CreatedToken, TokenList},
+    },
+    model::{NewToken, Scopes, TokenId},
+};
+
+/// A personal access token to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateToken {
+    /// What it is for, at most 256 bytes.
+    #[schema(example = "backup script")]
+    name: String,
+    /// What it may do; all the caller may, if this is not given.
+    #[schema(value_type = Option<Vec<String>>, example = json!(["profile"]))]
+    scopes: Option<Scopes>,
+    /// Seconds until it runs out; never, if this is not given.
+    #[schema(minimum = 1, maximum = 3_153_600_000u64)]
+    expires_in: Option<u64>,
+}
+
+/// Makes a personal access token for the caller, with no more than the caller's own scopes.
+#[utoipa::path(
+    post, path = "/me/tokens", tag = "me", params(("Idempotency-Key" = Option<String>, Header)), security(("basic" = []), ("bearer" = ["tokens"])),
+    responses((status = 201, body = CreatedToken), TooManyTokens, AuthErrors, InvalidBody),
+)]
+pub async fn create_my_token(
+    app: App,
+    caller: Caller<Tokens>,
+    IdempotentJson(new, once): IdempotentJson<CreateToken>,
+) -> Result<(StatusCode, Json<CreatedToken>), Problem> {
+    let new = NewToken { name: new.name, scopes: new.scopes, expires_in: new.expires_in };
+    let (token, secret) = app.auth().create_token(&caller.principal, caller.actor(), new, once).await?;
+    Ok((StatusCode::CREATED, Json(CreatedToken::new(token, &secret))))
+}
+
+/// The caller's personal access tokens, the newest first.
+#[utoipa::path(
+    get, path = "/me/tokens", tag = "me", security(("basic" = []), ("bearer" = ["tokens"])),
+    responses((status = 200, body = TokenList), AuthErrors),
+)]
+pub async fn list_my_tokens(app: App, caller: Caller<Tokens>) -> Result<Json<TokenList>, Problem> {
+    Ok(Json(TokenList::new(app.auth().tokens(caller.principal.user.id).await?)))
+}
+
+/// Takes one of the caller's personal access tokens back.
+#[utoipa::path(
+    delete, path = "/me/tokens/{id}", tag = "me", params(("id" = uuid::Uuid, Path)),
+    security(("basic" = []), ("bearer" = ["tokens"])),
+    responses((status = 204), NotFound, AuthErrors),
+)]
+pub async fn revoke_my_token(
+    app: App,
+    caller: Caller<Tokens>,
+    PathId(id): PathId<TokenId>,
+) -> Result<StatusCode, Problem> {
+    app.auth().revoke_token(caller.actor(), Some(caller.principal.user.id), id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,144 @@
+//! `/oauth`: introspection (RFC 7662) and revocation (RFC 7009), as OAuth libraries speak them: forms, in which what is not
+//! known is ignored (RFC 6749, section 3.2), and errors that have the member `error` besides ours.
+
+use axum::{
+    Json,
+    extract::{FromRequest, Request},
+    http::StatusCode,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+use zeroize::Zeroizing;
+
+use crate::{
+    http::{
+        App,
+        extract::{Anyone, Caller, Introspect, body, has_type},
+        openapi::{AuthErrors, InvalidTokenRequest},
+        problem::{self, Problem},
+    },
+    model::{Method, Principal, Roles, SessionId, Timestamp, UserId},
+};
+
+/// The token that is asked about, and the kind its holder takes it for, which we need not be told.
+#[derive(ToSchema)]
+pub struct TokenRequest {
+    /// An opaque token, a JWT, a personal access token, or the value of HTTP Basic.
+    #[schema(value_type = String, format = Password)]
+    token: Zeroizing<String>,
+    /// Ignored: a token tells its kind by its shape.
+    #[expect(dead_code, reason = "for the API document")]
+    token_type_hint: Option<String>,
+}
+
+impl FromRequest<App> for TokenRequest {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        if !has_type(request.headers(), "application/x-www-form-urlencoded") {
+            return Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE)
+                .with_detail("Send application/x-www-form-urlencoded, with the token as `token`."));
+        }
+        let body = body(request, app).await?;
+        let mut tokens = form_urlencoded::parse(&body).filter(|(name, _)| name == "token").map(|(_, token)| token);
+        match (tokens.next(), tokens.next()) {
+            (Some(token), None) if !token.is_empty() => {
+                Ok(Self { token: Zeroizing::new(token.into_owned()), token_type_hint: None })
+            }
+            _ => Err(Problem::new(&problem::INVALID_REQUEST)),
+        }
+    }
+}
+
+/// What a token is. When it does not live, `active` is `false` and nothing else is said.
+#[derive(Default, Serialize, ToSchema)]
+pub struct Introspection {
+    active: bool,
+    /// What it may do here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
+    /// `Bearer`, or `Basic` for a username and password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_type: Option<&'static str>,
+    /// Seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iat: Option<i64>,
+    /// The user's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<uuid::Uuid>)]
+    sub: Option<UserId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aud: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<String>,
+    /// The session, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<uuid::Uuid>)]
+    sid: Option<SessionId>,
+    /// What the user is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    roles: Option<Roles>,
+    /// `opaque`, `jwt`, `personal` or `basic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    method: Option<Method>,
+}
+
+impl Introspection {
+    fn of(app: &App, principal: &Principal) -> Self {
+        let token_type = if principal.method == Method::Basic { "Basic" } else { "Bearer" };
+        Self {
+            active: true,
+            scope: Some(principal.scopes.to_string()),
+            token_type: Some(token_type),
+            exp: principal.expires_at.map(Timestamp::as_unix_seconds),
+            iat: principal.issued_at.map(Timestamp::as_unix_seconds),
+            sub: Some(principal.user.id),
+            aud: Some(app.auth().audience().to_owned()),
+            iss: Some(app.auth().issuer().to_owned()),
+            sid: principal.session,
+            name: Some(principal.user.display_name().to_owned()),
+            username: Some(principal.user.username.clone()),
+            roles: Some(principal.user.roles.clone()),
+            method: Some(principal.method),
+        }
+    }
+}
+
+/// Whether a token lives, and whose it is (RFC 7662).
+#[utoipa::path(
+    post, path = "/oauth/introspect", tag = "services", security(("basic" = []), ("bearer" = ["introspect"])),
+    request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, body = Introspection), InvalidTokenRequest, AuthErrors),
+)]
+pub async fn introspect_token(
+    app: App,
+    caller: Caller<Introspect>,
+    asked: TokenRequest,
+) -> Result<Json<Introspection>, Problem> {
+    let principal = app.auth().introspect(&asked.token, caller.origin).await?;
+    Ok(Json(principal.map_or_else(Introspection::default, |principal| Introspection::of(&app, &principal))))
+}
+
+/// Ends a token, with its session if it has one (RFC 7009): the caller's own, or with the scope `introspect` anyone's. A
+/// token that does not live is no error.
+#[utoipa::path(
+    post, path = "/oauth/revoke", tag = "services", security(("basic" = []), ("bearer" = [])),
+    request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200), InvalidTokenRequest, AuthErrors),
+)]
+pub async fn revoke_presented_token(
+    app: App,
+    caller: Caller<Anyone>,
+    asked: TokenRequest,
+) -> Result<StatusCode, Problem> {
+    app.auth().revoke(&caller.principal, caller.actor(), &asked.token, caller.origin).await?;
+    Ok(StatusCode::OK)
+}

@@ -1,0 +1,81 @@
+//! What became of an import, as its report tells it.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    auth::{RowReport, Summary},
+    http::problem::FieldProblem,
+};
+
+/// What became of a row.
+#[derive(Serialize, ToSchema)]
+pub struct RowView<'a> {
+    /// The line it begins on, from 1.
+    line: u64,
+    /// Whom it is about, if it is a username at all.
+    username: Option<&'a str>,
+    /// `created`, `updated`, `unchanged`, `skipped` or `failed`.
+    #[schema(example = "created")]
+    outcome: &'static str,
+    /// Why nothing was done.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldProblem<'a>>,
+}
+
+impl<'a> From<&'a RowReport> for RowView<'a> {
+    fn from(row: &'a RowReport) -> Self {
+        Self {
+            line: row.line,
+            username: row.username.as_deref(),
+            outcome: row.outcome.as_str(),
+            errors: row.errors.iter().map(FieldProblem::from).collect(),
+        }
+    }
+}
+
+/// The last line of a report.
+#[derive(Serialize, ToSchema)]
+pub struct SummaryView<'a> {
+    summary: Counts<'a>,
+}
+
+/// What became of an import.
+#[derive(Serialize, ToSchema)]
+struct Counts<'a> {
+    rows: u64,
+    created: u64,
+    updated: u64,
+    unchanged: u64,
+    skipped: u64,
+    failed: u64,
+    dry_run: bool,
+    /// Where and why the import ended before its end.
+    stopped: Option<Stopped<'a>>,
+}
+
+/// Where and why an import ended before its end.
+#[derive(Serialize, ToSchema)]
+struct Stopped<'a> {
+    line: u64,
+    error: FieldProblem<'a>,
+}
+
+impl<'a> SummaryView<'a> {
+    /// What became of an import, or would have.
+    pub fn new(summary: &'a Summary, dry_run: bool) -> Self {
+        let stopped = summary.stopped.as_ref().map(|(line, error)| Stopped { line: *line, error: error.into() });
+        Self {
+            summary: Counts {
+                rows: summary.rows(),
+                created: summary.created,
+                updated: summary.updated,
+                unchanged: summary.unchanged,
+                skipped: summary.skipped,
+                failed: summary.failed,
+                dry_run,
+                stopped,
+            },
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Personal access tokens, as answers show them.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::model::{PersonalSecret, PersonalToken, Scopes, Timestamp, TokenId};
+
+/// A personal access token, without its secret.
+#[derive(Serialize, ToSchema)]
+pub struct TokenView {
+    #[schema(value_type = uuid::Uuid)]
+    id: TokenId,
+    name: String,
+    #[schema(value_type = Vec<String>)]
+    scopes: Scopes,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+    /// When it was last used, to within a minute or so.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_used_at: Option<Timestamp>,
+}
+
+impl From<PersonalToken> for TokenView {
+    fn from(token: PersonalToken) -> Self {
+        Self {
+            id: token.id,
+            name: token.name,
+            scopes: token.scopes,
+            created_at: token.created_at,
+            expires_at: token.expires_at,
+            last_used_at: token.last_used_at,
+        }
+    }
+}
+
+/// A personal access token that was just made.
+#[derive(Serialize, ToSchema)]
+pub struct CreatedToken {
+    /// The token itself. It is shown this once.
+    #[schema(example = "cst_…")]
+    token: String,
+    #[serde(flatten)]
+    about: TokenView,
+}
+
+impl CreatedToken {
+    /// This token, with the secret to show.
+    pub fn new(token: PersonalToken, secret: &PersonalSecret) -> Self {
+        Self { token: secret.reveal(), about: token.into() }
+    }
+}
+
+/// All tokens of a user; there are never many.
+#[derive(Serialize, ToSchema)]
+pub struct TokenList {
+    items: Vec<TokenView>,
+}
+
+impl TokenList {
+    /// These tokens.
+    pub fn new(tokens: Vec<PersonalToken>) -> Self {
+        Self { items: tokens.into_iter().map(TokenView::from).collect() }
+    }
+}

@@ -1,0 +1,45 @@
+//! A user, as answers show them.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::model::{Roles, Status, Timestamp, User, UserId};
+
+/// A user.
+#[derive(Serialize, ToSchema)]
+pub struct UserView<'a> {
+    #[schema(value_type = uuid::Uuid)]
+    id: UserId,
+    username: &'a str,
+    /// What they are called; the username until it is set.
+    name: &'a str,
+    email: Option<&'a str>,
+    #[schema(value_type = Vec<String>)]
+    roles: &'a Roles,
+    #[schema(value_type = String, example = "active")]
+    status: Status,
+    must_change_password: bool,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_login_at: Option<Timestamp>,
+}
+
+impl<'a> From<&'a User> for UserView<'a> {
+    fn from(user: &'a User) -> Self {
+        Self {
+            id: user.id,
+            username: &user.username,
+            name: user.display_name(),
+            email: user.email.as_deref(),
+            roles: &user.roles,
+            status: user.status,
+            must_change_password: user.must_change_password,
+            created_at: user.created_at,
+            updated_at: user.updated_at,
+            last_login_at: user.last_login_at,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Where the data is, from `DATABASE_URL`.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
+
+use crate::error::StartError;
+
+/// Where the data is. It prints without the password.
+#[derive(Clone)]
+pub enum Location {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A server.
+    Postgres(Box<PgConnectOptions>),
+}
+
+impl FromStr for Location {
+    type Err = StartError;
+
+    fn from_str(url: &str) -> Result<Self, StartError> {
+        match url.split_once(':').map_or("", |(scheme, _)| scheme) {
+            "sqlite" => {
+                let options = SqliteConnectOptions::from_str(url).map_err(|_| malformed())?;
+                let path = options.get_filename();
+                let name = path.to_string_lossy();
+                // Each connection would get a database of its own.
+                if name.is_empty() || name.contains(":memory:") || name.starts_with("file:sqlx-in-memory") {
+                    return Err(StartError::setting(
+                        "DATABASE_URL",
+                        "an in-memory database cannot hold users; name a file, such as sqlite://countersign.db",
+                    ));
+                }
+                // An absolute path, because the welcome at the start tells where the data is.
+                Ok(Self::Sqlite(std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())))
+            }
+            "postgres" | "postgresql" => {
+                let options = PgConnectOptions::from_str(url).map_err(|_| malformed())?;
+                Ok(Self::Postgres(Box::new(options.application_name("countersign"))))
+            }
+            _ => Err(malformed()),
+        }
+    }
+}
+
+fn malformed() -> StartError {
+    let mend = "not an address of a database; write sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE";
+    StartError::setting("DATABASE_URL", mend)
+}
+
+impl Location {
+    /// The files that hold the data. PostgreSQL keeps its own elsewhere.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Sqlite(path) => ["", "-wal", "-shm"].map(|end| with_suffix(path, end)).into(),
+            Self::Postgres(_) => Vec::new(),
+        }
+    }
+
+    /// The file of the secret key, unless the key is a setting: beside the SQLite file, or in the current folder.
+    pub fn key_file(&self) -> PathBuf {
+        match self {
+            Self::Sqlite(path) => path.with_extension("key"),
+            Self::Postgres(_) => PathBuf::from("countersign.key"),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => path.display().fmt(f),
+            Self::Postgres(options) => {
+                let host = options.get_socket().map_or(options.get_host().into(), |socket| socket.to_string_lossy());
+                write!(f, "PostgreSQL at {host}, database {}", options.get_database().unwrap_or("of the user"))
+            }
+        }
+    }
+}
+
+/// The path of a file beside this one, whose name begins like it: `countersign.db` and `-wal` give `countersign.db-wal`.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

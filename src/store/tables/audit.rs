@@ -1,0 +1,224 @@
+//! `audit`: what happened, in order, each row with a hash over itself and the row before. `audit_head` is the end of the
+//! chain; whoever appends holds it until their transaction ends, so that rows come one after the other. `audit_start` is
+//! where it begins: after the last record that was forgotten.
+
+use crate::{
+    error::Error,
+    model::{AuditFilter, AuditRecord, AuditRow, Timestamp, UserId},
+    store::{
+        Conn, Connection, Driver, Tx,
+        invalidation::Invalidate,
+        query::{execute, fetch, fetch_all, fetch_optional, on_each_store},
+    },
+};
+
+/// Every column of a record.
+macro_rules! fetch_records {
+    ($conn:expr, $rest:tt, $($arg:expr),*) => {
+        fetch_all!(
+            $conn,
+            |row| AuditRow {
+                seq: row.seq,
+                at: row.at,
+                event: row.event,
+                outcome: row.outcome,
+                actor: row.actor,
+                subject: row.subject,
+                target: row.target,
+                method: row.method,
+                address: row.address,
+                request_id: row.request_id,
+                hash: row.hash,
+            },
+            r#"SELECT seq AS "seq!", at AS "at!: Timestamp", event AS "event!", outcome AS "outcome!",
+            actor_id AS "actor: UserId", subject_id AS "subject: UserId", target, method, address, request_id,
+            hash AS "hash!" FROM audit "# + $rest,
+            $($arg),*
+        )
+    };
+}
+
+impl<C: Connection> Conn<C> {
+    /// Records that the filter lets through, the newest first, from the one before `before`.
+    pub async fn audit_records(
+        &mut self,
+        filter: &AuditFilter,
+        before: i64,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, Error> {
+        // Where the time begins is looked up first, so that the search ends there.
+        let first = match filter.since {
+            Some(since) => self.first_audit_record_since(since).await?,
+            None => Some(i64::MIN),
+        };
+        let Some(first) = first else { return Ok(Vec::new()) };
+        let (limit, event) = (i64::from(limit), filter.event.as_deref().unwrap_or_default());
+        Ok(match filter.user {
+            Some(user) => fetch_records!(
+                self,
+                "WHERE (actor_id = $1 OR subject_id = $1) AND ($2 = '' OR event = $2) AND seq < $3 AND seq >= $4
+                ORDER BY seq DESC LIMIT $5",
+                user as _,
+                event,
+                before,
+                first,
+                limit
+            )?,
+            None => fetch_records!(
+                self,
+                "WHERE ($1 = '' OR event = $1) AND seq < $2 AND seq >= $3 ORDER BY seq DESC LIMIT $4",
+                event,
+                before,
+                first,
+                limit
+            )?,
+        })
+    }
+
+    async fn first_audit_record_since(&mut self, since: Timestamp) -> Result<Option<i64>, Error> {
+        Ok(fetch_optional!(
+            self,
+            |row| row.seq,
+            r#"SELECT seq AS "seq!" FROM audit WHERE at >= $1 ORDER BY at, seq LIMIT 1"#,
+            since as _,
+        )?)
+    }
+
+    /// Records in their order, from the one after `after`.
+    pub async fn audit_chain(&mut self, after: i64, limit: u32) -> Result<Vec<AuditRow>, Error> {
+        let limit = i64::from(limit);
+        Ok(fetch_records!(self, "WHERE seq > $1 ORDER BY seq LIMIT $2", after, limit)?)
+    }
+
+    /// The number and the hash of the last record that was forgotten; 0 and zeros when none was.
+    pub async fn audit_start(&mut self) -> Result<(i64, Vec<u8>), Error> {
+        let start = fetch_optional!(
+            self,
+            |row| (row.seq, row.hash),
+            r#"SELECT seq AS "seq!", hash AS "hash!" FROM audit_start WHERE id = 1"#
+        )?;
+        start.ok_or_else(no_end)
+    }
+
+    /// The number and the hash of the last record, as the end of the chain has them.
+    pub async fn audit_head(&mut self) -> Result<(i64, Vec<u8>), Error> {
+        let head = fetch_optional!(
+            self,
+            |row| (row.seq, row.hash),
+            r#"SELECT seq AS "seq!", hash AS "hash!" FROM audit_head WHERE id = 1"#
+        )?;
+        head.ok_or_else(no_end)
+    }
+}
+
+/// Appends records to the chain. Let it be the last of a transaction: it locks the end of the chain, so from here on every
+/// other transaction that records something waits.
+pub async fn append(driver: &mut Driver<'_>, records: Vec<AuditRecord>) -> Result<(), sqlx::Error> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    let count = i64::try_from(records.len()).unwrap_or(i64::MAX);
+    let (seq, mut hash) = fetch!(
+        fetch_one,
+        driver,
+        |row| (row.seq, row.hash),
+        r#"UPDATE audit_head SET seq = seq + $1 WHERE id = 1 RETURNING seq AS "seq!", hash AS "hash!""#,
+        count
+    )?;
+    let rows = (seq - count + 1..)
+        .zip(records)
+        .map(|(seq, record)| {
+            let row = AuditRow::new(record, seq, &hash)?;
+            hash.clone_from(&row.hash);
+            Ok(row)
+        })
+        .collect::<Result<Vec<_>, serde_json::Error>>()
+        .map_err(|error| sqlx::Error::Encode(error.into()))?;
+    insert(driver, &rows).await?;
+    on_each_store!(
+        driver,
+        sqlite: |driver| sqlx::query!("/* sqlite */ UPDATE audit_head SET hash = $1 WHERE id = 1", hash)
+            .execute(driver)
+            .await
+            .map(drop),
+        postgres: |driver| sqlx::query!("/* postgres */ UPDATE audit_head SET hash = $1 WHERE id = 1", hash)
+            .execute(driver)
+            .await
+            .map(drop),
+    )
+}
+
+async fn insert(driver: &mut Driver<'_>, rows: &[AuditRow]) -> Result<(), sqlx::Error> {
+    on_each_store!(
+        driver,
+        sqlite: |driver| {
+            let id = |id: Option<UserId>| id.map(|id| id.0.simple());
+            let rows = rows.iter().map(|row| {
+                let (actor, subject, hash) = (id(row.actor), id(row.subject), crate::model::hex(&row.hash));
+                let how = (&row.method, &row.address, &row.request_id);
+                (row.seq, row.at.0, &row.event, &row.outcome, actor, subject, &row.target, how, hash)
+            });
+            let rows = serde_json::to_string(&rows.collect::<Vec<_>>());
+            let rows = rows.map_err(|error| sqlx::Error::Encode(error.into()))?;
+            sqlx::query!(
+                "/* sqlite */ INSERT INTO audit (seq, at, event, outcome, actor_id, subject_id, target, method, address,
+                request_id, hash)
+                SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4), unhex(value ->> 5),
+                value ->> 6, value ->> '$[7][0]', value ->> '$[7][1]', value ->> '$[7][2]', unhex(value ->> 8)
+                FROM json_each($1)",
+                rows
+            )
+            .execute(driver)
+            .await?;
+        },
+        postgres: |driver| for row in rows {
+            sqlx::query!(
+                "/* postgres */ INSERT INTO audit (seq, at, event, outcome, actor_id, subject_id, target, method,
+                address, request_id, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                row.seq,
+                row.at as _,
+                row.event,
+                row.outcome,
+                row.actor as _,
+                row.subject as _,
+                row.target,
+                row.method,
+                row.address,
+                row.request_id,
+                row.hash
+            )
+            .execute(&mut *driver)
+            .await?;
+        },
+    );
+    Ok(())
+}
+
+/// The migrations that made the tables put the one row in.
+fn no_end() -> Error {
+    Error::Internal("the audit trail has no beginning or no end".into())
+}
+
+impl Tx {
+    /// Notes what is done here. It is appended with the commit, in the same transaction.
+    pub fn record(&mut self, record: AuditRecord) {
+        self.records.push(record);
+    }
+
+    /// Forgets the records from after `start` to `last`, whose hash this is, and says that the trail begins there. Tells
+    /// whether it did: another server may have moved the beginning meanwhile.
+    pub async fn forget_audit(&mut self, start: i64, last: i64, hash: &[u8]) -> Result<bool, Error> {
+        let moved = execute!(
+            self,
+            Invalidate::Nothing,
+            "UPDATE audit_start SET seq = $1, hash = $2 WHERE id = 1 AND seq = $3",
+            last,
+            hash,
+            start
+        )?;
+        if moved == 1 {
+            execute!(self, Invalidate::Nothing, "DELETE FROM audit WHERE seq <= $1", last)?;
+        }
+        Ok(moved == 1)
+    }
+}

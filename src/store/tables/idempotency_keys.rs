@@ -1,0 +1,68 @@
+//! `idempotency_keys`: requests that may come again, by the hash of who sent them and the key they chose, and what they were
+//! answered. A row counts for a day.
+
+use crate::{
+    error::Error,
+    model::{Timestamp, TokenHash},
+    store::{
+        Conn, Connection, Tx,
+        invalidation::Invalidate,
+        query::{execute, fetch_optional},
+    },
+};
+
+impl<C: Connection> Conn<C> {
+    /// What the request with this key was answered, if that was after `since`.
+    pub async fn stored_response(&mut self, key: TokenHash, since: Timestamp) -> Result<Option<Vec<u8>>, Error> {
+        Ok(fetch_optional!(
+            self,
+            |row| row.sealed,
+            r#"SELECT sealed AS "sealed!" FROM idempotency_keys WHERE key_hash = $1 AND created_at > $2"#,
+            key.as_bytes(),
+            since as _,
+        )?)
+    }
+}
+
+impl Tx {
+    /// Notes what a request was answered, in place of what was noted before `since`. Tells whether it did: another may have
+    /// come with the key meanwhile.
+    pub async fn store_response(
+        &mut self,
+        key: TokenHash,
+        sealed: &[u8],
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let noted = execute!(
+            self,
+            Invalidate::Nothing,
+            "INSERT INTO idempotency_keys (key_hash, sealed, created_at) VALUES ($1, $2, $3)
+            ON CONFLICT (key_hash) DO UPDATE SET sealed = $2, created_at = $3 WHERE idempotency_keys.created_at <= $4",
+            key.as_bytes(),
+            sealed,
+            now as _,
+            since as _,
+        )?;
+        Ok(noted == 1)
+    }
+
+    /// Forgets every answer.
+    pub async fn delete_all_stored_responses(&mut self) -> Result<(), Error> {
+        execute!(self, Invalidate::Nothing, "DELETE FROM idempotency_keys")?;
+        Ok(())
+    }
+
+    /// Forgets up to `most` answers from before `moment`. Tells how many.
+    pub async fn delete_stored_responses_before(&mut self, moment: Timestamp, most: u32) -> Result<u64, Error> {
+        let most = i64::from(most);
+        Ok(execute!(
+            self,
+            Invalidate::Nothing,
+            "DELETE FROM idempotency_keys WHERE key_hash IN
+            (SELECT key_hash FROM idempotency_keys WHERE created_at < $1 LIMIT $2)",
+            moment as _,
+            most,
+        )?)
+    }
+}

@@ -1,0 +1,14 @@
+//! One file for each table, and for each larger group of queries on one.
+
+pub mod audit;
+pub mod idempotency_keys;
+pub mod personal_tokens;
+pub mod rotated_tokens;
+pub mod sessions;
+pub mod setup;
+pub mod signing_keys;
+pub mod status_lists;
+pub mod user_bulk;
+pub mod user_columns;
+pub mod user_search;
+pub mod users;

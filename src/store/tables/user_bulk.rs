@@ -1,0 +1,92 @@
+//! `users` by the thousand, for imports and exports.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::{
+    error::Error,
+    model::{PasswordHash, User, UserId},
+    store::{
+        Conn, Connection, Tx,
+        query::on_each_store,
+        tables::user_columns::{PackedUsers, select_users, user},
+    },
+};
+
+impl<C: Connection> Conn<C> {
+    /// Users and their hashes in the order of their ids, from the one after `after`.
+    pub async fn users_with_hashes(&mut self, after: UserId, limit: u32) -> Result<Vec<(User, PasswordHash)>, Error> {
+        let limit = i64::from(limit);
+        Ok(select_users!(
+            fetch_all(self),
+            |row| (user!(row), row.password_hash),
+            r#"SELECT password_hash AS "password_hash!: PasswordHash","#
+                + "FROM users WHERE id > $1 ORDER BY id LIMIT $2",
+            after as _,
+            limit,
+        )?)
+    }
+
+    /// The usernames of those users who have one of these ids.
+    pub async fn usernames_of(&mut self, ids: &[UserId]) -> Result<HashMap<UserId, String>, Error> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let owners = on_each_store!(
+            self,
+            sqlite: |driver| {
+                let ids = ids.iter().map(|id| id.0.simple().to_string()).collect::<serde_json::Value>().to_string();
+                sqlx::query!(
+                    r#"/* sqlite */ SELECT id AS "id!: UserId", username AS "username!" FROM users
+                    WHERE id IN (SELECT unhex(value) FROM json_each($1))"#,
+                    ids
+                )
+                .map(|row| (row.id, row.username))
+                .fetch_all(driver)
+                .await?
+            },
+            postgres: |driver| {
+                let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+                sqlx::query!(
+                    r#"/* postgres */ SELECT id AS "id!: UserId", username AS "username!" FROM users WHERE id = ANY($1)"#,
+                    &ids
+                )
+                .map(|row| (row.id, row.username))
+                .fetch_all(driver)
+                .await?
+            },
+        );
+        Ok(owners.into_iter().collect())
+    }
+}
+
+impl Tx {
+    /// Adds users, except those whose username or id is taken.
+    pub async fn insert_users(&mut self, users: &PackedUsers) -> Result<Inserted, Error> {
+        let inserted = self.insert_packed(users).await?;
+        let inserted = usize::try_from(inserted).map_err(|error| Error::Internal(error.into()))?;
+        Ok(if inserted == users.ids.len() {
+            Inserted::All
+        } else {
+            Inserted::Some(self.usernames_of(&users.ids).await?.into_keys().collect())
+        })
+    }
+}
+
+/// Which users an insert has added.
+#[derive(Debug)]
+pub enum Inserted {
+    /// Each of them.
+    All,
+    /// Those with these ids, unless the id was taken before.
+    Some(HashSet<UserId>),
+}
+
+impl Inserted {
+    /// Whether the user with this id is there now.
+    pub fn contains(&self, id: &UserId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(ids) => ids.contains(id),
+        }
+    }
+}

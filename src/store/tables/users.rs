@@ -1,0 +1,200 @@
+//! `users`: who there is, with the hash of their password. The hash is read only to check a password, and leaves this folder
+//! as a [`PasswordHash`], which does not print.
+
+use crate::{
+    error::Error,
+    model::{PasswordHash, Status, Timestamp, User, UserId},
+    store::{
+        Conn, Connection, Tx,
+        invalidation::Invalidate,
+        query::{execute, fetch_all, fetch_optional, fetch_scalar, returning_all, returning_optional},
+        tables::user_columns::{PackedUsers, select_users, user},
+    },
+};
+
+impl<C: Connection> Conn<C> {
+    /// The user with this id.
+    pub async fn user(&mut self, id: UserId) -> Result<Option<User>, Error> {
+        Ok(select_users!(fetch_optional(self), |row| user!(row), "SELECT" + "FROM users WHERE id = $1", id as _)?)
+    }
+
+    /// The user with this username.
+    pub async fn user_named(&mut self, username: &str) -> Result<Option<User>, Error> {
+        Ok(select_users!(
+            fetch_optional(self),
+            |row| user!(row),
+            "SELECT" + "FROM users WHERE username = $1",
+            username
+        )?)
+    }
+
+    /// The id, the password hash and the status of the user with this username.
+    pub async fn password_of(&mut self, username: &str) -> Result<Option<(UserId, PasswordHash, Status)>, Error> {
+        Ok(fetch_optional!(
+            self,
+            |row| (row.id, row.password_hash, row.status),
+            r#"SELECT id AS "id!: UserId", password_hash AS "password_hash!: PasswordHash", status AS "status!: Status"
+            FROM users WHERE username = $1"#,
+            username,
+        )?)
+    }
+
+    /// The hashes of users in the order of their ids, from the one after `after`.
+    pub async fn password_hashes(&mut self, after: UserId, limit: u32) -> Result<Vec<(UserId, PasswordHash)>, Error> {
+        let limit = i64::from(limit);
+        Ok(fetch_all!(
+            self,
+            |row| (row.id, row.password_hash),
+            r#"SELECT id AS "id!: UserId", password_hash AS "password_hash!: PasswordHash" FROM users
+            WHERE id > $1 ORDER BY id LIMIT $2"#,
+            after as _,
+            limit,
+        )?)
+    }
+
+    /// Whether this is the hash of the user's password.
+    pub async fn has_password_hash(&mut self, id: UserId, hash: &PasswordHash) -> Result<bool, Error> {
+        Ok(fetch_scalar!(
+            self,
+            r#"SELECT EXISTS (SELECT 1 FROM users WHERE id = $1 AND password_hash = $2) AS "has_hash!: bool""#,
+            id as _,
+            hash as _,
+        )?)
+    }
+
+    /// Whether there is an active administrator. It reads only users with uncommon roles, by their index.
+    pub async fn has_admin(&mut self) -> Result<bool, Error> {
+        Ok(fetch_scalar!(
+            self,
+            r#"SELECT EXISTS (SELECT 1 FROM users WHERE roles <> 'user' AND status = 'active'
+            AND ' ' || roles || ' ' LIKE '% admin %') AS "has_admin!: bool""#,
+        )?)
+    }
+}
+
+impl Tx {
+    /// Adds a user. [`Error::UsernameTaken`] when the username belongs to another.
+    pub async fn insert_user(&mut self, user: &User, hash: &PasswordHash) -> Result<(), Error> {
+        let packed = PackedUsers::new(&[(user.clone(), hash.clone())])?;
+        if self.insert_packed(&packed).await? == 1 { Ok(()) } else { Err(Error::UsernameTaken) }
+    }
+
+    /// Locks a user until this transaction ends: nobody else changes them or begins sessions for them. Returns their status;
+    /// none when there is no such user.
+    pub async fn lock_user(&mut self, id: UserId) -> Result<Option<Status>, Error> {
+        Ok(returning_optional!(
+            self,
+            Invalidate::Nothing,
+            |row| row.status,
+            r#"UPDATE users SET status = status WHERE id = $1 RETURNING status AS "status!: Status""#,
+            id as _,
+        )?)
+    }
+
+    /// A user, locked until this transaction ends. [`Error::NotFound`]; [`Error::Stale`] when `versions` are given and the
+    /// user's is none of them.
+    pub async fn locked_user(&mut self, id: UserId, versions: Option<&[Timestamp]>) -> Result<User, Error> {
+        self.lock_user(id).await?.ok_or(Error::NotFound)?;
+        let user = self.user(id).await?.ok_or(Error::NotFound)?;
+        if versions.is_some_and(|versions| !versions.contains(&user.updated_at)) {
+            return Err(Error::Stale);
+        }
+        Ok(user)
+    }
+
+    /// Locks every active administrator until this transaction ends, so that of two requests that each take away one of the
+    /// last two, the second sees what the first did. Returns their ids. It comes before any other lock: two transactions that
+    /// took it last could wait for each other (a deadlock).
+    pub async fn lock_admins(&mut self) -> Result<Vec<UserId>, Error> {
+        Ok(returning_all!(
+            self,
+            Invalidate::Nothing,
+            |row| row.id,
+            r#"UPDATE users SET status = status WHERE roles <> 'user' AND status = 'active'
+            AND ' ' || roles || ' ' LIKE '% admin %' RETURNING id AS "id!: UserId""#,
+        )?)
+    }
+
+    /// Gives a user another password.
+    pub async fn set_password(
+        &mut self,
+        id: UserId,
+        hash: &PasswordHash,
+        must_change: bool,
+        updated_at: Timestamp,
+    ) -> Result<(), Error> {
+        execute!(
+            self,
+            Invalidate::CredentialsOf(id.0),
+            "UPDATE users SET password_hash = $1, must_change_password = $2, updated_at = $3 WHERE id = $4",
+            hash as _,
+            must_change,
+            updated_at as _,
+            id as _,
+        )?;
+        Ok(())
+    }
+
+    /// Sets whether a user must choose another password before anything else.
+    pub async fn set_must_change_password(
+        &mut self,
+        id: UserId,
+        must_change: bool,
+        updated_at: Timestamp,
+    ) -> Result<(), Error> {
+        execute!(
+            self,
+            Invalidate::CredentialsOf(id.0),
+            "UPDATE users SET must_change_password = $1, updated_at = $2 WHERE id = $3",
+            must_change,
+            updated_at as _,
+            id as _,
+        )?;
+        Ok(())
+    }
+
+    /// Ends every session of a user and deletes every personal token.
+    pub async fn end_all_of(&mut self, id: UserId, now: Timestamp) -> Result<(), Error> {
+        self.end_sessions_of(id, None, now).await?;
+        self.delete_personal_tokens_of(id, None).await?;
+        Ok(())
+    }
+
+    /// Deletes a user with everything they own. End their sessions before, so that the status lists show it.
+    pub async fn delete_user(&mut self, id: UserId) -> Result<(), Error> {
+        execute!(self, Invalidate::CredentialsOf(id.0), "DELETE FROM users WHERE id = $1", id as _)?;
+        Ok(())
+    }
+
+    /// Replaces the hash that was checked by a stronger hash of the same password, unless the hash has changed since.
+    pub async fn upgrade_hash(&mut self, id: UserId, old: &PasswordHash, new: &PasswordHash) -> Result<(), Error> {
+        execute!(
+            self,
+            Invalidate::CredentialsOf(id.0),
+            "UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3",
+            new as _,
+            id as _,
+            old as _,
+        )?;
+        Ok(())
+    }
+
+    /// Records a login, if the user is still active and the hash still the one that was checked: what was changed while the
+    /// password was hashed counts. Returns the user as they are now.
+    pub async fn record_login(
+        &mut self,
+        id: UserId,
+        checked: &PasswordHash,
+        now: Timestamp,
+    ) -> Result<Option<User>, Error> {
+        Ok(select_users!(
+            returning_optional(self, Invalidate::CredentialsOf(id.0)),
+            |row| user!(row),
+            "UPDATE users SET last_login_at = $1 WHERE id = $2 AND password_hash = $3 AND status = 'active' RETURNING"
+                + "",
+            now as _,
+            id as _,
+            checked as _
+        )?)
+    }
+}

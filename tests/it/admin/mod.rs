@@ -1,6 +1,0 @@
-mod change;
-mod import;
-mod keys;
-mod search;
-mod sessions;
-mod users;

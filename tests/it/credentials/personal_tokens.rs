@@ -1,0 +1,173 @@
+//! `/me/tokens`: personal access tokens.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{App, bearer, on_postgres};
+
+#[tokio::test]
+async fn a_token_is_shown_once_and_says_what_it_is() {
+    let app = App::start().await;
+    let user = app.user("sergio").await;
+    let about = json!({"name": "backup", "scopes": ["profile"], "expires_in": 3600});
+    let made = user.post("/me/tokens", &about).await.expect(201);
+    assert_eq!(made.header("cache-control"), "no-store");
+    let made = made.json();
+    let token = made["token"].as_str().unwrap();
+    assert!(token.starts_with("cst_") && token.len() == 52, "{token}");
+    assert_eq!((&made["scopes"], &made["expires_at"]), (&json!(["profile"]), &json!("2026-01-01T01:00:00.000Z")));
+
+    let me = app.with(bearer(token)).get("/me").await.expect(200).json();
+    assert_eq!((&me["method"], &me["scopes"]), (&json!("personal"), &json!(["profile"])));
+    assert_eq!((&me["session_id"], &me["expires_at"]), (&Value::Null, &made["expires_at"]));
+
+    let list = user.get("/me/tokens").await.expect(200);
+    assert!(!list.text.contains("cst_"), "{}", list.text);
+    let listed = &list.json()["items"][0];
+    assert_eq!((&listed["id"], &listed["name"]), (&made["id"], &json!("backup")));
+    app.service.auth().write_activity().await.unwrap();
+    assert_eq!(user.get("/me/tokens").await.json()["items"][0]["last_used_at"], "2026-01-01T00:00:00.000Z");
+
+    app.turn_clock(Duration::from_secs(3600));
+    assert_eq!(app.with(bearer(token)).get("/me").await.expect(401).problem(), "invalid-token");
+    assert_eq!(user.get("/me/tokens").await.json(), json!({"items": []}));
+    app.turn_clock(Duration::from_secs(1));
+    assert_eq!(app.service.auth().delete_expired().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn without_scopes_and_end_a_token_has_its_makers_scopes_and_no_end() {
+    let app = App::start().await;
+    app.create("sergio", &["user"]).await;
+    let token = app.personal_token("sergio", &json!({"name": "all"})).await;
+    app.turn_clock(Duration::from_secs(10 * 365 * 86_400));
+    let me = app.with(&token).get("/me").await.expect(200).json();
+    assert_eq!((&me["scopes"], &me["expires_at"]), (&json!(["profile", "users:read", "tokens"]), &Value::Null));
+    let none = app.personal_token("sergio", &json!({"name": "none", "scopes": []})).await;
+    let verified = app.with(&none).get("/verify").await.expect(200);
+    assert_eq!((verified.header("x-auth-user"), verified.header("x-auth-scopes")), ("sergio", ""));
+    app.with(&none).get("/me").await.expect(403);
+}
+
+#[tokio::test]
+async fn a_token_that_is_taken_back_is_refused_at_once() {
+    let app = App::start().await;
+    let user = app.user("sergio").await;
+    let made = user.post("/me/tokens", &json!({"name": "a"})).await.expect(201).json();
+    let token = bearer(made["token"].as_str().unwrap());
+    app.with(&token).get("/me").await.expect(200);
+    let path = format!("/me/tokens/{}", made["id"].as_str().unwrap());
+    app.admin().send(Method::DELETE, &path).await.expect(404);
+    app.with(&token).get("/me").await.expect(200);
+    user.send(Method::DELETE, &path).await.expect(204);
+    assert_eq!(app.with(&token).get("/me").await.expect(401).problem(), "invalid-token");
+    user.send(Method::DELETE, &path).await.expect(404);
+}
+
+#[tokio::test]
+async fn no_token_may_do_more_than_its_maker_then_or_its_owner_now() {
+    let app = App::start().await;
+    let user = app.user("sergio").await;
+    for scopes in [json!(["admin"]), json!(["profile", "introspect"])] {
+        let answer = user.post("/me/tokens", &json!({"name": "a", "scopes": scopes})).await.expect(422);
+        assert_eq!(answer.field_errors(), ["scopes:not-allowed"]);
+    }
+    let small = app.personal_token("root", &json!({"name": "a", "scopes": ["tokens"], "expires_in": 60})).await;
+    for scopes in [json!(["admin"]), json!(["profile"])] {
+        app.with(&small).post("/me/tokens", &json!({"name": "b", "scopes": scopes})).await.expect(422);
+    }
+    let child = app.with(&small).post("/me/tokens", &json!({"name": "b", "expires_in": 3600})).await.expect(201).json();
+    assert_eq!(child["scopes"], json!(["tokens"]));
+    assert_eq!(child["expires_at"], "2026-01-01T00:01:00.000Z", "it does not outlive the token that made it");
+
+    let child = bearer(child["token"].as_str().unwrap());
+    app.with(&child).get("/me/tokens").await.expect(200);
+    let listed = app.with(&small).get("/me/tokens").await.json();
+    let made_with = listed["items"].as_array().unwrap().iter().find(|token| token["name"] == "a").unwrap();
+    let made_with = made_with["id"].as_str().unwrap().to_owned();
+    app.admin().send(Method::DELETE, &format!("/me/tokens/{made_with}")).await.expect(204);
+    for token in [&small, &child] {
+        app.with(token).get("/me/tokens").await.expect(401);
+    }
+
+    app.create("other", &["user", "admin"]).await;
+    let big = app.personal_token("other", &json!({"name": "a"})).await;
+    app.with(&big).get("/admin/users").await.expect(200);
+    app.database.sql("UPDATE users SET roles = 'user' WHERE username = 'other'").await;
+    assert_eq!(app.with(&big).get("/admin/users").await.expect(403).problem(), "insufficient-scope");
+    app.disable("other").await;
+    assert_eq!(app.with(&big).get("/me").await.expect(401).problem(), "invalid-token");
+}
+
+#[tokio::test]
+async fn a_field_that_does_not_keep_its_rule_is_named() {
+    let app = App::start().await;
+    let admin = app.admin();
+    for (body, errors) in [
+        (json!({}), vec!["name:required"]),
+        (json!({"name": ""}), vec!["name:required"]),
+        (json!({"name": "x".repeat(257)}), vec!["name:too-long"]),
+        (json!({"name": "a\nb"}), vec!["name:malformed"]),
+        (json!({"name": "a", "scopes": ["canary"]}), vec!["scopes:malformed"]),
+        (json!({"name": "a", "scopes": "admin"}), vec!["scopes:malformed"]),
+        (json!({"name": "a", "expires_in": 0}), vec!["expires_in:out-of-range"]),
+        (json!({"name": "a", "expires_in": 3_153_600_001_u64}), vec!["expires_in:out-of-range"]),
+        (json!({"name": "a", "expires_in": -1}), vec!["expires_in:malformed"]),
+        (json!({"name": "a", "token": "canary"}), vec!["token:unknown"]),
+    ] {
+        let answer = admin.post("/me/tokens", &body).await.expect(422);
+        assert_eq!(
+            (answer.problem().as_str(), answer.field_errors()),
+            ("validation", errors.iter().map(ToString::to_string).collect()),
+            "{body}"
+        );
+        assert!(!answer.text.contains("canary"), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn a_user_has_at_most_a_hundred_tokens() {
+    let app = App::start().await;
+    let user = app.user("sergio").await;
+    let (opaque, _) = app.tokens("sergio").await;
+    for _ in 0..90 {
+        app.with(&opaque).post("/me/tokens", &json!({"name": "a"})).await.expect(201);
+    }
+    let (caller, body) = (app.with(&opaque), json!({"name": "a"}));
+    let at_once = futures_util::future::join_all((0..20).map(|_| caller.post("/me/tokens", &body))).await;
+    assert_eq!(at_once.iter().filter(|answer| answer.status == 201).count(), 10);
+    assert_eq!(user.post("/me/tokens", &json!({"name": "a"})).await.expect(409).problem(), "too-many-tokens");
+    app.admin().post("/me/tokens", &json!({"name": "a"})).await.expect(201);
+}
+
+#[tokio::test]
+async fn a_wrong_checksum_is_refused_and_no_token_nor_its_hash_opens_anything_or_lies_in_the_database() {
+    let app = App::start().await;
+    let header = app.personal_token("root", &json!({"name": "a"})).await;
+    let token = &header["Bearer ".len()..];
+    app.with(&header).get("/me").await.expect(200);
+    let flip = |at: usize| {
+        let mut bytes = token.as_bytes().to_vec();
+        bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+        String::from_utf8(bytes).unwrap()
+    };
+    let hex = if on_postgres().is_some() { "encode(token_hash, 'hex')" } else { "lower(hex(token_hash))" };
+    let hash = app.database.text(&format!("SELECT {hex} FROM personal_tokens")).await;
+    let wrong = [flip(4), flip(20), flip(51), token.to_uppercase(), token[4..].into(), format!("{token}A"), hash];
+    // With the table away a token that is looked up is an error of ours, and one that is not is just wrong.
+    app.database.sql("ALTER TABLE personal_tokens RENAME TO away").await;
+    for wrong in wrong {
+        assert_eq!(app.with(bearer(&wrong)).get("/me").await.expect(401).problem(), "invalid-token", "{wrong}");
+    }
+    app.with(&header).get("/me").await.expect(500);
+    app.database.sql("ALTER TABLE away RENAME TO personal_tokens").await;
+    app.with(&header).get("/me").await.expect(200);
+    if on_postgres().is_none() {
+        for file in std::fs::read_dir(app.database.folder.path()).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            assert!(!bytes.windows(token.len() - 4).any(|window| window == &token.as_bytes()[4..]));
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! The audit trail: what is done stands in it, and each record hangs on the one before.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{App, PASSWORD, basic, on_postgres};
+
+/// Every record but those of how the test's users came to be: what, by whom to whom, and by which method.
+async fn told(app: &App) -> Vec<String> {
+    let count: i32 = app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM audit").await.parse().unwrap();
+    let mut told = Vec::new();
+    for seq in 1..=count {
+        let row = format!(
+            "SELECT event || ' ' || CASE WHEN actor_id = subject_id THEN 'self' ELSE 'other' END || ' ' || method
+            FROM audit WHERE seq = {seq}"
+        );
+        told.push(app.database.text(&row).await);
+    }
+    told.retain(|record| !record.ends_with(" command") && !record.starts_with("login."));
+    told
+}
+
+#[tokio::test]
+async fn what_is_done_to_sessions_and_tokens_is_recorded() {
+    let app = App::start().await;
+    let id = app.create("sergio", &["user"]).await;
+    let made = async || {
+        let body = json!({"name": "a"});
+        let user = app.with(basic("sergio", PASSWORD));
+        user.post("/me/tokens", &body).await.expect(201).json()["id"].as_str().unwrap().to_owned()
+    };
+    let delete = async |by: &str, path: String| {
+        app.with(basic(by, PASSWORD)).send(Method::DELETE, &path).await.expect(204);
+    };
+    let mut sessions = Vec::new();
+    for _ in 0..4 {
+        let (opaque, _) = app.tokens("sergio").await;
+        sessions.push(app.with(&opaque).get("/me").await.json()["session_id"].as_str().unwrap().to_owned());
+    }
+    delete("sergio", format!("/me/sessions/{}", sessions[0])).await;
+    delete("root", format!("/admin/sessions/{}", sessions[1])).await;
+    delete("sergio", "/me/sessions".into()).await;
+    delete("sergio", format!("/me/tokens/{}", made().await)).await;
+    delete("root", format!("/admin/tokens/{}", made().await)).await;
+    made().await;
+    delete("root", format!("/admin/users/{id}/tokens")).await;
+    assert_eq!(
+        told(&app).await,
+        [
+            "session.ended self basic",
+            "session.ended other basic",
+            "session.ended self basic",
+            "token.created self basic",
+            "token.revoked self basic",
+            "token.created self basic",
+            "token.revoked other basic",
+            "token.created self basic",
+            "token.revoked other basic",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_is_done_to_users_is_recorded() {
+    let app = App::start().await;
+    let body = json!({"username": "sergio", "password": PASSWORD});
+    let id = app.admin().post("/admin/users", &body).await.expect(201).json()["id"].as_str().unwrap().to_owned();
+    let path = format!("/admin/users/{id}");
+    for patch in [json!({"name": "S"}), json!({"status": "disabled"}), json!({"status": "active"})] {
+        app.admin().patch(&path, &patch).await.expect(200);
+    }
+    let own = json!({"current_password": PASSWORD, "new_password": "another-password"});
+    app.with(basic("sergio", PASSWORD)).post("/me/password", &own).await.expect(204);
+    app.with(basic("sergio", "another-password")).patch("/me", &json!({"name": null})).await.expect(200);
+    app.admin().send(Method::DELETE, &path).await.expect(204);
+    assert_eq!(
+        told(&app).await,
+        [
+            "user.created other basic",
+            "user.changed other basic",
+            "user.disabled other basic",
+            "user.enabled other basic",
+            "user.password-set self basic",
+            "user.changed self basic",
+            "user.deleted other basic",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_was_refused_changes_nothing_and_is_not_recorded_as_done() {
+    let app = App::start().await;
+    app.create("sergio", &["user"]).await;
+    let (opaque, _) = app.tokens("root").await;
+    let sid = app.with(&opaque).get("/me").await.json()["session_id"].as_str().unwrap().to_owned();
+    app.with(basic("sergio", PASSWORD)).send(Method::DELETE, &format!("/me/sessions/{sid}")).await.expect(404);
+    assert!(told(&app).await.is_empty());
+}
+
+/// The chain of records, followed by hand: each hash covers its row and the hash before.
+#[tokio::test]
+async fn each_record_hangs_on_the_one_before() {
+    let app = App::start().await;
+    for _ in 0..3 {
+        let (opaque, _) = app.tokens("root").await;
+        app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
+    }
+    let on_postgres = on_postgres().is_some();
+    let hash = if on_postgres { "encode(hash, 'hex')" } else { "lower(hex(hash))" };
+    let id = |column: &str| if on_postgres { format!("{column}::text") } else { format!("lower(hex({column}))") };
+    let value = async |column: &str, seq: i32| {
+        let row = format!("SELECT COALESCE(CAST({column} AS TEXT), '') FROM audit WHERE seq = {seq}");
+        Some(app.database.text(&row).await).filter(|text| !text.is_empty())
+    };
+    let uuid = |text: Option<String>| text.map(|text| uuid::Uuid::parse_str(&text).unwrap());
+    let count: i32 = app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM audit").await.parse().unwrap();
+    assert_eq!(count, 7);
+    let mut before = vec![0_u8; 32];
+    for seq in 1..=count {
+        let fields = serde_json::to_vec(&(
+            &before,
+            seq,
+            value("at", seq).await.unwrap().parse::<i64>().unwrap(),
+            value("event", seq).await,
+            value("outcome", seq).await,
+            (
+                uuid(value(&id("actor_id"), seq).await),
+                uuid(value(&id("subject_id"), seq).await),
+                value("target", seq).await,
+            ),
+            (value("method", seq).await, value("address", seq).await, value("request_id", seq).await),
+        ));
+        before = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &fields.unwrap()).as_ref().to_vec();
+        let expected: String = before.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(value(hash, seq).await, Some(expected));
+    }
+    let newest = app.admin().get("/admin/audit?limit=1").await.json()["items"][0].clone();
+    assert_eq!(newest["hash"].as_str(), value(hash, count).await.as_deref());
+    let head: String = before.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(app.database.text(&format!("SELECT {hash} FROM audit_head")).await, head);
+}
+
+async fn verified(app: &App) -> serde_json::Value {
+    app.admin().get("/admin/audit/verify").await.expect(200).json()
+}
+
+#[tokio::test]
+async fn a_record_that_was_changed_or_is_missing_shows() {
+    let app = App::start().await;
+    for _ in 0..5 {
+        app.tokens("root").await;
+    }
+    assert_eq!(verified(&app).await, json!({"ok": true, "records": 6, "broken_at": null}));
+    for (change, back, broken_at) in [
+        (
+            "UPDATE audit SET address = '192.0.2.1' WHERE seq = 3",
+            "UPDATE audit SET address = '127.0.0.1' WHERE seq = 3",
+            3,
+        ),
+        ("UPDATE audit SET seq = 100 WHERE seq = 4", "UPDATE audit SET seq = 4 WHERE seq = 100", 4),
+        ("UPDATE audit SET seq = 100 WHERE seq = 6", "UPDATE audit SET seq = 6 WHERE seq = 100", 6),
+        ("UPDATE audit SET seq = -1 WHERE seq = 1", "UPDATE audit SET seq = 1 WHERE seq = -1", 1),
+        ("UPDATE audit_head SET seq = 7", "UPDATE audit_head SET seq = 6", 7),
+    ] {
+        app.database.sql(change).await;
+        let answer = verified(&app).await;
+        assert_eq!((&answer["ok"], &answer["broken_at"]), (&json!(false), &json!(broken_at)), "{change}");
+        app.database.sql(back).await;
+        assert_eq!(verified(&app).await["ok"], true, "{back}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_old_is_forgotten_and_the_rest_is_verified_from_there() {
+    let app = App::start_with(&["--audit-retention", "30d"]).await;
+    for _ in 0..3 {
+        app.turn_clock(Duration::from_secs(10 * 86_400));
+        app.tokens("root").await;
+    }
+    let sweep = async || app.service.auth().delete_expired().await.unwrap();
+    app.turn_clock(Duration::from_secs(5 * 86_400));
+    sweep().await;
+    // user.created and no login yet is older than 30 days.
+    let seqs = async || {
+        let page = app.admin().get("/admin/audit").await.expect(200).json();
+        let items = page["items"].as_array().unwrap().clone();
+        items
+            .iter()
+            .map(|record| format!("{} {}", record["seq"], record["event"].as_str().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(seqs().await, ["5 audit.forgotten", "4 login.succeeded", "3 login.succeeded", "2 login.succeeded"]);
+    assert_eq!(verified(&app).await, json!({"ok": true, "records": 4, "broken_at": null}));
+    sweep().await;
+    assert_eq!(seqs().await.len(), 4, "nothing to forget, nothing to say");
+    app.turn_clock(Duration::from_secs(16 * 86_400));
+    sweep().await;
+    assert_eq!(seqs().await, ["6 audit.forgotten", "5 audit.forgotten", "4 login.succeeded"]);
+    assert_eq!(verified(&app).await, json!({"ok": true, "records": 3, "broken_at": null}));
+
+    // Whoever cuts off more and moves the beginning along is found out: no record says so.
+    let moved = "UPDATE audit_start SET seq = 4, hash = (SELECT hash FROM audit WHERE seq = 4)";
+    app.database.sql(&format!("{moved}; DELETE FROM audit WHERE seq = 4")).await;
+    assert_eq!(verified(&app).await, json!({"ok": false, "records": 2, "broken_at": 5}));
+}
+
+#[tokio::test]
+async fn logins_are_recorded_also_those_that_fail_and_never_what_was_typed() {
+    let app = App::start().await;
+    let id = app.create("sergio", &["user"]).await;
+    app.login("sergio").await;
+    for (username, password) in [("sergio", "canary-password"), ("canary-name", PASSWORD), ("a:canary", PASSWORD)] {
+        app.anon().post("/login", &json!({"username": username, "password": password})).await.expect(401);
+    }
+    let answer = app.admin().get("/admin/audit?limit=4").await.expect(200);
+    assert!(!answer.text.contains("canary"), "{}", answer.text);
+    let page = answer.json();
+    let told: Vec<_> = page["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| {
+            assert_eq!((&record["method"], &record["address"]), (&json!("password"), &json!("127.0.0.1")));
+            assert_eq!(record["request_id"].as_str().unwrap().len(), 32);
+            let text = |name: &str| record[name].as_str().unwrap_or("-").replace(&id, "sergio");
+            format!("{} {} {} {}", text("event"), text("outcome"), text("actor"), text("subject"))
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "login.failed refused - -",
+            "login.failed refused - -",
+            "login.failed refused - sergio",
+            "login.succeeded done sergio sergio",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_recorded_wherever_it_is_checked_and_a_refresh_too() {
+    let app = App::start().await;
+    app.create("sergio", &["user"]).await;
+    let (opaque, _) = app.tokens("sergio").await;
+    let before = newest(&app).await["seq"].as_i64().unwrap();
+    app.with(basic("sergio", "wrong-password")).get("/me").await.expect(401);
+    let wrong = json!({"current_password": "wrong-password", "new_password": "another-password"});
+    app.with(&opaque).post("/me/password", &wrong).await.expect(401);
+    let asked = app.admin().request(Method::POST, "/oauth/introspect");
+    let value = &basic("sergio", "wrong-password")["Basic ".len()..];
+    crate::support::Answer::of(asked.form(&[("token", value)])).await.expect(200);
+    app.with(&opaque).send(Method::POST, "/refresh").await.expect(200);
+    app.with(&opaque).send(Method::POST, "/refresh?rotate=true").await.expect(200);
+    // No hash runs for what no password could be, so there is nothing to tell.
+    app.with(basic("sergio", &"x".repeat(4000))).get("/me").await.expect(401);
+    let page = app.admin().get("/admin/audit?limit=5").await.expect(200).json();
+    let told = page["items"].as_array().unwrap().iter().rev().map(|record| {
+        let known = if record["actor"] == record["subject"] { "self" } else { "unknown" };
+        format!("{} {} {known}", record["event"].as_str().unwrap(), record["method"].as_str().unwrap())
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(page["items"][4]["seq"], before + 1);
+    assert_eq!(
+        told,
+        [
+            "login.failed basic unknown",
+            "login.failed opaque self",
+            "login.failed basic unknown",
+            "session.refreshed opaque self",
+            "session.refreshed opaque self",
+        ]
+    );
+}
+
+async fn newest(app: &App) -> serde_json::Value {
+    app.admin().get("/admin/audit?limit=1").await.expect(200).json()["items"][0].clone()
+}
+
+#[tokio::test]
+async fn the_trail_is_read_by_user_event_and_time_in_pages() {
+    let app = App::start().await;
+    let id = app.create("sergio", &["user"]).await;
+    for username in ["sergio", "root", "sergio"] {
+        app.turn_clock(Duration::from_secs(3600));
+        let (opaque, _) = app.tokens(username).await;
+        app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
+    }
+    // user.created root, user.created sergio, then login.succeeded and session.ended three times.
+    for limit in [1, 3, 1000] {
+        for (query, seqs) in [
+            (String::new(), vec![8, 7, 6, 5, 4, 3, 2, 1]),
+            (format!("user={id}"), vec![8, 7, 4, 3, 2]),
+            ("event=session.ended".into(), vec![8, 6, 4]),
+            (format!("user={id}&event=session.ended"), vec![8, 4]),
+            ("since=2026-01-01T02:00:00Z".into(), vec![8, 7, 6, 5]),
+            ("since=2026-01-01T03:30:00%2B01:00".into(), vec![8, 7]),
+            ("since=2027-01-01T00:00:00Z".into(), vec![]),
+            ("event=nothing".into(), vec![]),
+            ("event=%00".into(), vec![]),
+        ] {
+            let (mut seen, mut after) = (Vec::new(), String::new());
+            loop {
+                let page =
+                    app.admin().get(&format!("/admin/audit?limit={limit}&{query}{after}")).await.expect(200).json();
+                seen.extend(page["items"].as_array().unwrap().iter().map(|record| record["seq"].as_i64().unwrap()));
+                match page["next"].as_i64() {
+                    Some(next) => after = format!("&after={next}"),
+                    None => break,
+                }
+            }
+            assert_eq!(seen, seqs, "{query}");
+        }
+    }
+    for (query, error) in
+        [("since=yesterday", "since:malformed"), ("user=root", "user:malformed"), ("limit=0", "limit:out-of-range")]
+    {
+        assert_eq!(app.admin().get(&format!("/admin/audit?{query}")).await.expect(422).field_errors(), [error]);
+    }
+}

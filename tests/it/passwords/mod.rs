@@ -1,0 +1,3 @@
+//! Passwords: hashed.
+
+mod hash_pool;

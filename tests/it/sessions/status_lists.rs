@@ -1,0 +1,245 @@
+//! `/statuslists`: revocation for those who verify offline.
+
+use std::{collections::HashSet, io::Read, time::Duration};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::support::{Answer, App, bearer, claims_of, header_of, node};
+
+/// Where a JWT's status is: the path of the list, and the place in it.
+pub fn place(jwt: &str) -> (String, usize) {
+    let claims = claims_of(jwt.trim_start_matches("Bearer "));
+    let reference = &claims["status"]["status_list"];
+    let path = reference["uri"].as_str().unwrap().strip_prefix("http://localhost:5000").unwrap().to_owned();
+    (path, usize::try_from(reference["idx"].as_u64().unwrap()).unwrap())
+}
+
+pub fn bits(list: &str) -> Vec<u8> {
+    let claims = claims_of(list);
+    assert_eq!(claims["status_list"]["bits"], 1);
+    let lst = URL_SAFE_NO_PAD.decode(claims["status_list"]["lst"].as_str().unwrap()).unwrap();
+    let mut bytes = Vec::new();
+    flate2::read::ZlibDecoder::new(&*lst).read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+async fn is_revoked(app: &App, jwt: &str) -> bool {
+    let (path, idx) = place(jwt);
+    let list = app.anon().get(&path).await.expect(200).text;
+    bits(&list)[idx / 8] >> (idx % 8) & 1 == 1
+}
+
+#[tokio::test]
+async fn a_list_is_a_signed_token_of_its_own_type() {
+    let app = App::start().await;
+    let (_, jwt) = app.tokens("root").await;
+    let (path, _) = place(&jwt);
+    let answer = app.anon().get(&path).await.expect(200);
+    assert_eq!(answer.header("content-type"), "application/statuslist+jwt");
+    assert_eq!(answer.header("cache-control"), "no-cache", "what is kept on the way would come late");
+    let (header, claims) = (header_of(&answer.text), claims_of(&answer.text));
+    let keys = app.anon().get("/.well-known/jwks.json").await.json();
+    assert_eq!((&header["typ"], &header["kid"]), (&"statuslist+jwt".into(), &keys["keys"][0]["kid"]));
+    let now = app.now_seconds();
+    assert_eq!(claims["sub"], format!("http://localhost:5000{path}"));
+    assert_eq!((&claims["iat"], &claims["exp"], &claims["ttl"]), (&now.into(), &(now + 900).into(), &60.into()));
+    assert_eq!(bits(&answer.text).len(), 16_384);
+    // It is no access token.
+    assert_eq!(app.with(bearer(&answer.text)).get("/me").await.expect(401).problem(), "invalid-token");
+    for nothing in ["01a209a4-5175-7d1f-96a9-8817ee5490a8", "nothing", ""] {
+        app.anon().get(&format!("/statuslists/{nothing}")).await.expect(404);
+    }
+}
+
+#[tokio::test]
+async fn the_bit_of_a_session_is_set_in_the_list_served_next_however_it_ends() {
+    let app = App::start_with(&["--sessions-per-user", "6"]).await;
+    let id = app.create("sergio", &["user"]).await;
+    let mut tokens = Vec::new();
+    for _ in 0..6 {
+        tokens.push(app.tokens("sergio").await);
+        app.turn_clock(Duration::from_millis(2));
+    }
+    let sid = |jwt: &str| claims_of(jwt.trim_start_matches("Bearer "))["sid"].as_str().unwrap().to_owned();
+    for (_, jwt) in &tokens {
+        assert!(!is_revoked(&app, jwt).await);
+    }
+    // 0: one more login than there may be; 1: logout; 2: by oneself; 3: by an admin; 4: reuse; 5, 6: all.
+    tokens.push(app.tokens("sergio").await);
+    app.with(&tokens[1].0).send(Method::POST, "/logout").await.expect(204);
+    app.with(&tokens[5].0).send(Method::DELETE, &format!("/me/sessions/{}", sid(&tokens[2].1))).await.expect(204);
+    app.admin().send(Method::DELETE, &format!("/admin/sessions/{}", sid(&tokens[3].1))).await.expect(204);
+    app.with(&tokens[4].0).send(Method::POST, "/refresh?rotate=true").await.expect(200);
+    app.with(&tokens[4].0).get("/me").await.expect(401);
+    for (ended, (_, jwt)) in [true, true, true, true, true, false, false].into_iter().zip(&tokens) {
+        assert_eq!(is_revoked(&app, jwt).await, ended);
+    }
+    app.admin().send(Method::DELETE, &format!("/admin/users/{id}/sessions")).await.expect(204);
+    let (path, _) = place(&tokens[0].1);
+    let list = app.anon().get(&path).await.text;
+    assert_eq!(bits(&list).iter().map(|byte| byte.count_ones()).sum::<u32>(), 7);
+}
+
+#[tokio::test]
+async fn a_list_is_asked_for_again_by_its_tag_and_changes_with_a_revocation() {
+    let app = App::start().await;
+    let (opaque, jwt) = app.tokens("root").await;
+    let (path, _) = place(&jwt);
+    let first = app.anon().get(&path).await.expect(200);
+    let ask = |tag: String| app.anon().request(Method::GET, &path).header("if-none-match", tag);
+    let again = Answer::of(ask(first.header("etag").into())).await.expect(304);
+    assert_eq!((again.text.as_str(), again.header("etag")), ("", first.header("etag")));
+    app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
+    let changed = Answer::of(ask(first.header("etag").into())).await.expect(200);
+    assert_ne!(changed.header("etag"), first.header("etag"));
+    app.turn_clock(Duration::from_secs(300));
+    let later = Answer::of(ask(changed.header("etag").into())).await.expect(200);
+    assert_eq!(claims_of(&later.text)["exp"], app.now_seconds() + 900, "it is signed anew before it is stale");
+}
+
+/// @sd-jwt/jwt-status-list, which this project did not write, finds the place in our JWT and the bit in our list.
+#[tokio::test]
+async fn a_published_library_reads_our_lists() {
+    let Some(node) = node() else { return };
+    let app = App::start().await;
+    let mut tokens = Vec::new();
+    for _ in 0..8 {
+        tokens.push(app.tokens("root").await);
+    }
+    for (opaque, _) in tokens.iter().step_by(2) {
+        app.with(opaque).send(Method::POST, "/logout").await.expect(204);
+    }
+    let list = app.anon().get(&place(&tokens[0].1).0).await.expect(200).text;
+    let script = r#"
+import { getListFromStatusListJWT, getStatusListFromJWT } from '@sd-jwt/jwt-status-list';
+const [jwt, ...tokens] = process.argv.slice(2);
+const list = getListFromStatusListJWT(jwt);
+console.log(tokens.map((token) => list.getStatus(getStatusListFromJWT(token).idx)).join(' '));
+"#;
+    let args: Vec<_> =
+        std::iter::once(list.as_str()).chain(tokens.iter().map(|(_, jwt)| &jwt["Bearer ".len()..])).collect();
+    let done = node.script(script, &args).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(String::from_utf8(done.stdout).unwrap(), "1 0 1 0 1 0 1 0\n");
+}
+
+#[tokio::test]
+async fn places_tell_nothing_of_the_order_of_logins() {
+    let app = App::start().await;
+    let mut places = Vec::new();
+    for _ in 0..40 {
+        places.push(place(&app.tokens("root").await.1));
+    }
+    assert_eq!(places.iter().map(|(list, _)| list).collect::<HashSet<_>>().len(), 1, "one list");
+    let places: Vec<_> = places.into_iter().map(|(_, idx)| idx).collect();
+    assert_eq!(places.iter().collect::<HashSet<_>>().len(), 40, "a place is one session's");
+    let rises = places.windows(2).filter(|pair| pair[0] < pair[1]).count();
+    // 39 steps, about 19.5 of them up; under chance this fails once in ten million runs.
+    assert!((10..=29).contains(&rises), "{places:?}");
+    assert!(places.iter().max().unwrap() - places.iter().min().unwrap() > 50_000, "they lie all over: {places:?}");
+}
+
+/// With lists of four places, what takes a hundred thousand logins takes a few.
+#[tokio::test]
+async fn a_list_that_is_full_is_closed_and_dropped_once_nothing_in_it_lives() {
+    let app = App::start().await;
+    app.tokens("root").await;
+    app.database.sql("UPDATE status_lists SET size = 4").await;
+    let mut tokens = Vec::new();
+    let lists = |tokens: &Vec<(String, String)>| tokens.iter().map(|(_, jwt)| place(jwt).0).collect::<HashSet<_>>();
+    while lists(&tokens).len() < 2 {
+        tokens.push(app.tokens("root").await);
+    }
+    assert!(tokens.len() <= 5, "it was full");
+    let closed = place(&tokens[0].1).0;
+    app.with(&tokens[0].0).send(Method::POST, "/logout").await.expect(204);
+    assert!(is_revoked(&app, &tokens[0].1).await, "a closed list is served and kept up to date");
+    app.service.auth().delete_expired().await.unwrap();
+    // Signed anew, not remembered.
+    app.turn_clock(Duration::from_secs(301));
+    assert!(is_revoked(&app, &tokens[0].1).await, "a mark stays as long as its token could be shown");
+    app.turn_clock(Duration::from_secs(30 * 86_400 + 601));
+    app.service.auth().delete_expired().await.unwrap();
+    app.anon().get(&closed).await.expect(404);
+    assert_eq!(app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM revoked_statuses").await, "0");
+    let open = place(&tokens.last().unwrap().1).0;
+    app.anon().get(&open).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_place_that_was_revoked_is_nobodys_until_its_tokens_would_have_run_out() {
+    let app = App::start().await;
+    let (opaque, first) = app.tokens("root").await;
+    app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
+    // Only that place is left in the list.
+    app.database.sql("UPDATE status_lists SET size = 1; UPDATE revoked_statuses SET idx = 0").await;
+    let (_, second) = app.tokens("root").await;
+    assert_ne!(place(&second).0, place(&first).0, "another list is opened rather");
+    assert!(!is_revoked(&app, &second).await);
+}
+
+/// The open list goes on to be handed out, and others may have kept it from when the place was marked.
+#[tokio::test]
+async fn in_the_open_list_a_mark_outlives_its_token() {
+    let app = App::start().await;
+    let (opaque, jwt) = app.tokens("root").await;
+    app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
+    app.turn_clock(Duration::from_secs(31 * 86_400));
+    app.service.auth().delete_expired().await.unwrap();
+    assert!(is_revoked(&app, &jwt).await);
+}
+
+/// With a session that ends while the list is being made, the bit is in the next one.
+#[tokio::test]
+async fn no_revocation_is_lost_among_many_who_ask_for_the_list() {
+    let app = App::start().await;
+    let mut tokens = Vec::new();
+    for _ in 0..60 {
+        tokens.push(app.tokens("root").await);
+    }
+    let (path, _) = place(&tokens[0].1);
+    let ask = async {
+        for _ in 0..120 {
+            app.anon().get(&path).await.expect(200);
+        }
+    };
+    let end = async {
+        for (opaque, jwt) in &tokens {
+            app.with(opaque).send(Method::POST, "/logout").await.expect(204);
+            assert!(is_revoked(&app, jwt).await);
+        }
+    };
+    tokio::join!(ask, end);
+    let list = app.anon().get(&path).await.text;
+    assert_eq!(bits(&list).iter().map(|byte| byte.count_ones()).sum::<u32>(), 60);
+}
+
+#[tokio::test]
+async fn a_list_does_not_outlive_the_key_that_signs_it_nor_is_one_served_that_is_about_to_run_out() {
+    let app = App::start_with(&["--jwt-ttl", "1s"]).await;
+    let (_, jwt) = app.tokens("root").await;
+    let (path, _) = place(&jwt);
+    app.admin().send(Method::POST, "/admin/keys/rotate").await.expect(202);
+    // A second before the next key signs; this one is gone 61 seconds after that.
+    app.turn_clock(Duration::from_secs(659));
+    let old = app.anon().get(&path).await.text;
+    assert_eq!(claims_of(&old)["exp"], app.now_seconds() + 1 + 1 + 60);
+    app.turn_clock(Duration::from_secs(3));
+    let new = app.anon().get(&path).await.text;
+    assert_ne!(header_of(&new)["kid"], header_of(&old)["kid"]);
+    assert!(claims_of(&new)["exp"].as_i64().unwrap() > app.now_seconds() + 60);
+}
+
+#[tokio::test]
+async fn a_session_from_before_there_were_lists_gets_tokens_without_the_claim() {
+    let app = App::start().await;
+    let (opaque, _) = app.tokens("root").await;
+    app.database.sql("UPDATE sessions SET status_list = NULL, status_idx = NULL").await;
+    let fresh = app.with(&opaque).send(Method::POST, "/refresh").await.expect(200).json();
+    let claims = claims_of(fresh["token"].as_str().unwrap());
+    assert_eq!(claims.get("status"), None::<&Value>);
+    app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
+    app.with(&opaque).get("/me").await.expect(401);
+}

@@ -1,0 +1,4 @@
+//! The database.
+
+mod upgrade;
+mod writes;

@@ -1,0 +1,44 @@
+//! A database of an earlier version.
+
+use std::fs;
+
+use crate::support::{App, Database, bearer, on_postgres};
+
+/// What the first version left behind: a user with a session, and a key that signs.
+#[tokio::test]
+async fn sessions_and_keys_of_the_first_schema_live_on() {
+    let database = Database::new().await;
+    let app = App::on(database.clone(), &[]).await;
+    app.create("root", &["user", "admin"]).await;
+    let login = app.login("root").await;
+    let kid = app.anon().get("/.well-known/jwks.json").await.json()["keys"][0]["kid"].clone();
+    drop(app);
+    // Back to the first schema: what came later is taken away.
+    database
+        .sql(
+            "DROP TABLE audit_start; DROP TABLE idempotency_keys; DROP INDEX audit_by_time; DROP INDEX audit_by_event; DROP INDEX audit_by_actor; DROP INDEX audit_by_subject;
+            DROP INDEX users_by_name; DROP INDEX users_by_email; DROP INDEX users_disabled; DROP INDEX users_uncommon;
+            CREATE INDEX users_by_role ON users (roles, id) WHERE roles <> 'user';
+            ALTER TABLE users DROP COLUMN name_key; ALTER TABLE users DROP COLUMN email_key;
+            DROP INDEX sessions_by_status; DROP INDEX sessions_by_user; DROP INDEX signing_keys_by_generation;
+            DROP TABLE rotated_tokens; DROP TABLE personal_tokens; DROP TABLE audit; DROP TABLE audit_head;
+            DROP TABLE revoked_statuses;
+            ALTER TABLE sessions DROP COLUMN status_idx; ALTER TABLE sessions DROP COLUMN rotations;
+            ALTER TABLE sessions DROP COLUMN last_seen_at; ALTER TABLE sessions DROP COLUMN status_list;
+            DROP TABLE status_lists;
+            ALTER TABLE signing_keys DROP COLUMN longest_jwt_ttl; ALTER TABLE signing_keys DROP COLUMN generation; ALTER TABLE signing_keys DROP COLUMN signs_from;
+            ALTER TABLE signing_keys RENAME COLUMN verifies_until TO retired_at;
+            CREATE INDEX sessions_by_user ON sessions (user_id, id);
+            CREATE UNIQUE INDEX signing_keys_active ON signing_keys (algorithm) WHERE retired_at IS NULL;
+            DELETE FROM _sqlx_migrations WHERE version > 1;",
+        )
+        .await;
+    let app = App::on(database, &[]).await;
+    for token in ["token", "opaque_token"] {
+        app.with(bearer(login[token].as_str().unwrap())).get("/me").await.expect(200);
+    }
+    assert_eq!(app.anon().get("/.well-known/jwks.json").await.json()["keys"][0]["kid"], kid);
+    let folder = if on_postgres().is_some() { "migrations/postgres" } else { "migrations" };
+    let migrations = fs::read_dir(folder).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_file()).count();
+    assert_eq!(app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM _sqlx_migrations").await, migrations.to_string());
+}
