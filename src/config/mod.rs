@@ -92,7 +92,7 @@ pub struct Config {
     #[arg(global = true, value_parser = metrics_listen)]
     pub metrics_listen: AddressOrOff,
 
-    /// Networks of the proxies in front, such as 10.0.0.0/8,fd00::/8: their `X-Forwarded-For` tells a client's address
+    /// Networks of the proxies in front, such as `10.0.0.0/8,fd00::/8`: their `X-Forwarded-For` tells a client's address
     #[arg(long, env = "COUNTERSIGN_TRUSTED_PROXIES", default_value = "", value_name = "NETWORKS")]
     #[arg(global = true, value_parser = trusted_proxies)]
     pub trusted_proxies: Networks,
