@@ -1,85 +1,55 @@
 """Measures what docs/benchmarks.md shows. See scripts/bench."""
 
-import argparse, os, sys, time, traceback
+import argparse, collections, signal, sys, tempfile, time, traceback
+from pathlib import Path
 
-import checks, passwords, peers, report, size, writes
-from bench import Bench, Figure
-from build import build
-from machine import Failed, NotMeasured, describe, stop_all, workplace
-
-REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-ROWS = {
-    "health": checks.health,
-    "me": checks.me,
-    "many": checks.many,
-    "cold": checks.cold,
-    "growth": checks.growth,
-    "login": passwords.login,
-    "storm": passwords.storm,
-    "writes": writes.writes,
-    "import": size.importing,
-    "start": size.start,
-    "memory": size.memory,
-    "peers": peers.peers,
-}
-
-
-def arguments():
-    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures how fast Countersign is.")
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"only these: {', '.join(ROWS)}")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, smaller data; writes no page")
-    parser.add_argument("--peers", action="store_true", help="also PocketBase and a Flask app on the same work")
-    chosen = parser.parse_args()
-    if unknown := set(chosen.rows) - set(ROWS):
-        parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
-    chosen.rows = chosen.rows or [row for row in ROWS if row != "peers"]
-    if chosen.peers and "peers" not in chosen.rows:
-        chosen.rows.append("peers")
-    return chosen
+import report
+from bench import Bench
+from machine import REPOSITORY, Failed, build, describe
+from rounds import Figure
+from rows import ROWS
 
 
 def measure(bench, row):
-    """The figures of a row; when there are none, why."""
-    figures = []
-
-    def note(figure):
-        figures.append(figure)
-        print(report.line(figure), flush=True)
-
+    """Yields the figures of a row. If something goes wrong, the last of them says what."""
     try:
-        for figure in ROWS[row](bench):
-            note(figure)
-    except (NotMeasured, Failed) as reason:
-        note(Figure(row, row, "", detail=str(reason), failed=isinstance(reason, Failed)))
+        yield from ROWS[row](bench)
     except Exception as error:
-        traceback.print_exc()
-        note(Figure(row, row, "", detail=repr(error), failed=True))
-    # Those of a row that failed.
-    stop_all()
-    return figures
+        if not isinstance(error, Failed):
+            traceback.print_exc()
+        yield Figure(row, detail=str(error) or repr(error))
 
 
 def main():
-    chosen = arguments()
-    # What is set for a server of one's own has no part in this.
-    for name in [
-        name for name in os.environ if name.startswith("COUNTERSIGN_") or name in ("DATABASE_URL", "RUST_LOG")
-    ]:
-        del os.environ[name]
-    programs = build(REPOSITORY)
-    machine, begun = describe(REPOSITORY), time.monotonic()
-    bench = Bench(programs, workplace(), chosen.quick)
-    for name, what in machine.items():
-        print(f"{name}: {what}")
-    print(report.heading(chosen.quick), flush=True)
-    figures = [figure for row in chosen.rows for figure in measure(bench, row)]
-    print(report.summary(figures, time.monotonic() - begun))
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures how fast Countersign is.")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"only these: {', '.join(ROWS)}")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds on smaller data; writes no page")
+    parser.add_argument("--peers", action="store_true", help="also PocketBase and a Flask app on the same work")
+    chosen = parser.parse_args()
+    rows = (chosen.rows or list(ROWS)[:-1]) + ["peers"] * chosen.peers
+    if unknown := set(rows) - set(ROWS):
+        parser.error(f"no such row: {', '.join(unknown)}")
+    # A signal ends the bench like an error: every process that it runs is stopped on the way out.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    programs, machine, begun = build(), describe(), time.monotonic()
+    print(*(f"{name}: {what}" for name, what in machine.items()), "", sep="\n")
+    figures = collections.defaultdict(list)
+    with tempfile.TemporaryDirectory(prefix="countersign-bench.") as folder:
+        bench = Bench(programs, Path(folder), chosen.quick)
+        for row in dict.fromkeys(rows):
+            for figure in measure(bench, row):
+                figures[row].append(figure)
+                report.show(row, figure)
+    verdicts = collections.Counter(report.words(figure)[0] for row in figures.values() for figure in row)
+    print(f"\n{', '.join(f'{count} {verdict}' for verdict, count in verdicts.items())}", end="; ")
+    print(f"it took {(time.monotonic() - begun) / 60:.1f} minutes.")
     if chosen.quick:
         print("These are quick figures; docs/benchmarks.md was left as it is.")
     else:
-        report.write(os.path.join(REPOSITORY, "docs"), machine, figures, bench.curves, ROWS)
+        report.write(REPOSITORY / "docs", machine, figures, bench.curves, ROWS)
         print("docs/benchmarks.md was written.")
-    return any(figure.failed for figure in figures)
+    return "FAILED" in verdicts
 
 
 if __name__ == "__main__":

@@ -1,77 +1,45 @@
-"""Load from wrk, and from the tool of our own for what wrk cannot do. A run in which anything went wrong is no run."""
+"""Requests, sent by wrk or by our own tool. A run in which any of them fails does not count, and its row fails."""
 
-import json, os, re, subprocess
+import json, tempfile
 
-from machine import Failed
-
-SCRIPTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "wrk")
-CONNECTIONS = 32
-# How long an answer may take, in seconds: a password that waits for its hash behind 31 others.
-PATIENCE = 10
+from machine import TOOLS, Failed, run
 
 
-def wrk(url, seconds, header=None, script="report", file=None, connections=CONNECTIONS):
-    """One thread of wrk, since it shares the machine with the server. What it counted, with the requests a second."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={PATIENCE}s"]
-    command += ["-s", os.path.join(SCRIPTS, script + ".lua")]
-    command += ["-H", f"Authorization: {header}"] if header else []
-    command += [url] + (["--", file] if file else [])
-    environment = {**os.environ, "LUA_PATH": os.path.join(SCRIPTS, "?.lua")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds + 30)
-    result = re.search(r"^RESULT (.*)$", done.stdout, re.MULTILINE)
-    if not result:
-        raise Failed(f"wrk failed: {(done.stderr or done.stdout).strip()[-300:]}")
-    result = json.loads(result[1])
-    wrong = {kind: result[kind] for kind in ("connect", "read", "write", "timeout", "status") if result[kind]}
-    if wrong or not result["requests"]:
-        raise Failed(f"of {result['requests']} requests to {url} these went wrong: {wrong}")
-    result["per_second"] = result["requests"] / result["microseconds"] * 1e6
-    return result
+def wrk(url, seconds, headers=None, lines=(), mode="credentials", connections=32):
+    """Asks with these headers, or with those that the script makes of the lines. Returns counts and latencies.
+
+    wrk has one thread, because it shares the machine with the server. A request may take ten seconds: a password waits
+    for the hashes of 31 others.
+    """
+    command = f"wrk -t1 -c{connections} -d{seconds}s --timeout=10s {url} -s".split() + [TOOLS / "wrk.lua"]
+    for name, value in (headers or {}).items():
+        command += ["-H", f"{name}: {value}"]
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.writelines(line + "\n" for line in lines)
+        file.flush()
+        said = run(command + (["--", mode, file.name] if lines else []))
+    result = json.loads(said.partition("RESULT ")[2] or "null")
+    if not result or not result["requests"] or any(result["failed"].values()):
+        raise Failed(f"some requests to {url} went wrong: {result or said[-300:]}")
+    return {**result, "per_second": result["requests"] / result["seconds"]}
 
 
-def once(result):
-    """The same run, if no credential was shown a second time in it."""
-    if result["sent"] > result["prepared"]:
-        raise Failed(f"{result['prepared']} credentials were not enough for one run, which took {result['sent']}")
-    return result
+def request(method, path, headers, body=""):
+    """A whole request, as our own tool reads it."""
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n{head}\r\n{body}".encode()
 
 
-def write_requests(file, requests):
-    """Whole requests, as `load` reads them."""
-    with open(file, "wb") as out:
-        for method, path, headers, body in requests:
-            head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-            length = f"content-length: {len(body)}\r\n" if body or method == "POST" else ""
-            out.write(f"{method} {path} HTTP/1.1\r\nhost: localhost\r\n{head}{length}\r\n{body}\0".encode())
+def load(program, server, requests, allowed=("200",), **options):
+    """Sends requests with our own tool, benches/tools/load.rs, which takes the options. Returns what it prints.
 
-
-class Load:
-    """Our own tool. It speaks from many addresses, so that no limit on one address is met."""
-
-    def __init__(self, program):
-        self.program = program
-
-    def command(self, port, file, clients, seconds=None, rate=None, bodies=None):
-        command = [self.program, f"127.0.0.1:{port}", file, f"--clients={clients}"]
-        command += [f"--seconds={seconds}"] if seconds else []
-        command += [f"--rate={rate:.1f}"] if rate else []
-        return command + ([f"--bodies={bodies}"] if bodies else [])
-
-    def start(self, *args, **more):
-        return subprocess.Popen(self.command(*args, **more), stdout=subprocess.PIPE, text=True)
-
-    def finish(self, process, allowed=("200",)):
-        """What a run counted. Any other answer, and any error, makes it no run."""
-        try:
-            result = json.loads(process.communicate(timeout=600)[0] or "null")
-        finally:
-            process.kill()
-        if not result:
-            raise Failed("the load tool failed")
-        counts = {status: answers["count"] for status, answers in result["answers"].items()}
-        if result["errors"] or not set(counts) <= set(allowed):
-            raise Failed(f"of {result['sent']} requests some went wrong: {counts} {result['errors'] or ''}")
-        return result
-
-    def run(self, *args, allowed=("200",), **more):
-        return self.finish(self.start(*args, **more), allowed)
+    It speaks from many addresses, so that no limit on a single address applies.
+    """
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"\0".join(requests))
+        file.flush()
+        result = json.loads(run([program, server.address, file.name, *(f"--{k}={v}" for k, v in options.items())]))
+    counts = {status: answers["count"] for status, answers in result["answers"].items()}
+    if result["errors"] or not set(counts) <= set(allowed):
+        raise Failed(f"of {result['sent']} requests some went wrong: {counts} {result['errors']}")
+    return {**result, "per_second": result["sent"] / result["seconds"]}

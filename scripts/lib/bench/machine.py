@@ -1,133 +1,101 @@
-"""This machine, and the processes started on it. Each is ended by its own id, whatever happens to the run."""
+"""This machine: the programs that are built on it, and the processes that run there."""
 
-import atexit, itertools, os, platform, re, shutil, signal, socket, subprocess, sys, tempfile, time
+import contextlib, json, os, platform, re, subprocess, sys, tempfile, time, urllib.request
+from pathlib import Path
 
-PATIENCE = 30
-
-
-class NotMeasured(Exception):
-    """Why a row has no figure: this build cannot do it yet, or this machine cannot hold it."""
+REPOSITORY = Path(__file__).resolve().parents[3]
+TOOLS = REPOSITORY / "benches" / "tools"
 
 
 class Failed(Exception):
-    """What went wrong in a run, which then counts for nothing."""
+    """Something went wrong in a run, so its row has no figure."""
 
 
-class Process:
-    """A server in the background. It is there once its standard error matches `ready`."""
+class Process(subprocess.Popen):
+    """A program in the background, which is stopped when its `with` ends."""
 
-    running = []
-    numbers = itertools.count()
+    def __init__(self, command, folder, **environment):
+        # Appending keeps the process at the end of the file while we read from its beginning.
+        self.log = tempfile.TemporaryFile("a+", errors="replace")
+        # The server logs to standard output. It writes every line, but the disk is not what we measure.
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": self.log}
+        super().__init__(command, cwd=folder, env={"PATH": os.environ["PATH"], **environment}, **streams)
 
-    def __init__(self, command, folder, environment, ready=None):
-        self.said = os.path.join(folder, f"said.{next(Process.numbers)}")
-        with open(self.said, "wb") as said:
-            # A log that nobody keeps: every line is written, to where writing costs nothing.
-            self.process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=said,
-            )
-        Process.running.append(self)
-        self.pid = self.process.pid
-        self.found = self.wait_for(ready) if ready else None
+    def said(self):
+        self.log.seek(0)
+        return self.log.read().strip()[-2000:]
 
-    def wait_for(self, ready):
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            if found := re.search(ready, self.words()):
-                return found
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.01)
-        words = self.words()[-2000:]
-        self.stop()
-        raise Failed(f"a server did not start: {words.strip() or 'it said nothing'}")
-
-    def wait_until(self, holds):
-        end = time.monotonic() + PATIENCE
-        while not holds():
-            if time.monotonic() > end or self.process.poll() is not None:
-                raise Failed(f"a server did not answer: {self.words()[-2000:].strip() or 'it said nothing'}")
-            time.sleep(0.02)
-
-    def words(self):
-        with open(self.said, errors="replace") as said:
-            return said.read()
-
-    def stop(self):
-        if self in Process.running:
-            Process.running.remove(self)
-            if self.process.poll() is None:
-                os.kill(self.pid, signal.SIGTERM)
+    def wait_until(self, condition):
+        """Waits until `condition()` is true, and returns what it returned."""
+        end = time.monotonic() + 30
         try:
-            self.process.wait(15)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            while not (result := condition()):
+                if time.monotonic() > end or self.poll() is not None:
+                    raise Failed(f"{self.args[0]} did not start: {self.said()}")
+                time.sleep(0.001)
+            return result
+        except BaseException:
+            self.stop()
+            raise
 
-    def __enter__(self):
+    def listening(self):
+        """Waits until the process has said where it listens."""
+        self.address = self.wait_until(lambda: re.search(r"[Ll]isten.*(127\.0\.0\.1:\d+)", self.said()))[1]
+        self.url = f"http://{self.address}"
         return self
 
-    def __exit__(self, *_):
-        self.stop()
+    def answers(self, path):
+        """Whether a request succeeds."""
+        with contextlib.suppress(OSError), urllib.request.urlopen(self.url + path, timeout=1):
+            return True
+
+    def resident_mb(self):
+        """Its memory in MB, or 0 once it has ended."""
+        found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text())
+        return int(found[1]) * 1024 / 1e6 if found else 0.0
+
+    def stop(self, *_):
+        self.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(15)
+        self.kill()
+        self.wait()
+
+    __exit__ = stop
 
 
-def stop_all():
-    """Stops what is still running."""
-    for process in list(Process.running):
-        process.stop()
+def run(command):
+    """What a command prints. If it fails, so does the row."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        raise Failed(f"{command[0]} failed: {(done.stderr or done.stdout).strip()[-300:]}")
+    return done.stdout
 
 
-def workplace():
-    """A folder that is gone when the run ends, however it ends; before it goes, every process is stopped."""
-    folder = tempfile.mkdtemp(prefix="countersign-bench.")
-
-    def clean():
-        stop_all()
-        shutil.rmtree(folder, ignore_errors=True)
-
-    atexit.register(clean)
-    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, lambda number, _: sys.exit(128 + number))
-    return folder
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+def build():
+    """Builds what is measured and what measures. Returns the paths of the programs by name."""
+    programs, tools = {}, "--example commits --example hello --example load"
+    # The server is built by itself, as it is shipped. A build together with the tools would give it the features that
+    # tests ask of its dependencies.
+    for what in ("build --release --bin countersign", f"build --release {tools}", "bench --no-run --bench micro"):
+        command = ["cargo", *what.split(), "--locked", "--message-format=json-render-diagnostics"]
+        done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            sys.exit("the build failed")
+        messages = map(json.loads, done.stdout.splitlines())
+        programs |= {each["target"]["name"]: each["executable"] for each in messages if each.get("executable")}
+    return programs
 
 
-def resident_mb(pid):
-    """What a process holds in memory, in MB; one that has ended holds nothing."""
-    with open(f"/proc/{pid}/status") as status:
-        found = re.search(r"VmRSS:\s+(\d+)", status.read())
-    return int(found[1]) * 1024 / 1e6 if found else 0.0
+def describe():
+    """The machine and the versions, for readers who compare."""
 
+    def said_by(command, end="\n"):
+        return subprocess.run(command.split(), cwd=REPOSITORY, capture_output=True, text=True).stdout.partition(end)[0]
 
-def said_by(*command, **more):
-    """What a command prints, or nothing if there is no such command."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, **more)
-    except OSError:
-        return ""
-    return (done.stdout + done.stderr).strip()
-
-
-def describe(repository):
-    """The machine and the versions, for whoever compares."""
-    with open("/proc/cpuinfo") as cpuinfo, open("/proc/meminfo") as meminfo:
-        cpu = re.search(r"model name\s*: (.*)", cpuinfo.read())
-        memory = int(re.search(r"MemTotal:\s+(\d+)", meminfo.read())[1]) / 2**20
-    commit = said_by("git", "-C", repository, "describe", "--always", "--dirty")
-    tools = [said_by("rustc", "--version").split(" (")[0], said_by("wrk", "--version").split(" [")[0]]
-    return {
-        "machine": f"{os.cpu_count()} cores, {cpu[1].strip() if cpu else platform.machine()}, {memory:.0f} GiB memory, "
-        f"Linux {platform.release().split('-')[0]}",
-        "countersign": commit or "unknown",
-        "tools": ", ".join(filter(None, [*tools, "Python " + platform.python_version()])),
-    }
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    machine = f"{os.cpu_count()} cores, {cpu[1] if cpu else platform.machine()}, {memory:.0f} GiB memory, "
+    tools = f"{said_by('rustc --version', ' (')}, {said_by('wrk --version', ' [')}, Python {platform.python_version()}"
+    return {"machine": machine + f"Linux {platform.release().split('-')[0]}",
+            "countersign": said_by("git describe --always --dirty"), "tools": tools}
