@@ -45,7 +45,7 @@ impl Drop for AccessLogEntry {
             // It passes, and Retry-After says so.
             503 => tracing::warn!(%method, route, status, duration_us, request_id, address, user, by, cause, "request"),
             500.. => {
-                tracing::error!(%method, route, status, duration_us, request_id, address, user, by, cause, "request")
+                tracing::error!(%method, route, status, duration_us, request_id, address, user, by, cause, "request");
             }
             _ => tracing::info!(%method, route, status, duration_us, request_id, address, user, by, "request"),
         }

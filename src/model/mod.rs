@@ -22,8 +22,8 @@ pub use principal::{Method, Principal};
 pub use scope::{Scope, Scopes};
 pub use session::{Client, LiveSession, Origin, Session, StatusIndex, StatusList};
 pub use time::{Clock, Timestamp};
-pub use token::{NewToken, OpaqueToken, PersonalSecret, PersonalToken, TokenHash};
+pub use token::{NewToken, OpaqueToken, PersonalSecret, PersonalToken, SecretPurpose, TokenHash};
 pub use user::{
-    NewUser, PasswordHash, Roles, Status, Step, User, UserFilter, UserPatch, fold_username, may_be_role,
-    may_be_username, search_key,
+    HashedPassword, NewUser, PasswordHash, Roles, Status, Step, User, UserFilter, UserPatch, fold_username,
+    may_be_role, may_be_username, search_key,
 };

@@ -144,6 +144,22 @@ pub struct NewToken {
     pub expires_in: Option<u64>,
 }
 
+/// What a one-time secret is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretPurpose {
+    /// To create users while there is no administrator.
+    Setup,
+}
+
+impl SecretPurpose {
+    /// The word the database keeps.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Setup => "setup",
+        }
+    }
+}
+
 /// The SHA-256 of a token: what the store takes, so that a stolen database holds nothing that opens a door. A fast hash
 /// is enough, since the token is random and cannot be guessed.
 #[derive(Clone, Copy)]

@@ -101,6 +101,15 @@ impl Status {
 #[sqlx(transparent)]
 pub struct PasswordHash(pub String);
 
+/// A password hash to be stored, with the scheme it was made by.
+#[derive(Clone, Debug)]
+pub struct HashedPassword {
+    /// The hash.
+    pub hash: PasswordHash,
+    /// The function and what it costs, in words that are the same for the same scheme. Empty is not known.
+    pub scheme: String,
+}
+
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PasswordHash(..)")

@@ -56,7 +56,7 @@ async fn replace(store: &Store, copy: &VerifiedCopy, name: &str, now: Timestamp)
     tx.end_all_sessions(now).await?;
     tx.delete_all_personal_tokens().await?;
     tx.delete_all_stored_responses().await?;
-    tx.delete_setup_token().await?;
+    tx.delete_all_secrets().await?;
     tx.delete_all_signing_keys().await?;
     tx.record(Actor::Operator.did(Event::DatabaseRestored, now).to(name));
     Ok(tx.commit().await?)

@@ -24,6 +24,8 @@ const SWEEP_STEP: u32 = 500;
 /// How long others have the writer between two steps.
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long a one-time secret stays after it was used or expired, so that people can be told which of the two it was.
+const SPENT_SECRETS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How long a mark in a status list outlives its token, for verifiers whose clocks are behind.
 const MARK_GRACE: Duration = Duration::from_secs(10 * 60);
 
@@ -72,6 +74,7 @@ impl Auth {
         self.in_steps(async move |tx| tx.delete_spent_status_lists().await).await?;
         let answers = now.before(REMEMBERED);
         self.in_steps(async move |tx| tx.delete_stored_responses_before(answers, SWEEP_STEP).await).await?;
+        self.in_steps(async move |tx| tx.delete_spent_secrets_before(now.before(SPENT_SECRETS)).await).await?;
         self.in_steps(async move |tx| tx.delete_spent_signing_keys(now).await).await?;
         let records = self.forget_audit().await?;
         if records > 0 {

@@ -13,6 +13,8 @@
 //!
 //! Where PBKDF2 is written with SHA-256, SHA-1 and SHA-512 are read too.
 
+use std::fmt;
+
 use argon2::{
     Argon2, Block, Params, Version,
     password_hash::phc::{Output, PasswordHash as Phc, Salt},
@@ -36,7 +38,7 @@ use crate::{
         },
         random,
     },
-    model::{PasswordHash, hex},
+    model::{HashedPassword, PasswordHash, hex},
 };
 
 /// The dearest bcrypt that is run: some two seconds.
@@ -83,6 +85,22 @@ impl Hash {
             "sha256" => Some(Self::Sha256),
             "sha512" => Some(Self::Sha512),
             _ => None,
+        }
+    }
+}
+
+/// The name under which the database knows the scheme of a hash.
+impl fmt::Display for HashScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Argon2 { variant, version, memory_kib, iterations, lanes } => {
+                let version = u32::from(*version);
+                write!(f, "{variant} v={version} m={memory_kib} t={iterations} p={lanes}")
+            }
+            Self::Bcrypt { cost, of_sha256: false } => write!(f, "bcrypt {cost}"),
+            Self::Bcrypt { cost, of_sha256: true } => write!(f, "bcrypt-sha256 {cost}"),
+            Self::Scrypt { log_n, r, p } => write!(f, "scrypt ln={log_n} r={r} p={p}"),
+            Self::Pbkdf2 { hash, iterations } => write!(f, "pbkdf2 {hash:?} {iterations}"),
         }
     }
 }
@@ -245,13 +263,21 @@ impl ParsedHash {
     }
 }
 
+/// Adds to a hash the name of its scheme; `unreadable` when it is no hash that can be checked.
+pub fn with_scheme(hash: PasswordHash) -> HashedPassword {
+    let scheme = ParsedHash::parse(&hash).map_or("unreadable".to_owned(), |parsed| parsed.scheme.to_string());
+    HashedPassword { hash, scheme }
+}
+
 /// A new hash of a password, as a PHC string.
-pub(in crate::auth) fn hash(memory: &mut Memory, cost: Cost, password: &[u8]) -> Option<PasswordHash> {
+pub(in crate::auth) fn hash(memory: &mut Memory, cost: Cost, password: &[u8]) -> Option<HashedPassword> {
     let salt = random::<16>();
-    let output = HashScheme::ours(cost).run(memory, password, &salt, 32)?;
+    let scheme = HashScheme::ours(cost);
+    let output = scheme.run(memory, password, &salt, 32)?;
     let (salt, output) = (Salt::new(&salt).ok()?, Output::new(&output).ok()?);
     let Cost { memory_kib, iterations } = cost;
-    Some(PasswordHash(format!("$argon2id$v=19$m={memory_kib},t={iterations},p=1${salt}${output}")))
+    let hash = PasswordHash(format!("$argon2id$v=19$m={memory_kib},t={iterations},p=1${salt}${output}"));
+    Some(HashedPassword { hash, scheme: scheme.to_string() })
 }
 
 /// PHC: `$argon2id$v=19$m=…,t=…,p=…$salt$hash`. One without a version is from before there were any.

@@ -27,7 +27,7 @@ use crate::{
         },
     },
     error::Error,
-    model::{PasswordHash, Status, UserId, fold_username, may_be_username},
+    model::{HashedPassword, PasswordHash, Status, UserId, fold_username, may_be_username},
 };
 
 /// What came of checking a password against a hash.
@@ -100,7 +100,7 @@ impl Auth {
                 tx.commit().await
             })
             .await?;
-            Ok::<_, Error>(strong)
+            Ok::<_, Error>(strong.hash)
         };
         upgraded.await.unwrap_or_else(|error| {
             tracing::warn!(user = %id, %error, "a weak password hash was not upgraded");
@@ -109,7 +109,7 @@ impl Auth {
     }
 
     /// The hash of a new password, made in the hash pool.
-    pub(in crate::auth) async fn hash_password(&self, password: &SecretString) -> Result<PasswordHash, Error> {
+    pub(in crate::auth) async fn hash_password(&self, password: &SecretString) -> Result<HashedPassword, Error> {
         let (cost, password) = (self.settings.cost, normal(password));
         let hash = self.hash_pool.run(move |memory| formats::hash(memory, cost, password.as_bytes())).await?;
         hash.ok_or_else(|| Error::Internal("argon2 does not take the cost that is set".into()))
@@ -165,7 +165,7 @@ mod tests {
     }
 
     fn hash(memory: &mut Memory, cost: Cost) -> String {
-        formats::hash(memory, cost, b"my-password").unwrap().0
+        formats::hash(memory, cost, b"my-password").unwrap().hash.0
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
     fn a_password_that_other_software_hashed_as_it_was_typed_is_right() {
         let mut memory = Memory::new();
         let decomposed = "zoe\u{308}-password";
-        let stored = formats::hash(&mut memory, CHEAP, decomposed.as_bytes()).unwrap().0;
+        let stored = formats::hash(&mut memory, CHEAP, decomposed.as_bytes()).unwrap().hash.0;
         assert_eq!(checked(&mut memory, CHEAP, &stored, decomposed), "right");
         assert_eq!(checked(&mut memory, CHEAP, &stored, "zo\u{eb}-password"), "wrong");
     }

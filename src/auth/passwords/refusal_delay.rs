@@ -1,9 +1,9 @@
 //! How long a refusal takes.
 //!
-//! Rule: while stored hashes differ in what they cost, a refused password is answered, counted from when its turn came, no
-//! sooner than after the dearest of them; where all cost the same, nobody waits. Waiting costs no core. Threat: users who
-//! were brought along with their hashes, or have not logged in since the cost was raised, are told from names that nobody
-//! has by the time an answer takes.
+//! Rule: while stored hashes differ in what they cost, a refused password is answered no sooner than the dearest of them would
+//! take, counted from when its check began; while all cost the same, nothing is delayed. A delay costs no processor time.
+//! Threat: by the time of an answer, somebody tells users whose hashes were imported, or date from before the cost was raised,
+//! from usernames that do not exist.
 
 use std::{
     collections::BTreeMap,
@@ -14,20 +14,19 @@ use std::{
 use crate::{
     auth::{
         Auth,
-        passwords::formats::{HashScheme, ParsedHash},
+        passwords::formats::{self, HashScheme, ParsedHash},
     },
     error::Error,
-    model::UserId,
 };
 
-/// Users whose hashes are looked at at a time.
-const STEP: u32 = 2000;
-/// How long others have the database between two steps.
+/// Rows whose scheme is filled in by one transaction.
+const STEP: u32 = 500;
+/// How long other writers have the database between two such transactions.
 const PAUSE: Duration = Duration::from_millis(10);
-/// The most schemes that are tried to learn what they take.
-const MAX_TRIED: usize = 32;
+/// The most schemes that are run to learn what they cost.
+const MAX_MEASURED: usize = 32;
 
-/// What each scheme that is in use took of late, the slowest counting most.
+/// What a check took lately by each scheme in use; the slowest checks weigh most.
 #[derive(Default)]
 pub struct RefusalDelay(Mutex<BTreeMap<HashScheme, Duration>>);
 
@@ -36,50 +35,45 @@ impl RefusalDelay {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what checking a hash of this scheme took.
+    /// Records what checking a hash of this scheme took.
     pub fn record(&self, scheme: HashScheme, took: Duration) {
         self.lock().entry(scheme).and_modify(|slowest| *slowest = took.max(*slowest * 15 / 16)).or_insert(took);
     }
 
-    /// How long after its turn came a refusal may be answered; none when all hashes cost the same.
+    /// How long after its check began a refusal may be answered; none when all hashes cost the same.
     fn duration(&self) -> Option<Duration> {
         let schemes = self.lock();
         let slowest = schemes.values().max().filter(|_| schemes.len() > 1)?;
         Some(*slowest * 5 / 4)
     }
 
-    /// Waits until a refusal whose turn came at `begun` may be answered.
+    /// Waits until a refusal whose check began at `begun` may be answered.
     pub async fn wait(&self, begun: Instant) {
-        if let Some(wait) = self.duration() {
-            tokio::time::sleep_until((begun + wait).into()).await;
+        if let Some(delay) = self.duration() {
+            tokio::time::sleep_until((begun + delay).into()).await;
         }
     }
 }
 
 impl Auth {
-    /// Learns which schemes are in use, and tries those it has not met. To be called at the start and now and then: another
-    /// process may bring users along, and they become fewer as they log in.
+    /// Learns which schemes stored hashes have, and runs each new one once to learn what it costs. Call this at the start, after
+    /// an import, and now and then: other processes import too, and logins replace old hashes.
     pub async fn refresh_known_costs(&self) -> Result<(), Error> {
-        let (mut found, mut after) = (vec![HashScheme::ours(self.settings.cost)], UserId::default());
-        loop {
-            let page = self.store.read().await?.password_hashes(after, STEP).await?;
-            let Some((last, _)) = page.last() else { break };
-            after = *last;
-            found.extend(page.iter().filter_map(|(_, hash)| Some(ParsedHash::parse(hash)?.scheme)));
-            found.sort_unstable();
-            found.dedup();
-            tokio::time::sleep(PAUSE).await;
+        self.fill_in_schemes().await?;
+        let samples = self.store.read().await?.one_hash_of_each_scheme().await?;
+        let mut in_use = vec![HashScheme::ours(self.settings.cost)];
+        in_use.extend(samples.iter().filter_map(|hash| Some(ParsedHash::parse(hash)?.scheme)));
+        in_use.sort_unstable();
+        in_use.dedup();
+        let new: Vec<HashScheme> = {
+            let mut known = self.refusal_delay.lock();
+            known.retain(|scheme, _| in_use.contains(scheme));
+            in_use.iter().filter(|scheme| !known.contains_key(scheme)).copied().collect()
+        };
+        if in_use.len() == 1 {
+            return Ok(());
         }
-        self.refusal_delay.lock().retain(|scheme, _| found.contains(scheme));
-        if found.len() > 1 {
-            self.try_schemes(found).await?;
-        }
-        Ok(())
-    }
-
-    async fn try_schemes(&self, schemes: Vec<HashScheme>) -> Result<(), Error> {
-        let known: Vec<HashScheme> = self.refusal_delay.lock().keys().copied().collect();
-        for scheme in schemes.into_iter().filter(|scheme| !known.contains(scheme)).take(MAX_TRIED) {
+        for scheme in new.into_iter().take(MAX_MEASURED) {
             let took = self.hash_pool.run(move |memory| {
                 let begun = Instant::now();
                 ParsedHash::dummy(scheme).verify(memory, b"nobody's password");
@@ -88,5 +82,21 @@ impl Auth {
             self.refusal_delay.record(scheme, took.await?);
         }
         Ok(())
+    }
+
+    /// Fills in the scheme of hashes that were stored before the database had a column for it.
+    async fn fill_in_schemes(&self) -> Result<(), Error> {
+        loop {
+            let hashes = self.store.read().await?.hashes_without_scheme(STEP).await?;
+            if hashes.is_empty() {
+                return Ok(());
+            }
+            let mut tx = self.store.write().await?;
+            for (user, hash) in hashes {
+                tx.fill_in_scheme(user, &formats::with_scheme(hash)).await?;
+            }
+            tx.commit().await?;
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 }

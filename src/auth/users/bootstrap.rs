@@ -1,7 +1,8 @@
-//! The first admin.
+//! The first administrator.
 //!
-//! Rule: while there is no admin, a setup token may create users; making an admin uses it up, in the same transaction.
-//! Threat: a service that whoever comes first could own, or a way in that stays open.
+//! Rule: while there is no administrator, the setup token may create users; creating an administrator uses it up, in the same
+//! transaction. The setup token is a one-time secret of nobody in particular.
+//! Threats: an installation that belongs to the first stranger who finds it, and a setup token that works for ever.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
@@ -13,55 +14,56 @@ use crate::{
         random,
     },
     error::{Error, StartError},
-    model::{NewUser, Roles, TokenHash},
+    model::{NewUser, Roles, SecretPurpose, TokenHash},
 };
 
-/// The shortest setup token an operator may choose.
+/// The shortest setup token an operator may choose, in bytes.
 const MIN_TOKEN_BYTES: usize = 16;
 
-/// How the first admin comes to be.
+/// How the first administrator comes to be.
 pub enum FirstAdmin {
-    /// There is one.
+    /// There is an administrator already.
     Exists,
-    /// It was made just now, as the settings said.
+    /// This one was created just now, as the settings said.
     Created(String),
-    /// There was one before; what the settings said of another was left alone.
+    /// There was an administrator before, so the settings created none.
     ExistedBefore,
-    /// With this token, made now; it is shown this once.
+    /// With this new setup token, to be shown this once.
     NewToken(SecretString),
-    /// With the token the operator set.
+    /// With the setup token that the operator set.
     GivenToken,
-    /// With the token that an earlier start showed.
+    /// With the setup token that an earlier start showed.
     EarlierToken,
 }
 
 impl Auth {
-    /// Makes sure that an admin can come to be: lays down the setup token that was given, or a new one, when there is no
-    /// admin and none lies there.
+    /// Makes sure that a first administrator can be created: stores the given setup token, or a new one, when there is neither
+    /// an administrator nor a setup token.
     pub async fn prepare_first_admin(&self, given: Option<&SecretString>) -> Result<FirstAdmin, StartError> {
         if let Some(token) = given {
             check_given(token.expose_secret())?;
         }
-        // Nothing is written where there is nothing to write: a server with a full disk still starts, and checks.
+        // This writes only when it must: a server whose disk is full still starts, and checks credentials.
         if self.store.read().await?.has_admin().await? {
             return Ok(FirstAdmin::Exists);
         }
+        let (now, purpose) = (self.clock.now(), SecretPurpose::Setup);
         let mut tx = self.store.write().await?;
         if tx.has_admin().await? {
-            tx.delete_setup_token().await?;
+            tx.use_up_secret(purpose, None, now).await?;
             tx.commit().await?;
             return Ok(FirstAdmin::Exists);
         }
-        let now = self.clock.now();
         let prepared = match given {
             Some(token) => {
-                tx.delete_setup_token().await?;
-                tx.add_setup_token(TokenHash::of(token.expose_secret().as_bytes()), now).await?;
+                tx.delete_secrets(purpose, None).await?;
+                let hash = TokenHash::of(token.expose_secret().as_bytes());
+                tx.insert_secret(purpose, None, hash, now, None).await?;
                 FirstAdmin::GivenToken
             }
             None => {
                 let token = format!("setup_{}", URL_SAFE_NO_PAD.encode(random::<32>()));
-                if tx.add_setup_token(TokenHash::of(token.as_bytes()), now).await? {
+                if tx.insert_secret(purpose, None, TokenHash::of(token.as_bytes()), now, None).await? {
                     FirstAdmin::NewToken(token.into())
                 } else {
                     FirstAdmin::EarlierToken
@@ -72,7 +74,7 @@ impl Auth {
         Ok(prepared)
     }
 
-    /// Creates the admin that the settings name, when there is none at all. Tells whether it did.
+    /// Creates the administrator that the settings name, unless there is one. Returns whether it did.
     pub async fn create_first_admin(&self, username: &str, password: &SecretString) -> Result<bool, StartError> {
         if self.store.read().await?.has_admin().await? {
             return Ok(false);
@@ -99,13 +101,15 @@ impl Auth {
         }
     }
 
-    /// The setup token in this `Authorization` header, if it is one that may still be used.
+    /// The hash of the setup token in this `Authorization` header, if it is live and there is no administrator. A server that
+    /// starts just when another creates the administrator may store a token after that; such a token is worth nothing.
     pub async fn setup_token(&self, header: &[u8]) -> Result<Option<TokenHash>, Error> {
         let Ok(RawCredential { scheme: AuthScheme::Bearer, value: token }) = RawCredential::in_header(header) else {
             return Ok(None);
         };
-        let hash = TokenHash::of(token);
-        Ok(self.store.read().await?.is_setup_token(hash).await?.then_some(hash))
+        let (hash, mut conn) = (TokenHash::of(token), self.store.read().await?);
+        let is_live = conn.is_live_secret(SecretPurpose::Setup, hash, self.clock.now()).await?;
+        Ok((is_live && !conn.has_admin().await?).then_some(hash))
     }
 }
 

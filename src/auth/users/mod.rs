@@ -17,8 +17,8 @@ use crate::{
     auth::{Actor, Auth, IdempotentRequest, random},
     error::{Error, FieldError},
     model::{
-        Event, NewUser, Roles, Status, Timestamp, TokenHash, User, UserFilter, UserId, UserPatch, fold_username,
-        may_be_role, may_be_username, page::cut_to, search_key,
+        Event, NewUser, Roles, SecretPurpose, Status, Timestamp, TokenHash, User, UserFilter, UserId, UserPatch,
+        fold_username, may_be_role, may_be_username, page::cut_to, search_key,
     },
     store::Tx,
 };
@@ -70,7 +70,9 @@ impl Auth {
             let actor = match creator {
                 Creator::Admin(actor) => actor,
                 Creator::Setup(token, actor) => {
-                    tx.use_setup_token(token, now).await?;
+                    if !tx.lock_secret(SecretPurpose::Setup, token, now).await? || tx.has_admin().await? {
+                        return Err(Error::InvalidToken);
+                    }
                     actor
                 }
                 Creator::Operator => Actor::Operator,
@@ -81,7 +83,7 @@ impl Auth {
             }
             tx.insert_user(&user, &hash).await?;
             if user.roles.contains(Roles::ADMIN) {
-                tx.delete_setup_token().await?;
+                tx.use_up_secret(SecretPurpose::Setup, None, now).await?;
             }
             auth.store_response(&mut tx, actor, once.as_ref(), &user, now).await?;
             tx.record(actor.did(Event::UserCreated, now).on(user.id));

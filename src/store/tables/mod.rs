@@ -2,10 +2,11 @@
 
 pub mod audit;
 pub mod idempotency_keys;
+pub mod one_time_secrets;
 pub mod personal_tokens;
 pub mod rotated_tokens;
 pub mod sessions;
-pub mod setup;
+
 pub mod signing_keys;
 pub mod status_lists;
 pub mod user_bulk;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     error::Error,
-    model::{PasswordHash, Status, User, UserId, search_key},
+    model::{HashedPassword, Status, User, UserId, search_key},
     store::{
         Tx,
         invalidation::Invalidate,
@@ -60,6 +60,7 @@ struct JsonRow<'a> {
     roles: String,
     status: Status,
     password_hash: &'a str,
+    password_scheme: &'a str,
     must_change_password: bool,
     created_at: i64,
     updated_at: i64,
@@ -77,15 +78,16 @@ pub struct PackedUsers {
 
 impl PackedUsers {
     /// Packs users, which takes time and needs no connection.
-    pub fn new(users: &[(User, PasswordHash)]) -> Result<Self, Error> {
-        let rows = users.iter().map(|(user, hash)| JsonRow {
+    pub fn new(users: &[(User, HashedPassword)]) -> Result<Self, Error> {
+        let rows = users.iter().map(|(user, password)| JsonRow {
             id: user.id.0.simple().to_string(),
             username: &user.username,
             name: user.name.as_deref(),
             email: user.email.as_deref(),
             roles: user.roles.to_string(),
             status: user.status,
-            password_hash: &hash.0,
+            password_hash: &password.hash.0,
+            password_scheme: &password.scheme,
             must_change_password: user.must_change_password,
             created_at: user.created_at.0,
             updated_at: user.updated_at.0,
@@ -108,10 +110,10 @@ impl Tx {
             self,
             sqlite: |driver| sqlx::query!(
                 "/* sqlite */ INSERT INTO users (id, username, name, email, roles, status, password_hash,
-                must_change_password, created_at, updated_at, last_login_at, name_key, email_key)
+                password_scheme, must_change_password, created_at, updated_at, last_login_at, name_key, email_key)
                 SELECT unhex(value ->> 'id'), value ->> 'username', value ->> 'name', value ->> 'email', value ->> 'roles',
-                value ->> 'status', value ->> 'password_hash', value ->> 'must_change_password', value ->> 'created_at',
-                value ->> 'updated_at', value ->> 'last_login_at', value ->> 'name_key', value ->> 'email_key'
+                value ->> 'status', value ->> 'password_hash', value ->> 'password_scheme',
+                value ->> 'must_change_password', value ->> 'created_at', value ->> 'updated_at', value ->> 'last_login_at', value ->> 'name_key', value ->> 'email_key'
                 FROM jsonb_each($1) WHERE TRUE ON CONFLICT DO NOTHING",
                 users.json
             )
@@ -120,11 +122,12 @@ impl Tx {
             .rows_affected(),
             postgres: |driver| sqlx::query!(
                 "/* postgres */ INSERT INTO users (id, username, name, email, roles, status, password_hash,
-                must_change_password, created_at, updated_at, last_login_at, name_key, email_key)
-                SELECT id, username, name, email, roles, status, password_hash, must_change_password, created_at,
-                updated_at, last_login_at, name_key, email_key
+                password_scheme, must_change_password, created_at, updated_at, last_login_at, name_key, email_key)
+                SELECT id, username, name, email, roles, status, password_hash, password_scheme, must_change_password,
+                created_at, updated_at, last_login_at, name_key, email_key
                 FROM json_to_recordset(CAST(CAST($1 AS TEXT) AS JSON)) AS row (id UUID, username TEXT, name TEXT,
-                email TEXT, roles TEXT, status TEXT, password_hash TEXT, must_change_password BOOLEAN,
+                email TEXT, roles TEXT, status TEXT, password_hash TEXT, password_scheme TEXT,
+                must_change_password BOOLEAN,
                 created_at BIGINT, updated_at BIGINT, last_login_at BIGINT, name_key TEXT, email_key TEXT)
                 ON CONFLICT DO NOTHING",
                 users.json

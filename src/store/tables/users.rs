@@ -3,7 +3,7 @@
 
 use crate::{
     error::Error,
-    model::{PasswordHash, Status, Timestamp, User, UserId},
+    model::{HashedPassword, PasswordHash, Status, Timestamp, User, UserId},
     store::{
         Conn, Connection, Tx,
         invalidation::Invalidate,
@@ -39,15 +39,32 @@ impl<C: Connection> Conn<C> {
         )?)
     }
 
-    /// The hashes of users in the order of their ids, from the one after `after`.
-    pub async fn password_hashes(&mut self, after: UserId, limit: u32) -> Result<Vec<(UserId, PasswordHash)>, Error> {
+    /// One hash of each scheme in use. It reads one row of the index for each scheme.
+    pub async fn one_hash_of_each_scheme(&mut self) -> Result<Vec<PasswordHash>, Error> {
+        Ok(fetch_all!(
+            self,
+            |row| row.hash,
+            r#"SELECT (SELECT password_hash FROM users WHERE password_scheme = found.scheme LIMIT 1) AS "hash!: PasswordHash"
+            FROM (
+                WITH RECURSIVE schemes (scheme) AS (
+                    SELECT MIN(password_scheme) FROM users
+                    UNION ALL
+                    SELECT (SELECT MIN(password_scheme) FROM users WHERE password_scheme > schemes.scheme) FROM schemes
+                    WHERE schemes.scheme IS NOT NULL
+                )
+                SELECT scheme FROM schemes WHERE scheme IS NOT NULL
+            ) AS found"#,
+        )?)
+    }
+
+    /// Hashes that were stored before there was a column for their scheme.
+    pub async fn hashes_without_scheme(&mut self, limit: u32) -> Result<Vec<(UserId, PasswordHash)>, Error> {
         let limit = i64::from(limit);
         Ok(fetch_all!(
             self,
-            |row| (row.id, row.password_hash),
-            r#"SELECT id AS "id!: UserId", password_hash AS "password_hash!: PasswordHash" FROM users
-            WHERE id > $1 ORDER BY id LIMIT $2"#,
-            after as _,
+            |row| (row.id, row.hash),
+            r#"SELECT id AS "id!: UserId", password_hash AS "hash!: PasswordHash" FROM users
+            WHERE password_scheme = '' LIMIT $1"#,
             limit,
         )?)
     }
@@ -74,8 +91,8 @@ impl<C: Connection> Conn<C> {
 
 impl Tx {
     /// Adds a user. [`Error::UsernameTaken`] when the username belongs to another.
-    pub async fn insert_user(&mut self, user: &User, hash: &PasswordHash) -> Result<(), Error> {
-        let packed = PackedUsers::new(&[(user.clone(), hash.clone())])?;
+    pub async fn insert_user(&mut self, user: &User, password: &HashedPassword) -> Result<(), Error> {
+        let packed = PackedUsers::new(&[(user.clone(), password.clone())])?;
         if self.insert_packed(&packed).await? == 1 { Ok(()) } else { Err(Error::UsernameTaken) }
     }
 
@@ -119,15 +136,17 @@ impl Tx {
     pub async fn set_password(
         &mut self,
         id: UserId,
-        hash: &PasswordHash,
+        new: &HashedPassword,
         must_change: bool,
         updated_at: Timestamp,
     ) -> Result<(), Error> {
         execute!(
             self,
             Invalidate::CredentialsOf(id.0),
-            "UPDATE users SET password_hash = $1, must_change_password = $2, updated_at = $3 WHERE id = $4",
-            hash as _,
+            "UPDATE users SET password_hash = $1, password_scheme = $2, must_change_password = $3, updated_at = $4
+            WHERE id = $5",
+            new.hash as _,
+            new.scheme,
             must_change,
             updated_at as _,
             id as _,
@@ -167,14 +186,28 @@ impl Tx {
     }
 
     /// Replaces the hash that was checked by a stronger hash of the same password, unless the hash has changed since.
-    pub async fn upgrade_hash(&mut self, id: UserId, old: &PasswordHash, new: &PasswordHash) -> Result<(), Error> {
+    pub async fn upgrade_hash(&mut self, id: UserId, old: &PasswordHash, new: &HashedPassword) -> Result<(), Error> {
         execute!(
             self,
             Invalidate::CredentialsOf(id.0),
-            "UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3",
-            new as _,
+            "UPDATE users SET password_hash = $1, password_scheme = $2 WHERE id = $3 AND password_hash = $4",
+            new.hash as _,
+            new.scheme,
             id as _,
             old as _,
+        )?;
+        Ok(())
+    }
+
+    /// Fills in the scheme of a stored hash, unless the hash has changed since.
+    pub async fn fill_in_scheme(&mut self, id: UserId, password: &HashedPassword) -> Result<(), Error> {
+        execute!(
+            self,
+            Invalidate::Nothing,
+            "UPDATE users SET password_scheme = $1 WHERE id = $2 AND password_hash = $3",
+            password.scheme,
+            id as _,
+            password.hash as _,
         )?;
         Ok(())
     }

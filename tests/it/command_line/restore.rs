@@ -53,7 +53,7 @@ async fn what_lived_before_a_restore_is_dead_after_it_also_beside_a_running_serv
     }
     me(&server, &basic("zoe", PASSWORD)).await.expect(401);
     me(&server, &basic("root", PASSWORD)).await.expect(200);
-    for table in ["personal_tokens", "idempotency_keys", "setup"] {
+    for table in ["personal_tokens", "idempotency_keys", "one_time_secrets"] {
         assert_eq!(database.text(&format!("SELECT CAST(COUNT(*) AS TEXT) FROM {table}")).await, "0", "{table}");
     }
 
@@ -246,7 +246,7 @@ async fn it_is_known_of_every_table_what_a_restore_does_with_it() {
                   WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> '_sqlx_migrations'";
     let restored = ["audit", "audit_head", "audit_start", "status_lists", "revoked_statuses", "users"];
     let restored_and_ended = ["rotated_tokens", "sessions"];
-    let emptied = ["idempotency_keys", "personal_tokens", "setup", "signing_keys"];
+    let emptied = ["idempotency_keys", "one_time_secrets", "personal_tokens", "signing_keys"];
     let mut known = [&restored[..], &restored_and_ended, &emptied].concat();
     known.sort_unstable();
     assert_eq!(database.text(tables).await, known.join(" "));

@@ -347,7 +347,9 @@ async fn a_setup_token_that_comes_to_lie_beside_an_admin_is_dead() {
     let hash = countersign::model::TokenHash::of(token.as_bytes());
     let hex: String = hash.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let literal = if on_postgres().is_some() { format!("'\\x{hex}'") } else { format!("X'{hex}'") };
-    app.database.sql(&format!("INSERT INTO setup (id, token_hash, created_at) VALUES (1, {literal}, 0)")).await;
+    app.database
+        .sql(&format!("INSERT INTO one_time_secrets (secret_hash, purpose, created_at) VALUES ({literal}, 'setup', 0)"))
+        .await;
     let body = json!({"username": "eve", "password": PASSWORD, "roles": ["admin"]});
     assert_eq!(app.with(bearer(token)).post("/admin/users", &body).await.expect(401).problem(), "invalid-token");
 }

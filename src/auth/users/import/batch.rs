@@ -4,11 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{
     auth::{
-        Actor, random,
+        Actor,
+        passwords::formats,
+        random,
         users::import::{Done, Import, Outcome, Row, RowReport, Work, taken, update},
     },
     error::{Error, FieldError},
-    model::{Conflict, Event, Roles, Status, Timestamp, User, UserId, UserRecord},
+    model::{Conflict, Event, Roles, SecretPurpose, Status, Timestamp, User, UserId, UserRecord},
     store::{PackedUsers, Tx},
 };
 
@@ -50,7 +52,7 @@ impl Batch {
                 (Some(hash), _) => {
                     let user = new_user(record, record.id.or_else(|| ids.next()).unwrap_or_default(), now);
                     let id = user.id;
-                    users.push((user, hash.clone()));
+                    users.push((user, formats::with_scheme(hash.clone())));
                     Fate::New(id)
                 }
                 (None, Conflict::Update) => Fate::Taken,
@@ -81,7 +83,7 @@ pub async fn take_in(tx: &mut Tx, import: Import, batch: Batch, now: Timestamp) 
     let is_made = |id: &UserId| !owners.contains_key(id) && made.contains(id);
     admins.extend(batch.admins.into_iter().filter(is_made));
     if !admins.is_empty() {
-        tx.delete_setup_token().await?;
+        tx.use_up_secret(SecretPurpose::Setup, None, now).await?;
     }
 
     let (mut reports, span) = (Vec::with_capacity(batch.rows.len()), Span::of(&batch.rows));

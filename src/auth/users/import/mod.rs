@@ -168,13 +168,9 @@ impl Auth {
             tx.commit().await
         })
         .await?;
-        // Nobody waits for it: the hashes of all users are read.
-        let auth = self.clone();
-        tokio::spawn(async move {
-            if let Err(error) = auth.refresh_known_costs().await {
-                tracing::warn!(%error, "what passwords cost was not learnt after an import");
-            }
-        });
+        if let Err(error) = self.refresh_known_costs().await {
+            tracing::warn!(%error, "what passwords cost was not learnt after an import");
+        }
         imported
     }
 

@@ -3,10 +3,11 @@
 use crate::{
     auth::{
         Actor,
+        passwords::formats,
         users::{change_user, import::Outcome, keep_an_admin},
     },
     error::{Error, FieldError},
-    model::{Event, Timestamp, User, UserId, UserPatch, UserRecord},
+    model::{Event, SecretPurpose, Timestamp, User, UserId, UserPatch, UserRecord},
     store::Tx,
 };
 
@@ -40,7 +41,7 @@ pub async fn update_from(
     admins.retain(|admin| *admin != user.id);
     if changed.is_active_admin() {
         admins.push(user.id);
-        tx.delete_setup_token().await?;
+        tx.use_up_secret(SecretPurpose::Setup, None, now).await?;
     }
     Ok((if profile || password { Outcome::Updated } else { Outcome::Unchanged }, Vec::new()))
 }
@@ -67,7 +68,7 @@ async fn update_password(
     let must_change = record.must_change_password.unwrap_or(user.must_change_password);
     match &record.password_hash {
         Some(hash) if !tx.has_password_hash(user.id, hash).await? => {
-            tx.set_password(user.id, hash, must_change, changed.updated_at).await?;
+            tx.set_password(user.id, &formats::with_scheme(hash.clone()), must_change, changed.updated_at).await?;
             tx.end_all_of(user.id, now).await?;
             tx.record(actor.did(Event::PasswordSet, now).on(user.id));
             Ok(true)

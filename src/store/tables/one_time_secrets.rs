@@ -1,0 +1,128 @@
+//! `one_time_secrets`: secrets that are good for one use. Only the hash of a secret is stored. A secret is live from its
+//! creation until `expires_at` or `used_at`; of one purpose each user, or nobody in particular, has at most one unused secret.
+
+use crate::{
+    error::Error,
+    model::{SecretPurpose, Timestamp, TokenHash, UserId},
+    store::{
+        Conn, Connection, Tx,
+        invalidation::Invalidate,
+        query::{execute, fetch_scalar},
+    },
+};
+
+impl<C: Connection> Conn<C> {
+    /// Whether this is the hash of a live secret. It uses nothing up.
+    pub async fn is_live_secret(
+        &mut self,
+        purpose: SecretPurpose,
+        hash: TokenHash,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let purpose = purpose.as_str();
+        Ok(fetch_scalar!(
+            self,
+            r#"SELECT EXISTS (SELECT 1 FROM one_time_secrets WHERE secret_hash = $1 AND purpose = $2
+            AND used_at IS NULL AND (expires_at IS NULL OR expires_at > $3)) AS "is_live!: bool""#,
+            hash.as_bytes(),
+            purpose,
+            now as _,
+        )?)
+    }
+}
+
+impl Tx {
+    /// Adds a secret, unless there is an unused one of this purpose for this user. Returns whether it was added.
+    pub async fn insert_secret(
+        &mut self,
+        purpose: SecretPurpose,
+        user: Option<UserId>,
+        hash: TokenHash,
+        now: Timestamp,
+        expires_at: Option<Timestamp>,
+    ) -> Result<bool, Error> {
+        let purpose = purpose.as_str();
+        let inserted = execute!(
+            self,
+            Invalidate::Nothing,
+            "INSERT INTO one_time_secrets (secret_hash, purpose, user_id, created_at, expires_at)
+            VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            hash.as_bytes(),
+            purpose,
+            user as _,
+            now as _,
+            expires_at as _,
+        )?;
+        Ok(inserted == 1)
+    }
+
+    /// Locks a live secret until this transaction ends, so that of any number of requests that use it at once the others wait
+    /// and then find it used. Returns whether it is live.
+    pub async fn lock_secret(
+        &mut self,
+        purpose: SecretPurpose,
+        hash: TokenHash,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let purpose = purpose.as_str();
+        let locked = execute!(
+            self,
+            Invalidate::Nothing,
+            "UPDATE one_time_secrets SET used_at = NULL WHERE secret_hash = $1 AND purpose = $2 AND used_at IS NULL
+            AND (expires_at IS NULL OR expires_at > $3)",
+            hash.as_bytes(),
+            purpose,
+            now as _,
+        )?;
+        Ok(locked == 1)
+    }
+
+    /// Marks the unused secret of this purpose for this user as used, if there is one.
+    pub async fn use_up_secret(
+        &mut self,
+        purpose: SecretPurpose,
+        user: Option<UserId>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let purpose = purpose.as_str();
+        execute!(
+            self,
+            Invalidate::Nothing,
+            "UPDATE one_time_secrets SET used_at = $1
+            WHERE purpose = $2 AND used_at IS NULL AND user_id IS NOT DISTINCT FROM $3",
+            now as _,
+            purpose,
+            user as _,
+        )?;
+        Ok(())
+    }
+
+    /// Deletes the secrets of this purpose for this user, used or not.
+    pub async fn delete_secrets(&mut self, purpose: SecretPurpose, user: Option<UserId>) -> Result<(), Error> {
+        let purpose = purpose.as_str();
+        execute!(
+            self,
+            Invalidate::Nothing,
+            "DELETE FROM one_time_secrets WHERE purpose = $1 AND user_id IS NOT DISTINCT FROM $2",
+            purpose,
+            user as _,
+        )?;
+        Ok(())
+    }
+
+    /// Deletes every secret.
+    pub async fn delete_all_secrets(&mut self) -> Result<(), Error> {
+        execute!(self, Invalidate::Nothing, "DELETE FROM one_time_secrets")?;
+        Ok(())
+    }
+
+    /// Deletes the secrets that were used or expired before `moment`. Returns how many.
+    pub async fn delete_spent_secrets_before(&mut self, moment: Timestamp) -> Result<u64, Error> {
+        Ok(execute!(
+            self,
+            Invalidate::Nothing,
+            "DELETE FROM one_time_secrets WHERE used_at < $1 OR expires_at < $1",
+            moment as _,
+        )?)
+    }
+}
