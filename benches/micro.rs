@@ -92,8 +92,8 @@ fn signature(criterion: &mut Criterion, service: &Service) {
 
 /// One hash of the cost that is set unless told otherwise, in memory that is there already.
 fn argon2id(criterion: &mut Criterion) {
-    let cost = Cli::try_parse_from(["countersign"]).unwrap().config;
-    let params = Params::new(cost.argon2_memory_kib, cost.argon2_iterations, 1, None).unwrap();
+    let cost = Cli::try_parse_from(["countersign"]).unwrap().config.settings.passwords.cost();
+    let params = Params::new(cost.memory_kib, cost.iterations, 1, None).unwrap();
     let mut memory = vec![Block::new(); params.block_count()];
     let argon2 = Argon2::new(argon2::Algorithm::Argon2id, Version::V0x13, params);
     let mut group = criterion.benchmark_group("argon2id");

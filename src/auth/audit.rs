@@ -166,7 +166,7 @@ impl Auth {
 
     /// Forgets the oldest records, if they are older than the setting says, and records that. Gives how many.
     pub(super) async fn forget_audit(&self) -> Result<u64, Error> {
-        let Some(retention) = self.settings.audit_retention else { return Ok(0) };
+        let Some(retention) = self.settings.audit.audit_retention else { return Ok(0) };
         let now = self.clock.now();
         let (mut gone, oldest_kept) = (0, now.before(retention));
         loop {

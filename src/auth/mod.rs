@@ -9,7 +9,6 @@ mod keys;
 mod operations;
 mod passwords;
 mod sessions;
-mod settings;
 mod users;
 
 use std::{
@@ -35,18 +34,16 @@ pub use self::{
         backup::{backup, restore},
         doctor::{Finding, Verdict, examine, examine_settings, mode},
     },
-    passwords::cost::Cost,
     sessions::{
         login::{Login, LoginOutcome},
         refresh::Refreshed,
         status_lists::SignedStatusList,
     },
-    settings::Settings,
     users::{
         Creator, Cursor,
         bootstrap::FirstAdmin,
         export::{header as export_header, write_users},
-        import::{Format, Import, Outcome, RowReport, Rows, Summary},
+        import::{Import, Outcome, RowReport, Rows, Summary},
     },
 };
 use self::{
@@ -57,6 +54,7 @@ use self::{
 };
 pub use crate::store::Durability;
 use crate::{
+    config::Settings,
     error::{Error, StartError},
     model::{Clock, SealedKey},
     store::{Location, Store},
@@ -104,15 +102,15 @@ impl Auth {
     /// makes the one that is missing, and starts the hash threads.
     pub async fn start(clock: Clock, settings: Settings) -> Result<Self, StartError> {
         let mut metrics = Registry::with_prefix("countersign");
-        let (store, secret, places, sealed) = open(&clock, &settings, &mut metrics).await?;
+        let (store, secret, places, sealed) = open(&clock, &settings, Durability::EachCommit, &mut metrics).await?;
         let keys = keys::rotation::prepare(sealed, &store, &clock, &secret, &settings).await?;
         Self::new(clock, settings, store, secret, places, keys, metrics)
     }
 
     /// Starts the service for a command, which may stand beside servers with other settings: it makes no key.
-    pub async fn start_beside(clock: Clock, settings: Settings) -> Result<Self, StartError> {
+    pub async fn start_beside(clock: Clock, settings: Settings, durability: Durability) -> Result<Self, StartError> {
         let mut metrics = Registry::with_prefix("countersign");
-        let (store, secret, places, sealed) = open(&clock, &settings, &mut metrics).await?;
+        let (store, secret, places, sealed) = open(&clock, &settings, durability, &mut metrics).await?;
         let keys = Keys::open(&sealed, &secret, &settings)?;
         Self::new(clock, settings, store, secret, places, keys, metrics)
     }
@@ -132,12 +130,12 @@ impl Auth {
             places,
             store,
             clock,
-            hash_pool: HashPool::start(settings.hash_workers, settings.hash_queue, &mut metrics)?,
+            hash_pool: HashPool::start(settings.limits.hash_threads(), settings.limits.hash_queue, &mut metrics)?,
             secret,
             keys: RwLock::new(Arc::new(keys)),
             refreshing_keys: tokio::sync::Mutex::default(),
-            activity: Activity::new(settings.idle_ttl),
-            credential_cache: CredentialCache::new(settings.credential_cache),
+            activity: Activity::new(settings.tokens.idle_ttl),
+            credential_cache: CredentialCache::new(settings.limits.credential_cache),
             refusal_delay: RefusalDelay::default(),
             status_lists: SignedStatusLists::default(),
             settings,
@@ -153,12 +151,12 @@ impl Auth {
 
     /// `iss` of the tokens: the address of this service as its clients know it.
     pub fn issuer(&self) -> &str {
-        &self.settings.issuer
+        &self.settings.tokens.issuer
     }
 
     /// `aud` of the tokens.
     pub fn audience(&self) -> &str {
-        &self.settings.audience
+        &self.settings.tokens.audience
     }
 
     /// The keys in use.
@@ -222,14 +220,15 @@ impl Auth {
 async fn open(
     clock: &Clock,
     settings: &Settings,
+    durability: Durability,
     metrics: &mut Registry,
 ) -> Result<(Store, SecretKey, Places, Vec<SealedKey>), StartError> {
     // What can be wrong with the settings alone comes before anything is made.
-    let location: Location = settings.database_url.expose_secret().parse()?;
-    let given = settings.secret_key.as_ref().map(|key| SecretKey::parse(key.expose_secret())).transpose()?;
-    keys::check_shared_secret(settings)?;
+    let location: Location = settings.database.database_url.expose_secret().parse()?;
+    let given = settings.database.secret_key.as_ref().map(|key| SecretKey::parse(key.expose_secret())).transpose()?;
+    settings.check()?;
 
-    let store = Store::open(&location, settings.durability, metrics).await?;
+    let store = Store::open(&location, durability, metrics).await?;
     let sealed = store.read().await?.signing_keys(clock.now()).await?;
     let (secret, key_file) = match given {
         Some(secret) => (secret, None),
@@ -244,12 +243,12 @@ async fn open(
 /// Brings the schema of the database up to date, which is made when it is not there. Gives the last migration it had before,
 /// if it had any, and the one it has now.
 pub async fn migrate(settings: &Settings) -> Result<(Option<i64>, Option<i64>), StartError> {
-    let location: Location = settings.database_url.expose_secret().parse()?;
+    let location: Location = settings.database.database_url.expose_secret().parse()?;
     let before = match Store::open_read_only(&location).await? {
         Some(store) => last_migration(store).await?,
         None => None,
     };
-    let now = Store::open(&location, settings.durability, &mut Registry::default()).await?;
+    let now = Store::open(&location, Durability::EachCommit, &mut Registry::default()).await?;
     Ok((before, last_migration(now).await?))
 }
 

@@ -12,15 +12,15 @@ use crate::{
 
 /// Writes a backup.
 pub fn run(config: &Config, file: &Path) -> Result<(), StartError> {
-    let settings = config.settings()?;
-    let begun = unless_interrupted(auth::backup(&Clock::System, &settings, file))?;
+    let settings = &config.settings;
+    let begun = unless_interrupted(auth::backup(&Clock::System, settings, file))?;
     print(&format!("{} holds all that was acknowledged until {begun}\n", file.display()))
 }
 
 /// Restores a backup.
 pub fn restore(config: &Config, file: &Path) -> Result<(), StartError> {
-    let settings = config.settings()?;
-    unless_interrupted(auth::restore(&Clock::System, &settings, file))?;
+    let settings = &config.settings;
+    unless_interrupted(auth::restore(&Clock::System, settings, file))?;
     print(&format!(
         "{} was restored; every session, personal token and signing key has ended, so everyone logs in again\n",
         file.display()

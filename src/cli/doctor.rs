@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     auth::{self, Finding, Verdict},
     cli::{Outcome, json, print, run_async, table::table},
-    config::{self, Config},
+    config::{self, Config, Settings},
     error::StartError,
     model::Clock,
     telemetry,
@@ -38,9 +38,7 @@ struct Row<'a> {
 pub fn run(config: &Config, as_json: bool) -> Result<Outcome, StartError> {
     let mut findings = settings(config);
     findings.extend(weaknesses(config));
-    if let Ok(settings) = config.settings() {
-        findings.extend(run_async(async { Ok(auth::examine(&Clock::System, &settings).await) })?);
-    }
+    findings.extend(run_async(async { Ok(auth::examine(&Clock::System, &config.settings).await) })?);
     let ok = findings.iter().all(|finding| finding.verdict != Verdict::Failed);
     let report = if as_json {
         let checks = findings.iter().map(|finding| Row {
@@ -63,12 +61,9 @@ pub fn run(config: &Config, as_json: bool) -> Result<Outcome, StartError> {
 
 /// What would stop a server.
 fn settings(config: &Config) -> Vec<Finding> {
-    let mut errors = match config.settings() {
-        Ok(settings) => auth::examine_settings(&settings, config.setup_token.as_ref()),
-        Err(error) => vec![error],
-    };
-    errors.extend(config.admin().err());
-    errors.extend(telemetry::levels(&config.log).err());
+    let mut errors = auth::examine_settings(&config.settings, config.first_admin.setup_token.as_ref());
+    errors.extend(config.first_admin.admin().err());
+    errors.extend(telemetry::levels(&config.log.log).err());
     if errors.is_empty() {
         return vec![Finding::ok("settings", "each is one that a server takes")];
     }
@@ -77,21 +72,23 @@ fn settings(config: &Config) -> Vec<Finding> {
 
 /// What a server takes, and should not be given.
 fn weaknesses(config: &Config) -> Vec<Finding> {
-    let issuer = if config.issuer.starts_with("http://") && !config.listen.ip().is_loopback() {
-        let found = format!("others reach {}, and tokens are issued as {}", config.listen, config.issuer);
+    let Settings { tokens, passwords, .. } = &config.settings;
+    let listen = config.server.listen;
+    let issuer = if tokens.issuer.starts_with("http://") && !listen.ip().is_loopback() {
+        let found = format!("others reach {listen}, and tokens are issued as {}", tokens.issuer);
         Finding::warning("issuer", found, "put TLS before it and set COUNTERSIGN_ISSUER to the https address")
     } else {
-        Finding::ok("issuer", &config.issuer)
+        Finding::ok("issuer", &tokens.issuer)
     };
-    let cost = format!("argon2id takes {} KiB × {}", config.argon2_memory_kib, config.argon2_iterations);
-    let hashing = if u64::from(config.argon2_memory_kib) * u64::from(config.argon2_iterations) < GOOD_COST {
+    let cost = format!("argon2id takes {} KiB × {}", passwords.argon2_memory_kib, passwords.argon2_iterations);
+    let hashing = if passwords.cost().work() < GOOD_COST {
         let mend = "set COUNTERSIGN_ARGON2_MEMORY_KIB=19456 and COUNTERSIGN_ARGON2_ITERATIONS=2";
         Finding::warning("password hashing", cost, mend)
     } else {
         Finding::ok("password hashing", cost)
     };
-    let found = format!("a password has at least {} characters", config.password_min_length);
-    let length = if config.password_min_length < GOOD_LENGTH {
+    let found = format!("a password has at least {} characters", passwords.password_min_length);
+    let length = if passwords.password_min_length < GOOD_LENGTH {
         Finding::warning("password length", found, "set COUNTERSIGN_PASSWORD_MIN_LENGTH=8")
     } else {
         Finding::ok("password length", found)

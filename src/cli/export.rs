@@ -7,11 +7,11 @@ use std::{
 };
 
 use crate::{
-    auth::{Actor, Auth, Format, export_header, write_users},
+    auth::{Actor, Auth, export_header, write_users},
     cli::{beside_servers, format_of, told},
     config::{Config, ExportCommand},
     error::StartError,
-    model::UserId,
+    model::{Format, UserId},
 };
 
 /// Writes all users out.

@@ -11,11 +11,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::{
-    auth::{self, Actor, Auth, Durability, Format, Import, RowReport, Rows, Settings, Summary},
+    auth::{self, Actor, Auth, Durability, Import, RowReport, Rows, Summary},
     cli::{Outcome, beside_servers_as, print, told},
     config::{Config, ImportCommand},
     error::StartError,
     http::views::{RowView, SummaryView},
+    model::Format,
 };
 
 /// Rows that failed and are shown when nobody wanted a report.
@@ -30,8 +31,9 @@ pub fn run(config: &Config, command: &ImportCommand) -> Result<Outcome, StartErr
     };
     let mut report = Report::new(command)?;
     // One word is said of all of it, when it is on the disk; to wait for the disk after each part would take half the time.
-    let settings = Settings { durability: Durability::AtSync, ..config.settings()? };
-    let summary = beside_servers_as(settings, async |auth| take_in(auth, command, format, source, &mut report).await)?;
+    let summary = beside_servers_as(config, Durability::AtSync, async |auth| {
+        take_in(auth, command, format, source, &mut report).await
+    })?;
     report.finish(&summary, command)?;
     let is_whole = summary.failed == 0 && summary.stopped.is_none();
     Ok(if is_whole { Outcome::Done } else { Outcome::NeedsPerson })

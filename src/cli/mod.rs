@@ -23,11 +23,11 @@ use serde::Serialize;
 use table::cell;
 
 use crate::{
-    auth::{self, Auth, Format, Settings},
-    config::{Cli, Command, Config, Which},
+    auth::{self, Auth, Durability},
+    config::{self, Cli, Command, Config, Which},
     error::{Error, StartError},
     http,
-    model::{Clock, User},
+    model::{Clock, Format, User},
 };
 
 /// What came of a command that could be carried out.
@@ -65,14 +65,15 @@ pub fn run(cli: &Cli) -> Result<Outcome, StartError> {
         Some(Command::Restore { file }) => backup::restore(config, file)?,
         Some(Command::Migrate) => migrate(config)?,
         Some(Command::Openapi) => print(&http::document())?,
+        Some(Command::Settings { format }) => print(&config::reference(*format))?,
         Some(Command::Completions { shell }) => print(&completions(*shell))?,
     }
     Ok(Outcome::Done)
 }
 
 fn migrate(config: &Config) -> Result<(), StartError> {
-    let settings = config.settings()?;
-    let (before, now) = run_async(auth::migrate(&settings))?;
+    let settings = &config.settings;
+    let (before, now) = run_async(auth::migrate(settings))?;
     let now = cell(now);
     print(&match before {
         None => format!("the schema was made, up to migration {now}\n"),
@@ -100,16 +101,17 @@ fn run_async<T>(future: impl Future<Output = Result<T, StartError>>) -> Result<T
 
 /// Does something with the service, which may run elsewhere on the same database.
 fn beside_servers<T>(config: &Config, work: impl AsyncFnOnce(&Auth) -> Result<T, StartError>) -> Result<T, StartError> {
-    beside_servers_as(config.settings()?, work)
+    beside_servers_as(config, Durability::EachCommit, work)
 }
 
-/// The same with these settings.
+/// The same, with another durability.
 fn beside_servers_as<T>(
-    settings: Settings,
+    config: &Config,
+    durability: Durability,
     work: impl AsyncFnOnce(&Auth) -> Result<T, StartError>,
 ) -> Result<T, StartError> {
     run_async(async {
-        let auth = Auth::start_beside(Clock::System, settings).await?;
+        let auth = Auth::start_beside(Clock::System, config.settings.clone(), durability).await?;
         let done = work(&auth).await;
         auth.stop().await;
         auth.sync().map_err(told)?;

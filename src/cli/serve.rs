@@ -19,14 +19,14 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or Ctrl-C.
 pub fn run(config: &Config) -> Result<(), StartError> {
-    let _log = telemetry::start(config.log_format, &config.log, Clock::System)?;
+    let _log = telemetry::start(config.log.log_format, &config.log.log, Clock::System)?;
     super::run_async(serve(config))
 }
 
 async fn serve(config: &Config) -> Result<(), StartError> {
     // Before anything is made: a second server by mistake touches nothing.
-    let listener = bind("COUNTERSIGN_LISTEN", config.listen).await?;
-    let metrics = match config.metrics_listen {
+    let listener = bind("COUNTERSIGN_LISTEN", config.server.listen).await?;
+    let metrics = match config.server.metrics_listen {
         Some(address) => Some(bind("COUNTERSIGN_METRICS_LISTEN", address).await?),
         None => None,
     };
@@ -38,11 +38,12 @@ async fn serve(config: &Config) -> Result<(), StartError> {
         () = http::serve_starting(&listener) => return Ok(()),
         () = &mut shutdown => return Ok(()),
     };
-    let _closed = std::io::stderr().write_all(welcome(&auth, &first_admin, &config.issuer, address).as_bytes());
+    let _closed =
+        std::io::stderr().write_all(welcome(&auth, &first_admin, &config.settings.tokens.issuer, address).as_bytes());
 
     let kept = auth.clone();
     let maintenance = tokio::spawn(async move { kept.run_maintenance().await });
-    let app = App::new(auth.clone(), config.trusted_proxies.clone().0.into());
+    let app = App::new(auth.clone(), config.server.trusted_proxies.clone().0.into());
     if let Some(listener) = metrics {
         let app = app.clone();
         tokio::spawn(async move { http::serve_metrics(&listener, app).await });
@@ -66,8 +67,8 @@ async fn bind(setting: &str, address: SocketAddr) -> Result<TcpListener, StartEr
 
 /// The service as the settings want it, with a way for the first admin to come in.
 pub async fn open(config: &Config, clock: Clock) -> Result<(Auth, FirstAdmin), StartError> {
-    let admin = config.admin()?;
-    let auth = Auth::start(clock, config.settings()?).await?;
+    let admin = config.first_admin.admin()?;
+    let auth = Auth::start(clock, config.settings.clone()).await?;
     let created = match admin {
         Some((username, password)) if auth.create_first_admin(username, &password).await? => {
             Some(FirstAdmin::Created(username.to_owned()))
@@ -75,7 +76,7 @@ pub async fn open(config: &Config, clock: Clock) -> Result<(Auth, FirstAdmin), S
         Some(_) => Some(FirstAdmin::ExistedBefore),
         None => None,
     };
-    let first_admin = auth.prepare_first_admin(config.setup_token.as_ref()).await?;
+    let first_admin = auth.prepare_first_admin(config.first_admin.setup_token.as_ref()).await?;
     Ok((auth, created.unwrap_or(first_admin)))
 }
 

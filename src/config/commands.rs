@@ -6,10 +6,9 @@ use std::{num::NonZeroU64, path::PathBuf, time::Duration};
 use clap::{ArgGroup, Args, Subcommand};
 use uuid::Uuid;
 
-use super::lifetime;
 use crate::{
-    auth::Format,
-    model::{Conflict, Scope, Timestamp},
+    config::values::lifetime,
+    model::{Conflict, Format, Scope, Timestamp},
 };
 
 /// What to do.
@@ -56,6 +55,12 @@ pub enum Command {
     Migrate,
     /// Print the API document
     Openapi,
+    /// Print the reference of all settings
+    Settings {
+        /// As `.env.example` or as a page
+        #[arg(long, default_value = "env")]
+        format: ReferenceFormat,
+    },
     /// Print a script that completes commands and flags in this shell
     Completions {
         /// Which shell
@@ -279,4 +284,13 @@ fn moment(text: &str) -> Result<Timestamp, &'static str> {
 
 fn scope(text: &str) -> Result<Scope, String> {
     text.parse().map_err(|_| format!("must be one of {}", Scope::ALL.map(Scope::as_str).join(", ")))
+}
+
+/// The form of the reference of settings.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum ReferenceFormat {
+    /// `.env.example`.
+    Env,
+    /// A page for people.
+    Markdown,
 }

@@ -11,6 +11,16 @@ use super::{
     user::{email_rule, name_rule, roles_rule, username_rule},
 };
 
+/// How users are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// With a header line (RFC 4180).
+    Csv,
+    /// A JSON object a line.
+    Ndjson,
+}
+
 /// A user as an export writes them and an import reads them. [`Validate`] tells whether it will do, the hash aside.
 #[derive(Clone, Debug, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,7 @@
 //! Plain data: what the service talks about, with no I/O and no clock of its own.
 
 mod audit;
+mod hash_cost;
 mod hex;
 mod id;
 mod import;
@@ -14,9 +15,10 @@ mod token;
 mod user;
 
 pub use audit::{AuditFilter, AuditMethod, AuditRecord, AuditRow, Event, Outcome};
+pub use hash_cost::HashCost;
 pub use hex::hex;
 pub use id::{SessionId, StatusListId, TokenId, UserId};
-pub use import::{Conflict, UserRecord};
+pub use import::{Conflict, Format, UserRecord};
 pub use key::{Algorithm, SealedKey};
 pub use principal::{Method, Principal};
 pub use scope::{Scope, Scopes};

@@ -112,7 +112,7 @@ impl Activity {
 impl Auth {
     /// Whether a session that was last used then has lain idle for longer than it may.
     pub(in crate::auth) fn is_idle_since(&self, seen_at: Timestamp, now: Timestamp) -> bool {
-        self.settings.idle_ttl.is_some_and(|idle| seen_at.after(idle) <= now)
+        self.settings.tokens.idle_ttl.is_some_and(|idle| seen_at.after(idle) <= now)
     }
 
     /// Writes down when sessions and tokens were last used. To be called every few seconds.

@@ -13,7 +13,6 @@ use jsonwebtoken::{
     DecodingKey, EncodingKey, Header,
     jwk::{Jwk, ThumbprintHash},
 };
-use secrecy::ExposeSecret;
 use serde::Serialize;
 
 use crate::{
@@ -24,8 +23,6 @@ use crate::{
 
 /// The `kid` of HS256 tokens: there is one secret, and its name should tell nothing of it.
 pub(in crate::auth) const HS256_KID: &str = "hs256";
-/// The shortest HS256 secret: as long as its hash (RFC 7518, section 3.2).
-const MIN_SECRET_BYTES: usize = 32;
 
 /// All keys in use, as the database had them a moment ago.
 pub struct Keys {
@@ -92,9 +89,9 @@ impl Keys {
             keys.push(key);
             public.push(jwk);
         }
-        let algorithm = settings.algorithm;
+        let algorithm = settings.keys.jwt_algorithm;
         if algorithm == Algorithm::Hs256 {
-            let shared = shared_secret(settings);
+            let shared = settings.keys.shared_secret();
             keys.push(Key {
                 kid: HS256_KID.into(),
                 algorithm,
@@ -181,21 +178,6 @@ fn open(sealed: &SealedKey, secret: &SecretKey) -> Result<(Key, Jwk), StartError
         public: DecodingKey::from_jwk(&jwk).map_err(|_| unreadable())?,
     };
     Ok((key, jwk))
-}
-
-/// Whether HS256, if that is set, has a secret worth the name.
-pub fn check_shared_secret(settings: &Settings) -> Result<(), StartError> {
-    if settings.algorithm != Algorithm::Hs256 || shared_secret(settings).len() >= MIN_SECRET_BYTES {
-        return Ok(());
-    }
-    Err(StartError::setting(
-        "COUNTERSIGN_JWT_SECRET",
-        "HS256 needs a secret of at least 32 bytes; make one with: openssl rand -base64 32",
-    ))
-}
-
-fn shared_secret(settings: &Settings) -> &[u8] {
-    settings.jwt_secret.as_ref().map_or("", ExposeSecret::expose_secret).as_bytes()
 }
 
 impl Jwks {

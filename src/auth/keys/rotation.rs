@@ -90,7 +90,7 @@ pub(in crate::auth) async fn prepare(
     let now = clock.now();
     let keys = Keys::open(&sealed, secret, settings)?;
     let stays = |key: &Key| key.verifies_until.is_none();
-    let new = match settings.algorithm {
+    let new = match settings.keys.jwt_algorithm {
         Algorithm::Hs256 if keys.iter().all(|key| key.algorithm == Algorithm::Hs256 || !stays(key)) => return Ok(keys),
         Algorithm::Hs256 => None,
         _ if keys.newest().is_some_and(stays) => return Ok(keys),
@@ -116,8 +116,8 @@ fn generate_next(
     signs_from: Timestamp,
 ) -> Result<SealedKey, Error> {
     let generation = keys.newest().map_or(0, |key| key.generation) + 1;
-    let longest_jwt_ttl = millis(settings.jwt_ttl);
-    let key = generate(settings.algorithm, generation, secret, now, signs_from)?;
+    let longest_jwt_ttl = millis(settings.tokens.jwt_ttl);
+    let key = generate(settings.keys.jwt_algorithm, generation, secret, now, signs_from)?;
     Ok(SealedKey { longest_jwt_ttl, ..key })
 }
 
@@ -140,7 +140,7 @@ impl Auth {
     /// already, that stays. Gives it. [`Error::NoRotation`] with HS256, whose secret is a setting, and when there is no key
     /// of the algorithm that is set: then this is not the setting of the servers.
     pub async fn rotate_keys(&self, actor: Actor) -> Result<KeyInfo, Error> {
-        if self.settings.algorithm == Algorithm::Hs256 {
+        if self.settings.keys.jwt_algorithm == Algorithm::Hs256 {
             return Err(Error::NoRotation);
         }
         self.refresh_keys().await?;
@@ -173,7 +173,7 @@ impl Auth {
     }
 
     fn next_key(&self, now: Timestamp) -> Option<KeyInfo> {
-        let algorithm = self.settings.algorithm;
+        let algorithm = self.settings.keys.jwt_algorithm;
         let own = |key: &KeyInfo| key.algorithm == algorithm && key.verifies_until.is_none();
         self.key_states_at(now).into_iter().find(|key| key.state == KeyState::Next && own(key))
     }
@@ -219,11 +219,11 @@ impl Auth {
 
     /// Makes the next key when it is time for it, and a new one when none can sign. To be called every few seconds.
     pub async fn rotate_keys_when_due(&self) -> Result<(), Error> {
-        if self.settings.algorithm == Algorithm::Hs256 {
+        if self.settings.keys.jwt_algorithm == Algorithm::Hs256 {
             return Ok(());
         }
         let (keys, now) = (self.keys(), self.clock.now());
-        let ttl = millis(self.settings.jwt_ttl);
+        let ttl = millis(self.settings.tokens.jwt_ttl);
         if keys.iter().any(|key| key.verifies_until.is_none() && key.longest_jwt_ttl < ttl) {
             // It was made before the setting was raised, or by a command that had another.
             let auth = self.clone();
@@ -237,7 +237,7 @@ impl Auth {
         if keys.signing(now).is_none() {
             return self.make_key(Actor::System, now, now).await;
         }
-        let due = self.settings.key_rotation.is_some_and(|every| {
+        let due = self.settings.keys.key_rotation.is_some_and(|every| {
             keys.newest().is_some_and(|newest| newest.signs_from.after(every) <= now.after(PUBLIC_BEFORE))
         });
         if due {

@@ -13,12 +13,12 @@ use crate::{
     auth::{Actor, Settings},
     error::StartError,
     model::{Clock, Event, Timestamp},
-    store::{Location, Store, VerifiedCopy, back_up},
+    store::{Durability, Location, Store, VerifiedCopy, back_up},
 };
 
 /// Writes a backup to a new file. Gives the moment when it began.
 pub async fn backup(clock: &Clock, settings: &Settings, file: &Path) -> Result<Timestamp, StartError> {
-    match settings.database_url.expose_secret().parse()? {
+    match settings.database.database_url.expose_secret().parse()? {
         Location::Sqlite(database) => {
             let begun = clock.now();
             back_up(&database, file).await?;
@@ -32,10 +32,11 @@ pub async fn backup(clock: &Clock, settings: &Settings, file: &Path) -> Result<T
 
 /// Puts a backup in the place of all there is. The database is made when it is not there.
 pub async fn restore(clock: &Clock, settings: &Settings, file: &Path) -> Result<(), StartError> {
-    match settings.database_url.expose_secret().parse()? {
+    match settings.database.database_url.expose_secret().parse()? {
         Location::Sqlite(database) => {
             let copy = VerifiedCopy::of(file, &database).await?;
-            let store = Store::open(&Location::Sqlite(database), settings.durability, &mut Registry::default()).await?;
+            let store =
+                Store::open(&Location::Sqlite(database), Durability::EachCommit, &mut Registry::default()).await?;
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             let done = replace(&store, &copy, &name, clock.now()).await;
             store.close().await;

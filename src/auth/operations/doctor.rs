@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     auth::{
         Settings,
-        keys::{self, Keys, sealing::SecretKey},
+        keys::{Keys, sealing::SecretKey},
         users::bootstrap,
     },
     error::StartError,
@@ -80,26 +80,27 @@ impl Finding {
 
 /// What would stop a server before it opens anything.
 pub fn examine_settings(settings: &Settings, setup_token: Option<&SecretString>) -> Vec<StartError> {
-    let location = settings.database_url.expose_secret().parse::<Location>().map(drop);
-    let secret_key = settings.secret_key.as_ref().map_or(Ok(()), |key| SecretKey::parse(key.expose_secret()).map(drop));
+    let location = settings.database.database_url.expose_secret().parse::<Location>().map(drop);
+    let secret_key =
+        settings.database.secret_key.as_ref().map_or(Ok(()), |key| SecretKey::parse(key.expose_secret()).map(drop));
     let setup_token = setup_token.map_or(Ok(()), |token| bootstrap::check_given(token.expose_secret()));
-    let checks = [location, secret_key, keys::check_shared_secret(settings), setup_token];
+    let checks = [location, secret_key, settings.check(), setup_token];
     checks.into_iter().filter_map(Result::err).collect()
 }
 
 /// Looks at the files and at what is in the database. The settings are such as a server takes.
 pub async fn examine(clock: &Clock, settings: &Settings) -> Vec<Finding> {
-    let location: Location = match settings.database_url.expose_secret().parse() {
+    let location: Location = match settings.database.database_url.expose_secret().parse() {
         Ok(location) => location,
         Err(error) => return vec![Finding::error("database", error)],
     };
     let mut findings: Vec<_> = location.files().iter().filter_map(|file| mode(file)).collect();
-    if settings.secret_key.is_none() {
+    if settings.database.secret_key.is_none() {
         findings.extend(mode(&location.key_file()));
     }
     match Store::open_read_only(&location).await {
         Err(error) => findings.push(Finding::error("database", error)),
-        Ok(None) if settings.secret_key.is_none() && location.key_file().exists() => {
+        Ok(None) if settings.database.secret_key.is_none() && location.key_file().exists() => {
             let found = format!("{location} is missing, though its key file is there");
             findings.push(Finding::failed(
                 "database",
@@ -211,7 +212,7 @@ async fn signing_key(conn: &mut Conn, location: &Location, now: Timestamp, setti
         Ok(sealed) => sealed,
         Err(error) => return Finding::error("signing key", StartError::from(error)),
     };
-    let secret = match &settings.secret_key {
+    let secret = match &settings.database.secret_key {
         Some(given) => SecretKey::parse(given.expose_secret()),
         None => SecretKey::read(&location.key_file()),
     };

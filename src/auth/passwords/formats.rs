@@ -31,14 +31,8 @@ use base64::{
 use zeroize::Zeroizing;
 
 use crate::{
-    auth::{
-        passwords::{
-            cost::{Cost, MAX_WORK, work},
-            hash_pool::Memory,
-        },
-        random,
-    },
-    model::{HashedPassword, PasswordHash, hex},
+    auth::{passwords::hash_pool::Memory, random},
+    model::{HashCost, HashedPassword, PasswordHash, hex},
 };
 
 /// The dearest bcrypt that is run: some two seconds.
@@ -107,7 +101,7 @@ impl fmt::Display for HashScheme {
 
 impl HashScheme {
     /// How new passwords are hashed.
-    pub fn ours(cost: Cost) -> Self {
+    pub fn ours(cost: HashCost) -> Self {
         Self::Argon2 {
             variant: argon2::Algorithm::Argon2id,
             version: Version::V0x13,
@@ -118,7 +112,7 @@ impl HashScheme {
     }
 
     /// Whether a hash of this scheme may stay when new ones cost this much: argon2id that is no cheaper.
-    pub fn is_as_good_as(self, cost: Cost) -> bool {
+    pub fn is_as_good_as(self, cost: HashCost) -> bool {
         match self {
             Self::Argon2 {
                 variant: argon2::Algorithm::Argon2id,
@@ -126,7 +120,7 @@ impl HashScheme {
                 memory_kib,
                 iterations,
                 ..
-            } => work(memory_kib, iterations) >= work(cost.memory_kib, cost.iterations),
+            } => HashCost { memory_kib, iterations }.work() >= cost.work(),
             _ => false,
         }
     }
@@ -135,14 +129,14 @@ impl HashScheme {
     fn within_limits(self) -> bool {
         match self {
             Self::Argon2 { memory_kib, iterations, lanes, .. } => {
-                work(memory_kib, iterations) <= MAX_WORK && lanes <= MAX_LANES
+                HashCost { memory_kib, iterations }.work() <= HashCost::MAX_WORK && lanes <= MAX_LANES
             }
             Self::Bcrypt { cost, .. } => (4..=MAX_BCRYPT_COST).contains(&cost),
             // 128 bytes a block; the two factors may be anything, so nothing may overflow.
             Self::Scrypt { log_n, r, p } => {
                 let blocks = 1_u64.checked_shl(log_n.into()).and_then(|n| n.checked_mul(r.into()));
                 let bytes = blocks.and_then(|blocks| blocks.checked_mul(128)?.checked_mul(p.into()));
-                (1..=20).contains(&log_n) && bytes.is_some_and(|bytes| bytes / 1024 <= MAX_WORK)
+                (1..=20).contains(&log_n) && bytes.is_some_and(|bytes| bytes / 1024 <= HashCost::MAX_WORK)
             }
             Self::Pbkdf2 { iterations, .. } => (1..=MAX_ITERATIONS).contains(&iterations),
         }
@@ -270,12 +264,12 @@ pub fn with_scheme(hash: PasswordHash) -> HashedPassword {
 }
 
 /// A new hash of a password, as a PHC string.
-pub(in crate::auth) fn hash(memory: &mut Memory, cost: Cost, password: &[u8]) -> Option<HashedPassword> {
+pub(in crate::auth) fn hash(memory: &mut Memory, cost: HashCost, password: &[u8]) -> Option<HashedPassword> {
     let salt = random::<16>();
     let scheme = HashScheme::ours(cost);
     let output = scheme.run(memory, password, &salt, 32)?;
     let (salt, output) = (Salt::new(&salt).ok()?, Output::new(&output).ok()?);
-    let Cost { memory_kib, iterations } = cost;
+    let HashCost { memory_kib, iterations } = cost;
     let hash = PasswordHash(format!("$argon2id$v=19$m={memory_kib},t={iterations},p=1${salt}${output}"));
     Some(HashedPassword { hash, scheme: scheme.to_string() })
 }

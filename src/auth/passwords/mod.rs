@@ -5,7 +5,6 @@
 //! who has an account by the time an answer takes.
 
 pub mod change;
-pub mod cost;
 pub mod formats;
 pub mod hash_pool;
 pub mod policy;
@@ -20,14 +19,13 @@ use crate::{
     auth::{
         Actor, Auth,
         passwords::{
-            cost::Cost,
             formats::{HashScheme, ParsedHash},
             hash_pool::Memory,
             policy::{MAX_PASSWORD_BYTES, normal},
         },
     },
     error::Error,
-    model::{HashedPassword, PasswordHash, Status, UserId, fold_username, may_be_username},
+    model::{HashCost, HashedPassword, PasswordHash, Status, UserId, fold_username, may_be_username},
 };
 
 /// What came of checking a password against a hash.
@@ -70,7 +68,7 @@ impl Auth {
         let (auth, stored) = (self.clone(), hash.clone());
         let checked = self.hash_pool.run(move |memory| {
             let begun = Instant::now();
-            let (verdict, scheme) = verify(memory, auth.settings.cost, stored.as_ref(), &typed);
+            let (verdict, scheme) = verify(memory, auth.settings.passwords.cost(), stored.as_ref(), &typed);
             if typed.raw.is_none() {
                 auth.refusal_delay.record(scheme, begun.elapsed());
             }
@@ -110,7 +108,7 @@ impl Auth {
 
     /// The hash of a new password, made in the hash pool.
     pub(in crate::auth) async fn hash_password(&self, password: &SecretString) -> Result<HashedPassword, Error> {
-        let (cost, password) = (self.settings.cost, normal(password));
+        let (cost, password) = (self.settings.passwords.cost(), normal(password));
         let hash = self.hash_pool.run(move |memory| formats::hash(memory, cost, password.as_bytes())).await?;
         hash.ok_or_else(|| Error::Internal("argon2 does not take the cost that is set".into()))
     }
@@ -133,7 +131,7 @@ impl Typed {
 
 /// Checks a password against a stored hash. Where there is none, or one that must not be run, a dummy is run in its place,
 /// so that its owner is not told from nobody by the time.
-fn verify(memory: &mut Memory, cost: Cost, stored: Option<&PasswordHash>, typed: &Typed) -> (Verdict, HashScheme) {
+fn verify(memory: &mut Memory, cost: HashCost, stored: Option<&PasswordHash>, typed: &Typed) -> (Verdict, HashScheme) {
     let readable = stored.and_then(ParsedHash::parse);
     let is_real = readable.is_some();
     let stored = readable.unwrap_or_else(|| ParsedHash::dummy(HashScheme::ours(cost)));
@@ -152,10 +150,10 @@ fn verify(memory: &mut Memory, cost: Cost, stored: Option<&PasswordHash>, typed:
 mod tests {
     use super::*;
 
-    const CHEAP: Cost = Cost { memory_kib: 8, iterations: 1 };
-    const DEARER: Cost = Cost { memory_kib: 16, iterations: 1 };
+    const CHEAP: HashCost = HashCost { memory_kib: 8, iterations: 1 };
+    const DEARER: HashCost = HashCost { memory_kib: 16, iterations: 1 };
 
-    fn checked(memory: &mut Memory, cost: Cost, stored: &str, password: &str) -> &'static str {
+    fn checked(memory: &mut Memory, cost: HashCost, stored: &str, password: &str) -> &'static str {
         let stored = PasswordHash(stored.to_owned());
         match verify(memory, cost, Some(&stored), &Typed::new(&password.into())).0 {
             Verdict::Wrong => "wrong",
@@ -164,7 +162,7 @@ mod tests {
         }
     }
 
-    fn hash(memory: &mut Memory, cost: Cost) -> String {
+    fn hash(memory: &mut Memory, cost: HashCost) -> String {
         formats::hash(memory, cost, b"my-password").unwrap().hash.0
     }
 
@@ -186,7 +184,7 @@ mod tests {
         assert_eq!(checked(&mut memory, DEARER, &stored, "other"), "wrong");
         let dear = hash(&mut memory, DEARER);
         assert_eq!(checked(&mut memory, CHEAP, &dear, "my-password"), "right");
-        let as_dear = Cost { memory_kib: 8, iterations: 2 };
+        let as_dear = HashCost { memory_kib: 8, iterations: 2 };
         assert_eq!(checked(&mut memory, as_dear, &dear, "my-password"), "right", "it is the product that counts");
     }
 

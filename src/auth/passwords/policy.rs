@@ -24,7 +24,7 @@ impl Auth {
         own: &[Option<&str>],
     ) -> Option<FieldError> {
         let fault = |code: &str, message: String| Some(FieldError::new(field, code, message));
-        let (password, least) = (normal(password), self.settings.password_min_length);
+        let (password, least) = (normal(password), self.settings.passwords.password_min_length);
         if password.len() > MAX_PASSWORD_BYTES {
             fault("too-long", format!("must be at most {MAX_PASSWORD_BYTES} bytes"))
         } else if password.chars().count() < least {

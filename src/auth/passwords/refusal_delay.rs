@@ -61,7 +61,7 @@ impl Auth {
     pub async fn refresh_known_costs(&self) -> Result<(), Error> {
         self.fill_in_schemes().await?;
         let samples = self.store.read().await?.one_hash_of_each_scheme().await?;
-        let mut in_use = vec![HashScheme::ours(self.settings.cost)];
+        let mut in_use = vec![HashScheme::ours(self.settings.passwords.cost())];
         in_use.extend(samples.iter().filter_map(|hash| Some(ParsedHash::parse(hash)?.scheme)));
         in_use.sort_unstable();
         in_use.dedup();

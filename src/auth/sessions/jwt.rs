@@ -124,9 +124,9 @@ impl Auth {
         let (keys, settings) = (self.keys(), &self.settings);
         let key = keys.signing(now).ok_or(Error::Internal("no key signs".into()))?;
         let ends = [
-            Some(now.after(settings.jwt_ttl)),
+            Some(now.after(settings.tokens.jwt_ttl)),
             Some(session_ends),
-            settings.idle_ttl.map(|idle| now.after(idle)),
+            settings.tokens.idle_ttl.map(|idle| now.after(idle)),
             key.verifies_until,
         ];
         let exp = ends.into_iter().flatten().min().unwrap_or(now).as_unix_seconds();
@@ -134,9 +134,9 @@ impl Auth {
         let token = key.sign(
             TYPE,
             &NewClaims {
-                iss: &settings.issuer,
+                iss: &settings.tokens.issuer,
                 sub: user.id,
-                aud: &settings.audience,
+                aud: &settings.tokens.audience,
                 exp,
                 nbf: iat,
                 iat,
@@ -185,7 +185,8 @@ pub fn verify(keys: &Keys, settings: &Settings, token: &str, now: Timestamp) -> 
         not_before: claims.nbf,
         kid: Arc::clone(&key.kid),
     };
-    let good = claims.iss == settings.issuer && claims.aud == settings.audience && verified.holds(keys, now);
+    let good =
+        claims.iss == settings.tokens.issuer && claims.aud == settings.tokens.audience && verified.holds(keys, now);
     good.then_some(verified)
 }
 

@@ -82,7 +82,7 @@ impl Auth {
             user_id,
             created_at: now,
             last_seen_at: now,
-            expires_at: now.after(self.settings.token_ttl),
+            expires_at: now.after(self.settings.tokens.token_ttl),
             address: client.origin.address.to_string(),
             user_agent: client.user_agent,
         };
@@ -95,7 +95,7 @@ impl Auth {
                 return Ok(Some(Err(step)));
             }
             let status = status_lists::insert_session(&mut tx, &session, hash, now).await?;
-            tx.end_oldest_sessions(user_id, id, auth.settings.sessions_per_user.saturating_sub(1), now).await?;
+            tx.end_oldest_sessions(user_id, id, auth.settings.limits.sessions_per_user.saturating_sub(1), now).await?;
             tx.record(actor.did(Event::LoggedIn, now).on(user_id).to(id));
             tx.commit().await?;
             Ok(Some(Ok((user, status))))
@@ -106,7 +106,7 @@ impl Auth {
             Some(Ok(begun)) => begun,
         };
         let jwt = self.issue_jwt(&user, id, Some(status), expires_at, now)?;
-        let login = Login { jwt, opaque, opaque_expires_in: self.settings.token_ttl, user };
+        let login = Login { jwt, opaque, opaque_expires_in: self.settings.tokens.token_ttl, user };
         Ok(Some(LoginOutcome::Session(Box::new(login))))
     }
 }

@@ -95,12 +95,12 @@ pub(in crate::auth) async fn insert_session(
 impl Auth {
     /// Where a list is served: `uri` in JWTs.
     pub(in crate::auth) fn status_list_uri(&self, id: StatusListId) -> String {
-        format!("{}/statuslists/{id}", self.settings.issuer.trim_end_matches('/'))
+        format!("{}/statuslists/{id}", self.settings.tokens.issuer.trim_end_matches('/'))
     }
 
     /// A status list as it is now. [`Error::NotFound`] when there is none, or no longer.
     pub async fn status_list(&self, id: StatusListId) -> Result<Arc<SignedStatusList>, Error> {
-        let (now, ttl) = (self.clock.now(), self.settings.status_ttl);
+        let (now, ttl) = (self.clock.now(), self.settings.tokens.status_ttl);
         let list = self.store.read().await?.status_list(id).await?.ok_or(Error::NotFound)?;
         if let Some(signed) = self.status_lists.get(&list, now, ttl) {
             return Ok(signed);
@@ -120,13 +120,13 @@ impl Auth {
     }
 
     fn sign_status_list(&self, list: StatusList, revoked: &[u32], now: Timestamp) -> Result<SignedStatusList, Error> {
-        let ttl = self.settings.status_ttl;
+        let ttl = self.settings.tokens.status_ttl;
         let keys = self.keys();
         let key = keys.signing(now).ok_or(Error::Internal("no key signs".into()))?;
         let expires_at = now.after(EXPIRY.max(ttl * 2));
         let expires_at = key.verifies_until.map_or(expires_at, |until| until.min(expires_at));
         let claims = Claims {
-            iss: &self.settings.issuer,
+            iss: &self.settings.tokens.issuer,
             sub: self.status_list_uri(list.id),
             iat: now.as_unix_seconds(),
             exp: expires_at.as_unix_seconds(),

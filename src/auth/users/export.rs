@@ -6,9 +6,9 @@
 use serde::Serialize;
 
 use crate::{
-    auth::{Actor, Auth, Format},
+    auth::{Actor, Auth},
     error::Error,
-    model::{Event, PasswordHash, Roles, Status, Timestamp, User, UserId, UserRecord},
+    model::{Event, Format, PasswordHash, Roles, Status, Timestamp, User, UserId, UserRecord},
 };
 
 /// Users that are read at a time.

@@ -16,8 +16,8 @@ use std::{
 };
 
 use batch::Batch;
+pub use rows::Rows;
 use rows::{Broken, Row};
-pub use rows::{Format, Rows};
 
 use crate::{
     auth::{Actor, Auth, Grant},

@@ -8,7 +8,6 @@ use std::{
 };
 
 use csv::StringRecord;
-use serde::Deserialize;
 use tokio::sync::mpsc;
 use unicode_normalization::UnicodeNormalization;
 use validator::Validate;
@@ -16,23 +15,13 @@ use validator::Validate;
 use crate::{
     auth::passwords::formats::ParsedHash,
     error::{Error, FieldError},
-    model::{PasswordHash, UserRecord, fold_username, may_be_username},
+    model::{Format, PasswordHash, UserRecord, fold_username, may_be_username},
 };
 
 /// Rows that are written with one statement.
 const BATCH: usize = 5000;
 /// The largest row, in bytes: a quote that is never closed must not take the rest of the file for one row.
 const MAX_ROW: usize = 64 * 1024;
-
-/// How users are written down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// With a header line (RFC 4180).
-    Csv,
-    /// A JSON object a line.
-    Ndjson,
-}
 
 /// A row as it was read.
 pub struct Row {

@@ -21,7 +21,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use utoipa::IntoParams;
 
 use crate::{
-    auth::{Format, Grant, Import, RowReport, Rows, export_header, write_users},
+    auth::{Grant, Import, RowReport, Rows, export_header, write_users},
     error::Error,
     http::{
         App,
@@ -30,7 +30,7 @@ use crate::{
         problem::{self, Problem},
         views::{RowView, SummaryView},
     },
-    model::{Conflict, Scope, UserId},
+    model::{Conflict, Format, Scope, UserId},
 };
 
 /// How long the next part of a file may take to arrive.

@@ -1,0 +1,147 @@
+//! How the values of settings are read. Each function's error is the second half of a sentence that begins with the name of the
+//! setting, and says what to write instead.
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+
+use crate::error::StartError;
+
+/// A duration, or `off`. The alias keeps clap from taking it for a setting that may be missing.
+pub type OrOff = Option<Duration>;
+
+/// An address, or `off`.
+pub type AddressOrOff = Option<SocketAddr>;
+
+/// Networks in CIDR notation.
+#[derive(Clone, Debug, Default)]
+pub struct Networks(pub Vec<IpNet>);
+
+/// One for each core: every core is busy, and no hash waits for another.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+pub fn first_line(file: &Path) -> Result<SecretString, StartError> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        StartError::setting(
+            "COUNTERSIGN_ADMIN_PASSWORD_FILE",
+            format_args!("{} cannot be read ({error}); name a file with the password", file.display()),
+        )
+    })?;
+    Ok(text.lines().next().unwrap_or_default().into())
+}
+
+pub fn secret(text: &str) -> Result<SecretString, Infallible> {
+    Ok(text.into())
+}
+
+pub fn path(text: &str) -> Result<PathBuf, Infallible> {
+    Ok(text.into())
+}
+
+pub fn listen(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "must be an address and a port, such as 127.0.0.1:5000, 0.0.0.0:5000 or [::1]:5000")
+}
+
+pub fn metrics_listen(text: &str) -> Result<AddressOrOff, &'static str> {
+    if ["off", ""].contains(&text) {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| "must be off, or an address and a port, such as 127.0.0.1:5001 or [::1]:5001")
+}
+
+pub fn issuer(text: &str) -> Result<String, &'static str> {
+    let address = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+    let clean =
+        !address.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#' || c == '?');
+    if clean { Ok(text.to_owned()) } else { Err("must be an http or https address, such as https://auth.example.com") }
+}
+
+pub fn audience(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err("must name whom the tokens are for, such as countersign or https://api.example.com");
+    }
+    Ok(text.to_owned())
+}
+
+/// A hundred years, the longest anything lives.
+const LONGEST: u64 = 36_500 * 86_400;
+
+/// From a second to a hundred years, whole seconds, as JWTs count.
+pub fn lifetime(text: &str) -> Result<Duration, &'static str> {
+    seconds(text, 1, LONGEST, "must be from 1s to 36500d, written like 30m, 12h or 30d")
+}
+
+pub fn seconds(text: &str, least: u64, most: u64, mend: &'static str) -> Result<Duration, &'static str> {
+    let duration = humantime::parse_duration(text).map_err(|_| mend)?;
+    let fits = (least..=most).contains(&duration.as_secs()) && duration.subsec_nanos() == 0;
+    if fits { Ok(duration) } else { Err(mend) }
+}
+
+pub fn trusted_proxies(text: &str) -> Result<Networks, &'static str> {
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let network = |word: &str| word.parse().or_else(|_| word.parse::<IpAddr>().map(IpNet::from));
+    let networks: Result<_, _> = words.map(network).collect();
+    networks.map(Networks).map_err(|_| "must be networks or addresses with commas between, such as 10.0.0.0/8,fd00::/8")
+}
+
+pub fn or_off(text: &str, least: u64, mend: &'static str) -> Result<OrOff, &'static str> {
+    if text == "off" { Ok(None) } else { seconds(text, least, LONGEST, mend).map(Some) }
+}
+
+/// Other servers hear of a use after some seconds.
+pub fn idle_ttl(text: &str) -> Result<OrOff, &'static str> {
+    or_off(text, 300, "must be off, or from 5m to 36500d, written like 30m, 12h or 7d")
+}
+
+/// A key is public for eleven minutes before it signs.
+pub fn key_rotation(text: &str) -> Result<OrOff, &'static str> {
+    or_off(text, 3600, "must be off, or from 1h to 36500d, written like 12h or 30d")
+}
+
+pub fn audit_retention(text: &str) -> Result<OrOff, &'static str> {
+    or_off(text, 86_400, "must be off, or from 1d to 36500d, written like 90d or 365d")
+}
+
+pub fn status_ttl(text: &str) -> Result<Duration, &'static str> {
+    seconds(text, 1, 86_400, "must be from 1s to 1d, written like 30s, 1m or 1h")
+}
+
+pub fn sessions_per_user(text: &str) -> Result<u32, &'static str> {
+    text.parse().ok().filter(|number| (1..=1000).contains(number)).ok_or("must be a whole number from 1 to 1000")
+}
+
+pub fn number(text: &str) -> Result<u32, &'static str> {
+    text.parse().map_err(|_| "must be a whole number")
+}
+
+pub fn between(text: &str, least: usize, most: usize, mend: &'static str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|number| (least..=most).contains(number)).ok_or(mend)
+}
+
+pub fn password_min_length(text: &str) -> Result<usize, &'static str> {
+    between(text, 1, 128, "must be a whole number from 1 to 128; 8 is the least that is advised")
+}
+
+pub fn hash_workers(text: &str) -> Result<usize, &'static str> {
+    if text.is_empty() {
+        return Ok(cores());
+    }
+    between(text, 1, 1024, "must be a whole number from 1 to 1024; one a core is best")
+}
+
+pub fn hash_queue(text: &str) -> Result<usize, &'static str> {
+    between(text, 1, 100_000, "must be a whole number from 1 to 100000")
+}
+
+pub fn credential_cache(text: &str) -> Result<usize, &'static str> {
+    between(text, 0, 10_000_000, "must be a whole number from 0, which keeps none, to 10000000")
+}
