@@ -4,7 +4,7 @@
 //! sign tokens for everyone; with the key in another place they cannot.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     io::{self, Write},
     path::Path,
 };
@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::{
     auth::random,
     error::{Error, StartError},
+    private_file,
 };
 
 const NONCE_BYTES: usize = 12;
@@ -42,7 +43,7 @@ impl SecretKey {
             create(path).map_err(|error| unusable(path, &error))?;
         }
         if path.exists() {
-            close_to_others(path).map_err(|error| unusable(path, &error))?;
+            private_file::restrict(path).map_err(|error| unusable(path, &error))?;
         }
         Self::read(path)
     }
@@ -90,29 +91,13 @@ fn unusable(path: &Path, error: &io::Error) -> StartError {
     )
 }
 
-/// Takes from everyone but the owner what a copy or a backup may have let them do.
-fn close_to_others(path: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        }
-    }
-    Ok(())
-}
-
 /// Writes a new key beside its place and links it in whole, so that of two servers starting at once neither reads half a
 /// key and both use the one that came first.
 fn create(path: &Path) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{:032x}", u128::from_le_bytes(random())));
     let beside = Path::new(&beside);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(beside)?;
+    let mut file = private_file::create_new(beside)?;
     let text = Zeroizing::new(STANDARD.encode(Zeroizing::new(random::<32>())) + "\n");
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     let linked = written.and_then(|()| match fs::hard_link(beside, path) {
@@ -122,12 +107,7 @@ fn create(path: &Path) -> io::Result<()> {
     fs::remove_file(beside)?;
     linked?;
     // The name too has to outlive a power failure: keys that are sealed with a lost one are lost with it.
-    #[cfg(unix)]
-    {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    private_file::sync_folder_of(path)
 }
 
 #[cfg(test)]
