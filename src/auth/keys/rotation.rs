@@ -115,10 +115,24 @@ fn generate_next(
     now: Timestamp,
     signs_from: Timestamp,
 ) -> Result<SealedKey, Error> {
-    let generation = keys.newest().map_or(0, |key| key.generation) + 1;
-    let longest_jwt_ttl = millis(settings.jwt_ttl);
-    let key = generate(settings.algorithm, generation, secret, now, signs_from)?;
-    Ok(SealedKey { longest_jwt_ttl, ..key })
+    let algorithm = settings.algorithm;
+    let private = new_private_key(algorithm)?;
+    let fault = |error: jsonwebtoken::errors::Error| Error::Internal(error.into());
+    let mut jwk = Jwk::from_encoding_key(&encoding_key(algorithm, &private), algorithm.into()).map_err(fault)?;
+    let kid = jwk.thumbprint(ThumbprintHash::SHA256).map_err(fault)?;
+    jwk.common.key_id = Some(kid.clone());
+    jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+    Ok(SealedKey {
+        algorithm: algorithm.as_str().to_owned(),
+        generation: keys.newest().map_or(0, |key| key.generation) + 1,
+        public_jwk: serde_json::to_string(&jwk).map_err(|error| Error::Internal(error.into()))?,
+        private_key: secret.seal(&kid, &private)?,
+        kid,
+        created_at: now,
+        signs_from,
+        longest_jwt_ttl: millis(settings.jwt_ttl),
+        verifies_until: None,
+    })
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -186,14 +200,14 @@ impl Auth {
 
     fn key_states_at(&self, now: Timestamp) -> Vec<KeyInfo> {
         let keys = self.keys();
-        let signing = keys.signing(now).map(|key| key.kid.clone());
+        let signing = keys.signing(now).map(|key| &key.kid);
         let asymmetric = keys.iter().filter(|key| key.algorithm != Algorithm::Hs256);
         asymmetric
             .map(|key| KeyInfo {
                 kid: key.kid.to_string(),
                 algorithm: key.algorithm,
                 state: match () {
-                    () if signing.as_ref() == Some(&key.kid) => KeyState::Signing,
+                    () if signing == Some(&key.kid) => KeyState::Signing,
                     () if key.signs_from > now => KeyState::Next,
                     () => KeyState::Verifying,
                 },
@@ -245,35 +259,6 @@ impl Auth {
         }
         Ok(())
     }
-}
-
-/// A new key pair, its private half sealed under its thumbprint (RFC 7638).
-fn generate(
-    algorithm: Algorithm,
-    generation: i64,
-    secret: &SecretKey,
-    now: Timestamp,
-    signs_from: Timestamp,
-) -> Result<SealedKey, Error> {
-    let private = new_private_key(algorithm)?;
-    let fault = |error: jsonwebtoken::errors::Error| Error::Internal(error.into());
-    let mut jwk = Jwk::from_encoding_key(&encoding_key(algorithm, &private), algorithm.into()).map_err(fault)?;
-    let kid = jwk.thumbprint(ThumbprintHash::SHA256).map_err(fault)?;
-    jwk.common.key_id = Some(kid.clone());
-    jwk.common.public_key_use = Some(PublicKeyUse::Signature);
-    let public_jwk = serde_json::to_string(&jwk).map_err(|error| Error::Internal(error.into()))?;
-    let private_key = secret.seal(&kid, &private)?;
-    Ok(SealedKey {
-        kid,
-        algorithm: algorithm.as_str().to_owned(),
-        generation,
-        public_jwk,
-        private_key,
-        created_at: now,
-        signs_from,
-        longest_jwt_ttl: 0,
-        verifies_until: None,
-    })
 }
 
 /// A new private key in the form jsonwebtoken takes: PKCS#8, or for RSA the PKCS#1 inside of it.
