@@ -122,7 +122,7 @@ impl Auth {
         now: Timestamp,
     ) -> Result<Jwt, Error> {
         let (keys, settings) = (self.keys(), &self.settings);
-        let key = keys.signing(now).ok_or(Error::Internal("no key signs".into()))?;
+        let key = keys.signing(now).ok_or_else(|| Error::Internal("no key signs".into()))?;
         let ends = [
             Some(now.after(settings.jwt_ttl)),
             Some(session_ends),
@@ -168,10 +168,7 @@ pub fn verify(keys: &Keys, settings: &Settings, token: &str, now: Timestamp) -> 
     // serde would take an array for the struct too. That no member comes twice it sees to itself, for it knows them all.
     let header: HeaderIn<'_> = header.starts_with(b"{").then(|| serde_json::from_slice(&header).ok())??;
     let key = keys.verifying(header.kid, now)?;
-    if header.typ != TYPE || header.alg != key.algorithm.as_str() {
-        return None;
-    }
-    if !key.verify(message, signature) {
+    if header.typ != TYPE || header.alg != key.algorithm.as_str() || !key.verify(message, signature) {
         return None;
     }
 

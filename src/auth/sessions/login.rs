@@ -87,26 +87,22 @@ impl Auth {
             user_agent: client.user_agent,
         };
         let actor = Actor::User { id: user_id, method: AuditMethod::Password, origin: client.origin };
-        let (id, expires_at, hash, auth) = (session.id, session.expires_at, opaque.hash(), self.clone());
-        let begun = self.finish(async move {
+        let auth = self.clone();
+        self.finish(async move {
             let mut tx = auth.store.write().await?;
             let Some(user) = tx.record_login(user_id, &checked, now).await? else { return Ok(None) };
             if let Some(step) = user.pending_step() {
-                return Ok(Some(Err(step)));
+                return Ok(Some(LoginOutcome::Pending(step)));
             }
-            let status = status_lists::insert_session(&mut tx, &session, hash, now).await?;
-            tx.end_oldest_sessions(user_id, id, auth.settings.sessions_per_user.saturating_sub(1), now).await?;
-            tx.record(actor.did(Event::LoggedIn, now).on(user_id).to(id));
+            let status = status_lists::insert_session(&mut tx, &session, opaque.hash(), now).await?;
+            let others = auth.settings.sessions_per_user.saturating_sub(1);
+            tx.end_oldest_sessions(user_id, session.id, others, now).await?;
+            tx.record(actor.did(Event::LoggedIn, now).on(user_id).to(session.id));
             tx.commit().await?;
-            Ok(Some(Ok((user, status))))
-        });
-        let (user, status) = match begun.await? {
-            None => return Ok(None),
-            Some(Err(step)) => return Ok(Some(LoginOutcome::Pending(step))),
-            Some(Ok(begun)) => begun,
-        };
-        let jwt = self.issue_jwt(&user, id, Some(status), expires_at, now)?;
-        let login = Login { jwt, opaque, opaque_expires_in: self.settings.token_ttl, user };
-        Ok(Some(LoginOutcome::Session(Box::new(login))))
+            let jwt = auth.issue_jwt(&user, session.id, Some(status), session.expires_at, now)?;
+            let login = Login { jwt, opaque, opaque_expires_in: auth.settings.token_ttl, user };
+            Ok(Some(LoginOutcome::Session(Box::new(login))))
+        })
+        .await
     }
 }

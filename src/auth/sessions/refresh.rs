@@ -70,8 +70,7 @@ impl Auth {
             let ended = tx.end_session(id, now).await?;
             if let Some(user) = ended {
                 let actor = Actor::Unknown { method: Method::Opaque.into(), origin };
-                let record = actor.did(Event::TokenReused, now).on(user).to(id).refused();
-                tx.record(record);
+                tx.record(actor.did(Event::TokenReused, now).on(user).to(id).refused());
             }
             tx.commit().await?;
             Ok(ended)

@@ -122,7 +122,7 @@ impl Auth {
     fn sign_status_list(&self, list: StatusList, revoked: &[u32], now: Timestamp) -> Result<SignedStatusList, Error> {
         let ttl = self.settings.status_ttl;
         let keys = self.keys();
-        let key = keys.signing(now).ok_or(Error::Internal("no key signs".into()))?;
+        let key = keys.signing(now).ok_or_else(|| Error::Internal("no key signs".into()))?;
         let expires_at = now.after(EXPIRY.max(ttl * 2));
         let expires_at = key.verifies_until.map_or(expires_at, |until| until.min(expires_at));
         let claims = Claims {
