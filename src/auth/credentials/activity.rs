@@ -26,13 +26,15 @@ const STEP: usize = 500;
 
 /// What was noted and is not in the database yet.
 pub struct Activity {
-    grain: Duration,
-    sessions: PendingUses<SessionId>,
-    tokens: PendingUses<TokenId>,
+    pub sessions: PendingUses<SessionId>,
+    pub tokens: PendingUses<TokenId>,
 }
 
 /// Uses by id. What is in the database stays for a round, since a request may have read the row just before.
-struct PendingUses<Id>(Mutex<BTreeMap<Id, Use>>);
+pub struct PendingUses<Id> {
+    grain: Duration,
+    uses: Mutex<BTreeMap<Id, Use>>,
+}
 
 #[derive(Clone, Copy, PartialEq)]
 struct Use {
@@ -40,23 +42,27 @@ struct Use {
     is_written: bool,
 }
 
-impl<Id> Default for PendingUses<Id> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
 impl<Id: Copy + Ord> PendingUses<Id> {
+    fn new(grain: Duration) -> Self {
+        Self { grain, uses: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Id, Use>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, id: Id, at: Timestamp) {
-        self.lock().insert(id, Use { at, is_written: false });
+    /// Records a use, unless one was `known` within the grain. Returns the last known use.
+    pub fn record(&self, id: Id, known: Option<Timestamp>, now: Timestamp) -> Timestamp {
+        if let Some(known) = known.filter(|known| known.after(self.grain) > now) {
+            return known;
+        }
+        self.lock().insert(id, Use { at: now, is_written: false });
+        now
     }
 
-    fn of(&self, id: Id) -> Option<Timestamp> {
-        self.lock().get(&id).map(|used| used.at)
+    /// The last use, of which the database knows that at `stored`.
+    pub fn last_use(&self, id: Id, stored: Timestamp) -> Timestamp {
+        self.lock().get(&id).map_or(stored, |used| used.at.max(stored))
     }
 
     /// What is to be written now, in the order of the ids: of two servers that write down the same ones neither waits for
@@ -82,30 +88,7 @@ impl Activity {
     /// Nothing noted yet. How finely depends on whether sessions end by lying idle.
     pub fn new(idle_ttl: Option<Duration>) -> Self {
         let grain = if idle_ttl.is_some() { FINE_GRAIN } else { GRAIN };
-        Self { grain, sessions: PendingUses::default(), tokens: PendingUses::default() }
-    }
-
-    /// When this session was last used, unless that has been in the database for a while.
-    pub fn session(&self, id: SessionId) -> Option<Timestamp> {
-        self.sessions.of(id)
-    }
-
-    /// Notes a use of a session that was last known to be used at `known`. Gives when it is known to be now.
-    pub fn note_session(&self, id: SessionId, known: Timestamp, now: Timestamp) -> Timestamp {
-        if known.after(self.grain) > now {
-            return known;
-        }
-        self.sessions.note(id, now);
-        now
-    }
-
-    /// Notes a use of a personal token. Gives when it is known to be used.
-    pub fn note_token(&self, id: TokenId, known: Option<Timestamp>, now: Timestamp) -> Timestamp {
-        if let Some(known) = known.filter(|known| known.after(GRAIN) > now) {
-            return known;
-        }
-        self.tokens.note(id, now);
-        now
+        Self { sessions: PendingUses::new(grain), tokens: PendingUses::new(GRAIN) }
     }
 }
 
@@ -142,15 +125,16 @@ mod tests {
 
     #[test]
     fn what_was_written_is_forgotten_a_round_later_unless_it_was_noted_again() {
-        let (noted, once, again) = (PendingUses::default(), SessionId::default(), SessionId(uuid::Uuid::from_u128(1)));
-        noted.note(again, Timestamp(1));
-        noted.note(once, Timestamp(1));
+        let (once, again) = (SessionId::default(), SessionId(uuid::Uuid::from_u128(1)));
+        let noted = PendingUses::new(GRAIN);
+        noted.record(again, None, Timestamp(1));
+        noted.record(once, None, Timestamp(1));
         let written = noted.take_batch();
         assert_eq!(written, [(once, Timestamp(1)), (again, Timestamp(1))], "in order");
-        noted.note(again, Timestamp(2));
+        noted.record(again, None, Timestamp(2));
         noted.mark_written(&written);
-        assert_eq!(noted.of(once), Some(Timestamp(1)));
+        assert_eq!(noted.last_use(once, Timestamp(0)), Timestamp(1));
         assert_eq!(noted.take_batch(), [(again, Timestamp(2))]);
-        assert_eq!(noted.of(once), None);
+        assert_eq!(noted.last_use(once, Timestamp(0)), Timestamp(0));
     }
 }

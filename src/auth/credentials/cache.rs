@@ -17,7 +17,6 @@ use std::{
 
 use quick_cache::sync::Cache;
 use siphasher::sip128::{Hasher128, SipHasher13};
-use uuid::Uuid;
 
 use crate::{
     auth::{
@@ -27,7 +26,7 @@ use crate::{
         sessions::jwt::VerifiedJwt,
     },
     model::{PasswordHash, Principal, Timestamp},
-    store::{Invalidation, ReadVersion},
+    store::ReadVersion,
 };
 
 /// What a credential is found by: its SipHash-1-3 of 128 bits. With the key unknown, nobody can look for two that share
@@ -120,15 +119,6 @@ impl CredentialCache {
     }
 }
 
-impl Authenticated {
-    /// Whether nothing has happened since it was read to what it is about.
-    fn is_current(&self, changes: &Invalidation) -> bool {
-        let Principal { user, session, token, .. } = &self.principal;
-        let of: [Uuid; 2] = [user.id.0, session.map(|id| id.0).or(token.map(|id| id.0)).unwrap_or(user.id.0)];
-        changes.unchanged_since(self.read, of)
-    }
-}
-
 impl Auth {
     /// Whether what is kept of a credential would be found again now. It notes the use.
     pub(in crate::auth) fn is_fresh(&self, entry: &Authenticated) -> bool {
@@ -138,10 +128,12 @@ impl Auth {
             Evidence::Jwt(verified) => self.with_keys(|keys| verified.holds(keys, now)),
             Evidence::Row | Evidence::Password(_) => true,
         };
+        let Principal { user, session, token, .. } = &entry.principal;
+        let credential = session.map(|id| id.0).or(token.map(|id| id.0)).unwrap_or(user.id.0);
         holds
             && lives(entry.expires_at)
             && lives(entry.ends_at)
-            && entry.is_current(self.store.invalidation())
+            && self.store.invalidation().unchanged_since(entry.read, [user.id.0, credential])
             && self.note_use(entry, now)
     }
 
@@ -151,8 +143,8 @@ impl Auth {
         let known = Timestamp(entry.seen_at.load(Relaxed));
         let seen = match (entry.session, entry.token) {
             (Some(_), _) if self.is_idle_since(known, now) => return false,
-            (Some(session), _) => self.activity.note_session(session, known, now),
-            (None, Some(token)) => self.activity.note_token(token, Some(known), now),
+            (Some(session), _) => self.activity.sessions.record(session, Some(known), now),
+            (None, Some(token)) => self.activity.tokens.record(token, Some(known), now),
             (None, None) => known,
         };
         // A write takes the entry out of the caches of the other processors.

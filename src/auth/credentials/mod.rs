@@ -142,7 +142,7 @@ impl Auth {
 
     /// The user of a session, unless it has lain idle for too long.
     fn found(&self, live: LiveSession, method: Method, now: Timestamp) -> Result<Authentication, Error> {
-        let seen_at = self.activity.session(live.id).max(Some(live.last_seen_at)).unwrap_or(live.last_seen_at);
+        let seen_at = self.activity.sessions.last_use(live.id, live.last_seen_at);
         if self.is_idle_since(seen_at, now) {
             return Err(Error::InvalidToken);
         }
@@ -156,7 +156,7 @@ impl Auth {
             issued_at: Some(live.created_at),
             expires_at: Some(live.expires_at),
         };
-        let seen_at = self.activity.note_session(live.id, seen_at, now);
+        let seen_at = self.activity.sessions.record(live.id, Some(seen_at), now);
         Ok(Authentication { principal, evidence: Evidence::Row, seen_at, ends_at: Some(live.expires_at) })
     }
 
@@ -175,7 +175,7 @@ impl Auth {
             issued_at: Some(token.created_at),
             expires_at: token.expires_at,
         };
-        let seen_at = self.activity.note_token(token.id, token.last_used_at, now);
+        let seen_at = self.activity.tokens.record(token.id, token.last_used_at, now);
         Ok(Authentication { principal, evidence: Evidence::Row, seen_at, ends_at: token.expires_at })
     }
 

@@ -33,8 +33,7 @@ impl Auth {
         conn.user(user).await?.ok_or(Error::NotFound)?;
         let mut sessions = conn.sessions_of(user, now).await?;
         for session in &mut sessions {
-            session.last_seen_at =
-                self.activity.session(session.id).max(Some(session.last_seen_at)).unwrap_or(session.created_at);
+            session.last_seen_at = self.activity.sessions.last_use(session.id, session.last_seen_at);
         }
         sessions.retain(|session| !self.is_idle_since(session.last_seen_at, now));
         Ok(sessions)
