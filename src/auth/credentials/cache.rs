@@ -123,16 +123,16 @@ impl Auth {
     /// Whether a cache entry is still valid. Records the use if it is.
     pub(in crate::auth) fn is_fresh(&self, entry: &Authenticated) -> bool {
         let now = self.clock.now();
-        let lives = |end: Option<Timestamp>| end.is_none_or(|end| now < end);
-        let holds = match &entry.evidence {
-            Evidence::Jwt(verified) => self.with_keys(|keys| verified.holds(keys, now)),
+        let is_before = |end: Option<Timestamp>| end.is_none_or(|end| now < end);
+        let proof_is_valid = match &entry.evidence {
+            Evidence::Jwt(verified) => self.with_keys(|keys| verified.is_valid_at(keys, now)),
             Evidence::Row | Evidence::Password(_) => true,
         };
         let Principal { user, session, token, .. } = &entry.principal;
         let credential = session.map(|id| id.0).or(token.map(|id| id.0)).unwrap_or(user.id.0);
-        holds
-            && lives(entry.expires_at)
-            && lives(entry.ends_at)
+        proof_is_valid
+            && is_before(entry.expires_at)
+            && is_before(entry.ends_at)
             && self.store.invalidation().unchanged_since(entry.read, [user.id.0, credential])
             && self.record_use(entry, now)
     }

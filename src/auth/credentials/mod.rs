@@ -106,12 +106,12 @@ impl Auth {
         Ok(self.credential_cache.insert(key, read, checked?))
     }
 
-    /// The signature proves the issuer and the user. Whether the session is live and what the user may do comes from the
-    /// database: a logout or a lost role takes effect with the next check.
+    /// The signature proves the issuer and the user. Whether the session is live and what the user may do comes from
+    /// the database: a logout or a lost role takes effect with the next check.
     async fn check_jwt(&self, token: &str, evidence: Option<&Evidence>) -> Result<Authentication, Error> {
         let (keys, now) = (self.keys(), self.clock.now());
         let verified = match evidence {
-            Some(Evidence::Jwt(verified)) if verified.holds(&keys, now) => Some(verified.clone()),
+            Some(Evidence::Jwt(verified)) if verified.is_valid_at(&keys, now) => Some(verified.clone()),
             _ => jwt::verify(&keys, &self.settings, token, now),
         };
         let verified = verified.ok_or(Error::InvalidToken)?;

@@ -30,8 +30,8 @@ struct Authority {
 
 impl Auth {
     /// Creates a token for the caller. Returns it with its secret, which is shown only once, or the stored response to
-    /// the same request. A token that was created with a personal token has no scope that this one lacks, and is revoked
-    /// or expires with it.
+    /// the same request. A token that was created with a personal token has no scope that this one lacks, and is
+    /// revoked or expires with it.
     pub async fn create_token(
         &self,
         principal: &Principal,

@@ -1,7 +1,8 @@
-//! Login: a password for a session with its two tokens.
+//! Login: exchanges a password for a session with two tokens.
 //!
-//! Rule: the session is written before its tokens are shown, and only if the user is still who was checked. Threats:
-//! telling names from passwords by the answer, and a password changed or a user disabled while the hash ran.
+//! Rule: the session is committed before its tokens are returned, and only if the user and the password hash are still
+//! those that were checked. Threats: an answer that reveals whether a username exists, and a password that is changed
+//! or a user who is disabled while the password is hashed.
 
 use std::time::Duration;
 
@@ -18,31 +19,31 @@ use crate::{
     },
 };
 
-/// What comes of a right password.
+/// The outcome of a login with the right password.
 pub enum LoginOutcome {
-    /// A session has begun.
+    /// A new session.
     Session(Box<Login>),
-    /// The user must do something else first.
+    /// The user must complete this step first.
     Pending(Step),
 }
 
-/// A session that has begun, with both its tokens.
+/// A new session with both its tokens.
 pub struct Login {
-    /// The signed token.
+    /// The JWT.
     pub jwt: Jwt,
-    /// The random token, to be shown this once.
+    /// The opaque token, which is shown only once.
     pub opaque: OpaqueToken,
-    /// How long it lives.
+    /// The lifetime of the opaque token and of the session.
     pub opaque_expires_in: Duration,
-    /// Who logged in.
+    /// The user who logged in.
     pub user: User,
 }
 
 impl Auth {
-    /// Checks the password and begins a session. [`Error::InvalidCredentials`] for an unknown name, a wrong password and a
-    /// disabled user alike.
+    /// Checks the password and begins a session. [`Error::InvalidCredentials`] for an unknown username, a wrong
+    /// password and a disabled user alike.
     pub async fn login(&self, username: &str, password: &SecretString, client: Client) -> Result<LoginOutcome, Error> {
-        // A second try meets the hash that another login put there while the first was on its way.
+        // A concurrent login may have upgraded the password hash; the second attempt checks the new hash.
         for _ in 0..2 {
             let attempt = Actor::Unknown { method: AuditMethod::Password, origin: client.origin };
             let (user_id, checked) = self.check_password(attempt, username, password).await?;
@@ -53,8 +54,8 @@ impl Auth {
         Err(Error::InvalidCredentials)
     }
 
-    /// Records that someone tried. That it could not be written is no reason for another answer. Whoever is not there is not
-    /// named: people type passwords where the name goes.
+    /// Records a failed login; an error here does not change the answer. An unknown username is not recorded: people
+    /// sometimes type their password into that field.
     pub(in crate::auth) async fn record_failed_login(&self, attempt: Actor, subject: Option<UserId>) {
         let (auth, now) = (self.clone(), self.clock.now());
         let recorded = self.finish(async move {
@@ -68,7 +69,7 @@ impl Auth {
         }
     }
 
-    /// A session and its tokens, if the user is still who was checked.
+    /// Begins a session. Returns none when the user or the password hash has changed since the check.
     async fn begin_session(
         &self,
         user_id: UserId,
