@@ -1,9 +1,8 @@
-//! The audit trail: what happened, in an order that cannot be changed unseen.
+//! The audit trail: a hash chain of what happened, in order.
 //!
-//! Rule: a change and its record are one transaction; a record's hash covers it and the hash of the record before; what is
-//! forgotten by the setting is the beginning of the chain, and a record says up to where. Threat:
-//! someone who changes or removes a record. Whoever can write the whole chain anew and its end too is found out only by a
-//! hash that was kept elsewhere.
+//! Rule: a change and its record share one transaction. The hash of a record covers the record and the hash before it.
+//! Retention deletes the oldest records only, and records up to where. Threat: someone changes or removes a record. A
+//! rewrite of the whole chain, head included, is detected only by a hash that is stored elsewhere.
 
 use crate::{
     auth::Auth,
@@ -14,44 +13,44 @@ use crate::{
     },
 };
 
-/// Records that are read at a time when the chain is followed, or forgotten.
+/// Records per step when the chain is verified or its oldest records are deleted.
 const CHAIN_STEP: u32 = 1000;
 
-/// The target of what was done to all there is of a kind.
+/// The target of an event that concerns every user.
 pub(super) const EVERYONE: &str = "everyone";
 
-/// Who does something.
+/// Who performs an action, for the audit trail.
 #[derive(Clone, Copy, Debug)]
 pub enum Actor {
-    /// Someone who proved who they are.
+    /// An authenticated user.
     User {
-        /// Who.
+        /// The id of the user.
         id: UserId,
-        /// By which method.
+        /// How the user authenticated.
         method: AuditMethod,
-        /// From where.
+        /// The request and its peer.
         origin: Origin,
     },
-    /// Someone who did not.
+    /// A client that is not authenticated.
     Unknown {
-        /// By which method they tried.
+        /// How the client tried to authenticate.
         method: AuditMethod,
-        /// From where.
+        /// The request and its peer.
         origin: Origin,
     },
-    /// Whoever runs the command line.
+    /// The operator, on the command line.
     Operator,
-    /// The service by itself.
+    /// The service itself.
     System,
 }
 
 impl Actor {
-    /// The caller of this request.
+    /// The authenticated caller of a request.
     pub fn caller(principal: &Principal, origin: Origin) -> Self {
         Self::User { id: principal.user.id, method: principal.method.into(), origin }
     }
 
-    /// A record of what they did.
+    /// A record that this actor did `event`.
     pub(super) fn did(self, event: Event, at: Timestamp) -> AuditRecord {
         let (actor, method, origin) = match self {
             Self::User { id, method, origin } => (Some(id), method, Some(origin)),
@@ -74,39 +73,39 @@ impl Actor {
 }
 
 impl AuditRecord {
-    /// The same, done to this user.
+    /// Sets the user whom the event concerns.
     pub(super) fn on(self, subject: UserId) -> Self {
         Self { subject: Some(subject), ..self }
     }
 
-    /// The same, done to this thing.
+    /// Sets the target of the event: usually an id.
     pub(super) fn to(self, target: impl std::fmt::Display) -> Self {
         Self { target: Some(target.to_string()), ..self }
     }
 
-    /// The same, done to these things.
+    /// Sets several targets, separated by spaces.
     pub(super) fn concerning(self, targets: &[impl std::fmt::Display]) -> Self {
         let targets: Vec<_> = targets.iter().map(ToString::to_string).collect();
         self.to(targets.join(" "))
     }
 
-    /// The same, but it was refused.
+    /// Sets the outcome to [`Outcome::Refused`].
     pub(super) fn refused(self) -> Self {
         Self { outcome: Outcome::Refused, ..self }
     }
 }
 
-/// What came of following the chain.
+/// The result of verifying the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainReport {
-    /// How many records hang together from the first one on.
+    /// How many consecutive records are intact, from the first one.
     pub records: i64,
-    /// The first number at which the chain is broken: a record there was changed or is missing.
+    /// The number of the first record that was changed or is missing.
     pub broken_at: Option<i64>,
 }
 
 impl Auth {
-    /// Records that the filter lets through, the newest first, from the one before `before`, and where the next page begins.
+    /// The records before number `before` that match the filter, the newest first, and where the next page begins.
     pub async fn audit(
         &self,
         filter: &AuditFilter,
@@ -120,24 +119,24 @@ impl Auth {
         Ok((rows, next))
     }
 
-    /// Follows the chain from its beginning to its end.
+    /// Verifies the chain from its start to its head.
     pub async fn verify_audit(&self) -> Result<ChainReport, Error> {
         loop {
             let start = self.store.read().await?.audit_start().await?;
-            let verified = self.follow_chain(&start).await?;
-            // What was forgotten meanwhile is not missing.
+            let verified = self.verify_chain(&start).await?;
+            // Retention may have deleted records meanwhile; those are not missing.
             if verified.broken_at.is_none() || self.store.read().await?.audit_start().await? == start {
                 return Ok(verified);
             }
         }
     }
 
-    async fn follow_chain(&self, (start, start_hash): &(i64, Vec<u8>)) -> Result<ChainReport, Error> {
-        // The end first: what is appended meanwhile comes after it.
-        let (last, end) = self.store.read().await?.audit_head().await?;
+    async fn verify_chain(&self, (start, start_hash): &(i64, Vec<u8>)) -> Result<ChainReport, Error> {
+        // Read the head first: records appended meanwhile come after it.
+        let (last, head_hash) = self.store.read().await?.audit_head().await?;
         let (mut seq, mut hash) = (*start, start_hash.clone());
-        // Where the trail begins, a record in it must say: or whoever cuts it could say so of any place.
-        let (claim, mut is_claimed) = (forgotten_to(*start, start_hash), *start == 0);
+        // A record in the chain must confirm its start; otherwise an attacker could cut the chain anywhere.
+        let (claim, mut is_claimed) = (forgotten_target(*start, start_hash), *start == 0);
         while seq < last {
             let rows = self.store.read().await?.audit_chain(seq, CHAIN_STEP).await?;
             if rows.is_empty() {
@@ -159,43 +158,43 @@ impl Auth {
         let broken_at = match () {
             () if !is_claimed => Some(start + 1),
             () if seq != last => Some(seq + 1),
-            () => (hash != end).then_some(last),
+            () => (hash != head_hash).then_some(last),
         };
         Ok(ChainReport { records: seq - start, broken_at })
     }
 
-    /// Forgets the oldest records, if they are older than the setting says, and records that. Gives how many.
+    /// Deletes the records that are older than the retention setting, and records that. Returns how many.
     pub(super) async fn forget_audit(&self) -> Result<u64, Error> {
         let Some(retention) = self.settings.audit.audit_retention else { return Ok(0) };
         let now = self.clock.now();
-        let (mut gone, oldest_kept) = (0, now.before(retention));
+        let (mut deleted, oldest_kept) = (0, now.before(retention));
         loop {
             let mut conn = self.store.read().await?;
             let (start, _) = conn.audit_start().await?;
             let rows = conn.audit_chain(start, CHAIN_STEP).await?;
             drop(conn);
             let old = rows.iter().take_while(|row| row.at < oldest_kept);
-            let Some(last) = old.last().map(|row| (row.seq, row.hash.clone())) else { return Ok(gone) };
+            let Some(last) = old.last().map(|row| (row.seq, row.hash.clone())) else { return Ok(deleted) };
             let (auth, count) = (self.clone(), last.0 - start);
             let forgotten = self.finish(async move {
                 let mut tx = auth.store.write().await?;
                 let forgotten = tx.forget_audit(start, last.0, &last.1).await?;
                 if forgotten {
-                    let claim = forgotten_to(last.0, &last.1);
+                    let claim = forgotten_target(last.0, &last.1);
                     tx.record(Actor::System.did(Event::AuditForgotten, now).to(claim));
                 }
                 tx.commit().await?;
                 Ok(forgotten)
             });
             if !forgotten.await? {
-                return Ok(gone);
+                return Ok(deleted);
             }
-            gone += u64::try_from(count).unwrap_or(0);
+            deleted += u64::try_from(count).unwrap_or(0);
         }
     }
 }
 
-/// What a record says of where the trail begins: the number of the last record that was forgotten, and its hash.
-fn forgotten_to(seq: i64, hash: &[u8]) -> String {
+/// The target of [`Event::AuditForgotten`]: the number and the hash of the last deleted record.
+fn forgotten_target(seq: i64, hash: &[u8]) -> String {
     format!("to {seq} {}", hex(hash))
 }

@@ -1,8 +1,8 @@
-//! Requests that may come again because their answer was lost (Idempotency-Key).
+//! Idempotent requests (`Idempotency-Key`): a client may retry one whose response was lost.
 //!
-//! Rule: the answer is noted in the transaction that does the work, and a repeat within a day gets the same and does
-//! nothing; under the same key another request is refused. What is noted is sealed, for it may hold a token, and the hash of
-//! a body that holds a password would be an easy one to guess from. Threat: a repeat that makes a second user or token.
+//! Rule: the transaction that does the work stores the response. A retry within a day gets that response and does
+//! nothing; another request with the same key is refused. The response and the hash of the request body are sealed: one
+//! may contain a token, and from the other a password could be guessed. Threat: a retry creates a second user or token.
 
 use std::time::Duration;
 
@@ -15,29 +15,29 @@ use crate::{
     store::Tx,
 };
 
-/// How long a key is remembered.
+/// How long a response is stored.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A request that may come again.
+/// A request that the client may retry.
 #[derive(Clone, Debug)]
 pub struct IdempotentRequest {
-    /// What its sender calls it.
+    /// The `Idempotency-Key` that the client chose.
     pub key: String,
-    /// What it is about: no two routes share a key.
+    /// The route: each route has keys of its own.
     pub route: String,
-    /// Its body, hashed.
+    /// The hash of the request body.
     pub body: TokenHash,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Noted<T> {
+struct StoredResponse<T> {
     body: Vec<u8>,
     answer: T,
 }
 
 impl IdempotentRequest {
-    /// The key of this sender, at this route.
-    fn key_of(&self, actor: Actor) -> TokenHash {
+    /// The key in the database. It is specific to the sender and the route.
+    fn storage_key(&self, actor: Actor) -> TokenHash {
         let sender = match actor {
             Actor::User { id, .. } => id.to_string(),
             Actor::Unknown { method, .. } => method.as_str().to_owned(),
@@ -48,7 +48,7 @@ impl IdempotentRequest {
 }
 
 impl Auth {
-    /// What the same request was answered before. [`Error::KeyReused`] when it was another one.
+    /// The stored response to this request. [`Error::KeyReused`] when the key was used for another request.
     pub(super) async fn stored_response<T: DeserializeOwned>(
         &self,
         tx: &mut Tx,
@@ -57,16 +57,16 @@ impl Auth {
         now: Timestamp,
     ) -> Result<Option<T>, Error> {
         let Some(once) = once else { return Ok(None) };
-        let key = once.key_of(actor);
+        let key = once.storage_key(actor);
         let Some(sealed) = tx.stored_response(key, now.before(REMEMBERED)).await? else { return Ok(None) };
-        // What another secret key sealed cannot be told again, nor may it be done again.
-        let opened = self.secret.open(&name(key), &sealed).ok_or(Error::KeyReused)?;
-        let noted: Noted<T> = serde_json::from_slice(&opened).map_err(|_| Error::KeyReused)?;
-        if once.body.matches(&noted.body) { Ok(Some(noted.answer)) } else { Err(Error::KeyReused) }
+        // A response sealed under another secret key cannot be returned, and the work must not be done twice.
+        let opened = self.secret.open(&seal_name(key), &sealed).ok_or(Error::KeyReused)?;
+        let stored: StoredResponse<T> = serde_json::from_slice(&opened).map_err(|_| Error::KeyReused)?;
+        if once.body.matches(&stored.body) { Ok(Some(stored.answer)) } else { Err(Error::KeyReused) }
     }
 
-    /// Notes the answer for whoever asks again. [`Error::Busy`] when the same request is being done elsewhere: it is to be
-    /// sent again, and gets that one's answer.
+    /// Stores the response for retries. [`Error::Busy`] when a concurrent request with the same key was first: a retry
+    /// gets the response of that one.
     pub(super) async fn store_response<T: Serialize>(
         &self,
         tx: &mut Tx,
@@ -76,9 +76,9 @@ impl Auth {
         now: Timestamp,
     ) -> Result<(), Error> {
         let Some(once) = once else { return Ok(()) };
-        let key = once.key_of(actor);
-        let noted = serde_json::to_vec(&Noted { body: once.body.as_bytes().to_vec(), answer });
-        let sealed = self.secret.seal(&name(key), &noted.map_err(|error| Error::Internal(error.into()))?)?;
+        let key = once.storage_key(actor);
+        let response = serde_json::to_vec(&StoredResponse { body: once.body.as_bytes().to_vec(), answer });
+        let sealed = self.secret.seal(&seal_name(key), &response.map_err(|error| Error::Internal(error.into()))?)?;
         if tx.store_response(key, &sealed, now.before(REMEMBERED), now).await? {
             Ok(())
         } else {
@@ -87,7 +87,7 @@ impl Auth {
     }
 }
 
-/// What a noted answer is sealed under.
-fn name(key: TokenHash) -> String {
+/// The name that a stored response is sealed under.
+fn seal_name(key: TokenHash) -> String {
     hex(key.as_bytes())
 }

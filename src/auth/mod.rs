@@ -1,6 +1,6 @@
-//! The whole service without a door: [`Auth`]. HTTP and the command line both call it; it calls the store.
+//! The service itself: [`Auth`]. The HTTP layer and the command line both call it; it calls the store.
 //!
-//! Each file is one subject and opens with its rule and the threat it answers.
+//! Each file covers one subject and opens with its rule and the threat that the rule answers.
 
 mod audit;
 mod credentials;
@@ -60,11 +60,11 @@ use crate::{
     store::{Location, Store},
 };
 
-/// The service. Cloning it gives another handle to the same one.
+/// A handle to the service. Clones share the same service.
 #[derive(Clone)]
 pub struct Auth(Arc<Inner>);
 
-/// What the service stands on.
+/// The state that all handles to a service share.
 pub struct Inner {
     places: Places,
     store: Store,
@@ -82,11 +82,11 @@ pub struct Inner {
     metrics: Registry,
 }
 
-/// Where the service keeps what it keeps.
+/// Where the service stores its data.
 pub struct Places {
-    /// The database, without its password.
+    /// The location of the database, without its password.
     pub database: String,
-    /// The file with the secret key, unless the key was given.
+    /// The file with the secret key; none when the settings contain the key.
     pub key_file: Option<PathBuf>,
 }
 
@@ -98,8 +98,8 @@ impl Deref for Auth {
 }
 
 impl Auth {
-    /// Starts the service for a server: opens the database, which is made when it is not there, opens the signing keys or
-    /// makes the one that is missing, and starts the hash threads.
+    /// Starts the service for a server: opens or creates the database, opens the signing keys, generates one when none
+    /// can sign, and starts the hash threads.
     pub async fn start(clock: Clock, settings: Settings) -> Result<Self, StartError> {
         let mut metrics = Registry::with_prefix("countersign");
         let (store, secret, places, sealed) = open(&clock, &settings, Durability::EachCommit, &mut metrics).await?;
@@ -107,7 +107,7 @@ impl Auth {
         Self::new(clock, settings, store, secret, places, keys, metrics)
     }
 
-    /// Starts the service for a command, which may stand beside servers with other settings: it makes no key.
+    /// Starts the service for a command. It generates no signing key: servers with other settings may use the database.
     pub async fn start_beside(clock: Clock, settings: Settings, durability: Durability) -> Result<Self, StartError> {
         let mut metrics = Registry::with_prefix("countersign");
         let (store, secret, places, sealed) = open(&clock, &settings, durability, &mut metrics).await?;
@@ -144,53 +144,53 @@ impl Auth {
         })))
     }
 
-    /// Where the service keeps what it keeps.
+    /// Where the service stores its data.
     pub fn places(&self) -> &Places {
         &self.places
     }
 
-    /// `iss` of the tokens: the address of this service as its clients know it.
+    /// The `iss` of JWTs: the address of this service as its clients know it.
     pub fn issuer(&self) -> &str {
         &self.settings.tokens.issuer
     }
 
-    /// `aud` of the tokens.
+    /// The `aud` of JWTs.
     pub fn audience(&self) -> &str {
         &self.settings.tokens.audience
     }
 
-    /// The keys in use.
+    /// The signing keys in use.
     fn keys(&self) -> Arc<Keys> {
         self.with_keys(Arc::clone)
     }
 
-    /// Looks at the keys in use.
+    /// Calls `look` with the signing keys in use, without cloning the `Arc`.
     fn with_keys<T>(&self, look: impl FnOnce(&Arc<Keys>) -> T) -> T {
         look(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The public keys that JWTs are checked with.
+    /// The public keys that verify JWTs.
     pub fn jwks(&self) -> Arc<Jwks> {
         self.keys().jwks()
     }
 
-    /// What is counted, for Prometheus.
+    /// The metrics for Prometheus.
     pub fn metrics(&self) -> &Registry {
         &self.metrics
     }
 
-    /// Whether the database answers.
+    /// Checks that the database answers.
     pub async fn ready(&self) -> Result<(), Error> {
         self.store.read().await?.ping().await
     }
 
-    /// Hears of what other processes have changed in the database, now rather than in a moment.
+    /// Learns now, rather than at the next poll, what other processes have changed in the database.
     pub async fn poll_other_writers(&self) -> Result<(), Error> {
         self.store.poll_other_writers().await
     }
 
-    /// Runs a write to its end in a task of its own: when the client goes away, its handler is dropped, and a
-    /// transaction must not be cut in the middle by that.
+    /// Runs a write to completion in a task of its own. When a client disconnects, its handler is dropped, which must
+    /// not cancel a transaction halfway.
     async fn finish<T, F>(&self, write: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -199,13 +199,14 @@ impl Auth {
         self.writes.spawn(write).await.unwrap_or_else(|stopped| Err(Error::Internal(stopped.into())))
     }
 
-    /// Waits until all that was written is on the disk, which with [`Durability::AtSync`] it is no sooner.
+    /// Waits until everything written is on disk: with [`Durability::AtSync`] no write is guaranteed to be there
+    /// before. Call this after [`Auth::stop`].
     pub fn sync(&self) -> Result<(), Error> {
         self.store.sync()
     }
 
-    /// Writes down what was only noted, waits for the writes under way, then closes the store. Nothing can be asked of the
-    /// service after.
+    /// Writes the pending last uses, waits for the writes in progress, then closes the store. The service cannot be
+    /// used afterwards.
     pub async fn stop(&self) {
         if let Err(error) = self.write_activity().await {
             tracing::warn!(%error, "last uses were not written");
@@ -216,14 +217,14 @@ impl Auth {
     }
 }
 
-/// Opens what the service stands on: the database, the secret key, and the signing keys as they are kept.
+/// Opens the database and the secret key, and reads the sealed signing keys.
 async fn open(
     clock: &Clock,
     settings: &Settings,
     durability: Durability,
     metrics: &mut Registry,
 ) -> Result<(Store, SecretKey, Places, Vec<SealedKey>), StartError> {
-    // What can be wrong with the settings alone comes before anything is made.
+    // The settings are validated before anything is created.
     let location: Location = settings.database.database_url.expose_secret().parse()?;
     let given = settings.database.secret_key.as_ref().map(|key| SecretKey::parse(key.expose_secret())).transpose()?;
     settings.check()?;
@@ -240,8 +241,8 @@ async fn open(
     Ok((store, secret, Places { database: location.to_string(), key_file }, sealed))
 }
 
-/// Brings the schema of the database up to date, which is made when it is not there. Gives the last migration it had before,
-/// if it had any, and the one it has now.
+/// Brings the schema of the database up to date; creates the database when it does not exist. Returns the last
+/// migration before and after.
 pub async fn migrate(settings: &Settings) -> Result<(Option<i64>, Option<i64>), StartError> {
     let location: Location = settings.database.database_url.expose_secret().parse()?;
     let before = match Store::open_read_only(&location).await? {
@@ -258,10 +259,10 @@ async fn last_migration(store: Store) -> Result<Option<i64>, StartError> {
     Ok(schema.map_err(|error| StartError::setting("DATABASE_URL", error))?.last)
 }
 
-/// Random bytes from the one generator, which the operating system seeds.
+/// Random bytes from the generator of aws-lc, which the operating system seeds. It is the only one the service uses.
 pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    // aws-lc aborts the process itself when the system has no randomness; it does not return without.
+    // aws-lc aborts the process when the system has no randomness, so `fill` does not return an error.
     #[expect(clippy::expect_used, reason = "to go on without randomness would be worse")]
     SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
     bytes

@@ -1,8 +1,8 @@
 //! When sessions and personal tokens were last used.
 //!
-//! Rule: a request only notes it in memory, once a minute for a session, or once a second when lying idle ends it; the
-//! database hears of it in batches.
-//! Threat: a write for every read, which would make reading as dear as writing.
+//! Rule: a request records a use in memory only, at most once a minute, or once a second for sessions with an idle
+//! timeout. Batches of uses are written to the database. Threat: a write for every read would make reads as expensive
+//! as writes.
 
 use std::{
     collections::BTreeMap,
@@ -17,22 +17,26 @@ use crate::{
     store::Tx,
 };
 
-/// How much later a use must be than the last one known to be worth noting.
+/// How much later than the last known use a use must be to be recorded.
 const GRAIN: Duration = Duration::from_secs(60);
-/// The same when sessions end by lying idle.
+/// The same for sessions with an idle timeout.
 const FINE_GRAIN: Duration = Duration::from_secs(1);
-/// How many are written in one transaction.
+/// Uses per transaction.
 const STEP: usize = 500;
 
-/// What was noted and is not in the database yet.
+/// Uses that are not in the database yet.
 pub struct Activity {
-    grain: Duration,
-    sessions: PendingUses<SessionId>,
-    tokens: PendingUses<TokenId>,
+    /// Uses of sessions.
+    pub sessions: PendingUses<SessionId>,
+    /// Uses of personal tokens.
+    pub tokens: PendingUses<TokenId>,
 }
 
-/// Uses by id. What is in the database stays for a round, since a request may have read the row just before.
-struct PendingUses<Id>(Mutex<BTreeMap<Id, Use>>);
+/// The last use by id. A written use stays until the next batch: a request may have read the row just before the write.
+pub struct PendingUses<Id> {
+    grain: Duration,
+    uses: Mutex<BTreeMap<Id, Use>>,
+}
 
 #[derive(Clone, Copy, PartialEq)]
 struct Use {
@@ -40,38 +44,42 @@ struct Use {
     is_written: bool,
 }
 
-impl<Id> Default for PendingUses<Id> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
 impl<Id: Copy + Ord> PendingUses<Id> {
+    fn new(grain: Duration) -> Self {
+        Self { grain, uses: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Id, Use>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, id: Id, at: Timestamp) {
-        self.lock().insert(id, Use { at, is_written: false });
+    /// Records a use at `now`, unless the last `known` use is recent enough. Returns the last known use.
+    pub fn record(&self, id: Id, known: Option<Timestamp>, now: Timestamp) -> Timestamp {
+        if let Some(known) = known.filter(|known| known.after(self.grain) > now) {
+            return known;
+        }
+        self.lock().insert(id, Use { at: now, is_written: false });
+        now
     }
 
-    fn of(&self, id: Id) -> Option<Timestamp> {
-        self.lock().get(&id).map(|used| used.at)
+    /// The last use, given that the database has `stored`.
+    pub fn last_use(&self, id: Id, stored: Timestamp) -> Timestamp {
+        self.lock().get(&id).map_or(stored, |used| used.at.max(stored))
     }
 
-    /// What is to be written now, in the order of the ids: of two servers that write down the same ones neither waits for
-    /// the other for ever. What was written in the round before is forgotten.
+    /// The uses to write, in the order of their ids: two servers that write the same rows do not deadlock. Removes the
+    /// uses that were written before.
     fn take_batch(&self) -> Vec<(Id, Timestamp)> {
-        let mut noted = self.lock();
-        noted.retain(|_, used| !used.is_written);
-        noted.iter().map(|(id, used)| (*id, used.at)).collect()
+        let mut pending = self.lock();
+        pending.retain(|_, used| !used.is_written);
+        pending.iter().map(|(id, used)| (*id, used.at)).collect()
     }
 
-    /// Marks what is in the database now, but not what was noted since.
+    /// Marks these uses as written, unless a later use was recorded meanwhile.
     fn mark_written(&self, written: &[(Id, Timestamp)]) {
-        let mut noted = self.lock();
+        let mut pending = self.lock();
         for (id, at) in written {
-            if let Some(used) = noted.get_mut(id).filter(|used| used.at == *at) {
+            if let Some(used) = pending.get_mut(id).filter(|used| used.at == *at) {
                 used.is_written = true;
             }
         }
@@ -79,58 +87,35 @@ impl<Id: Copy + Ord> PendingUses<Id> {
 }
 
 impl Activity {
-    /// Nothing noted yet. How finely depends on whether sessions end by lying idle.
+    /// `idle_ttl` is the idle timeout of sessions.
     pub fn new(idle_ttl: Option<Duration>) -> Self {
         let grain = if idle_ttl.is_some() { FINE_GRAIN } else { GRAIN };
-        Self { grain, sessions: PendingUses::default(), tokens: PendingUses::default() }
-    }
-
-    /// When this session was last used, unless that has been in the database for a while.
-    pub fn session(&self, id: SessionId) -> Option<Timestamp> {
-        self.sessions.of(id)
-    }
-
-    /// Notes a use of a session that was last known to be used at `known`. Gives when it is known to be now.
-    pub fn note_session(&self, id: SessionId, known: Timestamp, now: Timestamp) -> Timestamp {
-        if known.after(self.grain) > now {
-            return known;
-        }
-        self.sessions.note(id, now);
-        now
-    }
-
-    /// Notes a use of a personal token. Gives when it is known to be used.
-    pub fn note_token(&self, id: TokenId, known: Option<Timestamp>, now: Timestamp) -> Timestamp {
-        if let Some(known) = known.filter(|known| known.after(GRAIN) > now) {
-            return known;
-        }
-        self.tokens.note(id, now);
-        now
+        Self { sessions: PendingUses::new(grain), tokens: PendingUses::new(GRAIN) }
     }
 }
 
 impl Auth {
-    /// Whether a session that was last used then has lain idle for longer than it may.
+    /// Whether a session that was last used at `seen_at` has reached its idle timeout.
     pub(in crate::auth) fn is_idle_since(&self, seen_at: Timestamp, now: Timestamp) -> bool {
         self.settings.tokens.idle_ttl.is_some_and(|idle| seen_at.after(idle) <= now)
     }
 
-    /// Writes down when sessions and tokens were last used. To be called every few seconds.
+    /// Writes the pending uses to the database. Call this every few seconds.
     pub async fn write_activity(&self) -> Result<(), Error> {
-        self.write_down(&self.activity.sessions, async |tx, uses| tx.record_sessions_seen(uses).await).await?;
-        self.write_down(&self.activity.tokens, async |tx, uses| tx.record_tokens_used(uses).await).await
+        self.write_uses(&self.activity.sessions, async |tx, uses| tx.record_sessions_seen(uses).await).await?;
+        self.write_uses(&self.activity.tokens, async |tx, uses| tx.record_tokens_used(uses).await).await
     }
 
-    async fn write_down<Id, W>(&self, noted: &PendingUses<Id>, write: W) -> Result<(), Error>
+    async fn write_uses<Id, W>(&self, pending: &PendingUses<Id>, write: W) -> Result<(), Error>
     where
         Id: Copy + Ord,
         W: AsyncFn(&mut Tx, &[(Id, Timestamp)]) -> Result<(), Error>,
     {
-        for step in noted.take_batch().chunks(STEP) {
+        for step in pending.take_batch().chunks(STEP) {
             let mut tx = self.store.write().await?;
             write(&mut tx, step).await?;
             tx.commit().await?;
-            noted.mark_written(step);
+            pending.mark_written(step);
         }
         Ok(())
     }
@@ -141,16 +126,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_forgotten_a_round_later_unless_it_was_noted_again() {
-        let (noted, once, again) = (PendingUses::default(), SessionId::default(), SessionId(uuid::Uuid::from_u128(1)));
-        noted.note(again, Timestamp(1));
-        noted.note(once, Timestamp(1));
-        let written = noted.take_batch();
+    fn a_written_use_is_dropped_with_the_next_batch_unless_a_later_one_was_recorded() {
+        let (once, again) = (SessionId::default(), SessionId(uuid::Uuid::from_u128(1)));
+        let pending = PendingUses::new(GRAIN);
+        pending.record(again, None, Timestamp(1));
+        pending.record(once, None, Timestamp(1));
+        let written = pending.take_batch();
         assert_eq!(written, [(once, Timestamp(1)), (again, Timestamp(1))], "in order");
-        noted.note(again, Timestamp(2));
-        noted.mark_written(&written);
-        assert_eq!(noted.of(once), Some(Timestamp(1)));
-        assert_eq!(noted.take_batch(), [(again, Timestamp(2))]);
-        assert_eq!(noted.of(once), None);
+        pending.record(again, None, Timestamp(2));
+        pending.mark_written(&written);
+        assert_eq!(pending.last_use(once, Timestamp(0)), Timestamp(1));
+        assert_eq!(pending.take_batch(), [(again, Timestamp(2))]);
+        assert_eq!(pending.last_use(once, Timestamp(0)), Timestamp(0));
     }
 }

@@ -1,10 +1,10 @@
-//! Credentials that were checked a moment ago.
+//! A cache of checked credentials.
 //!
-//! Rule: what is kept says yes or nothing. It says yes while nothing has happened to its user, its session or its token since
-//! before they were read ([`Invalidation`]), none of them has run out, and, of a JWT, the key still verifies; whenever that is not
-//! so, everything is read again. A credential is found by a hash under a key that this process drew at its start and tells
-//! nobody. Threats: a request that is let in after a logout because its look-up began before it, a credential made to be
-//! taken for another, and a memory that grows with every token that was ever shown.
+//! Rule: the cache only accepts a credential, never refuses one. An entry is valid while its user, session and token
+//! are unchanged since before they were read ([`Invalidation`](crate::store::Invalidation)) and have not expired, and
+//! while the key of a JWT still verifies; otherwise everything is read again. The cache key is a keyed hash; its secret
+//! is random for each process. Threats: a request that is accepted after a logout because it read the session before, a
+//! credential made to collide with another, and memory that grows with every token presented.
 
 use std::{
     hash::Hasher,
@@ -17,7 +17,6 @@ use std::{
 
 use quick_cache::sync::Cache;
 use siphasher::sip128::{Hasher128, SipHasher13};
-use uuid::Uuid;
 
 use crate::{
     auth::{
@@ -27,30 +26,30 @@ use crate::{
         sessions::jwt::VerifiedJwt,
     },
     model::{PasswordHash, Principal, Timestamp},
-    store::{Invalidation, ReadVersion},
+    store::ReadVersion,
 };
 
-/// What a credential is found by: its SipHash-1-3 of 128 bits. With the key unknown, nobody can look for two that share
-/// one; to guess one of a million takes 2^108 tries, each a request.
+/// The 128-bit SipHash-1-3 of a credential. Without the secret nobody can search for collisions offline; to hit one of
+/// a million entries by chance takes 2^108 requests.
 pub type CacheKey = [u8; 16];
 
-/// Credentials that were checked, by their tags.
+/// Checked credentials by their [`CacheKey`].
 pub struct CredentialCache {
     entries: Option<Cache<CacheKey, Arc<Authenticated>>>,
-    /// Has taken in the key and nothing else.
+    /// Initialised with the secret; each lookup hashes with a copy.
     hasher: SipHasher13,
 }
 
-/// A principal, with what was found when they proved to be it.
+/// A cache entry: a principal, and what the check of the credential found.
 pub struct Authenticated {
     principal: Principal,
-    /// By what.
+    /// What need not be checked again when the rows are read again.
     pub evidence: Evidence,
-    /// Before anything was read.
+    /// Taken before the rows were read.
     read: ReadVersion,
-    /// When its session or token ends, whatever it says itself.
+    /// When the session or the personal token expires; a JWT may expire earlier.
     ends_at: Option<Timestamp>,
-    /// When its session or token was last known to be used.
+    /// The last known use of the session or the personal token, in milliseconds.
     seen_at: AtomicI64,
 }
 
@@ -62,40 +61,40 @@ impl Deref for Authenticated {
     }
 }
 
-/// What was found to be right and stays so, whatever is read again.
+/// What a check proved and a change in the database does not disprove.
 pub enum Evidence {
-    /// A token that is found by its hash: the row is all there is.
+    /// Nothing: the token is looked up by its hash.
     Row,
-    /// The signature and the claims of a JWT.
+    /// The signature and the claims of a JWT are valid.
     Jwt(VerifiedJwt),
-    /// That the password is the one of this hash.
+    /// The password matches this hash.
     Password(PasswordHash),
 }
 
-/// What the database said of a credential that is good.
+/// The result of checking a valid credential against the database.
 pub struct Authentication {
-    /// Who presented it.
+    /// Who presented the credential.
     pub principal: Principal,
-    /// By what.
+    /// What need not be checked again when the rows are read again.
     pub evidence: Evidence,
-    /// When its session or token was last used, this time included.
+    /// The last known use of the session or the personal token.
     pub seen_at: Timestamp,
-    /// When its session or token ends, whatever it says itself.
+    /// When the session or the personal token expires; a JWT may expire earlier.
     pub ends_at: Option<Timestamp>,
 }
 
 impl CredentialCache {
-    /// Room for so many; with none, nothing is kept.
-    pub fn new(room: usize) -> Self {
-        Self { entries: (room > 0).then(|| Cache::new(room)), hasher: SipHasher13::new_with_key(&random()) }
+    /// A cache for `capacity` entries; 0 disables it.
+    pub fn new(capacity: usize) -> Self {
+        Self { entries: (capacity > 0).then(|| Cache::new(capacity)), hasher: SipHasher13::new_with_key(&random()) }
     }
 
-    /// What a credential is found by; none when nothing is kept.
+    /// The cache key of a credential; none when the cache is disabled.
     pub fn key(&self, RawCredential { scheme, value }: RawCredential<'_>) -> Option<CacheKey> {
         self.entries.as_ref()?;
         let mut hasher = self.hasher;
         hasher.write(value);
-        // Of what is shown as a password nothing is found that was shown as a token.
+        // A value presented under one scheme must not match an entry of the other.
         hasher.write_u8(match scheme {
             AuthScheme::Basic => b'b',
             AuthScheme::Bearer => b't',
@@ -103,59 +102,52 @@ impl CredentialCache {
         Some(hasher.finish128().as_bytes())
     }
 
-    /// What is kept of a credential. It may be old.
-    pub fn get(&self, tag: &CacheKey) -> Option<Arc<Authenticated>> {
-        self.entries.as_ref()?.get(tag)
+    /// The entry of a credential. It may be stale: see [`Auth::is_fresh`].
+    pub fn get(&self, key: &CacheKey) -> Option<Arc<Authenticated>> {
+        self.entries.as_ref()?.get(key)
     }
 
-    /// Keeps what was found, which was read after `moment`. Gives who it was.
-    pub fn insert(&self, tag: Option<CacheKey>, read: ReadVersion, found: Authentication) -> Arc<Authenticated> {
-        let Authentication { principal, evidence, seen_at, ends_at } = found;
+    /// Inserts the result of a check that read the database at `read` or later. Returns the entry.
+    pub fn insert(&self, key: Option<CacheKey>, read: ReadVersion, checked: Authentication) -> Arc<Authenticated> {
+        let Authentication { principal, evidence, seen_at, ends_at } = checked;
         let seen_at = AtomicI64::new(seen_at.0);
-        let proven = Arc::new(Authenticated { principal, evidence, read, ends_at, seen_at });
-        if let (Some(entries), Some(tag)) = (&self.entries, tag) {
-            entries.insert(tag, Arc::clone(&proven));
+        let entry = Arc::new(Authenticated { principal, evidence, read, ends_at, seen_at });
+        if let (Some(entries), Some(key)) = (&self.entries, key) {
+            entries.insert(key, Arc::clone(&entry));
         }
-        proven
-    }
-}
-
-impl Authenticated {
-    /// Whether nothing has happened since it was read to what it is about.
-    fn is_current(&self, changes: &Invalidation) -> bool {
-        let Principal { user, session, token, .. } = &self.principal;
-        let of: [Uuid; 2] = [user.id.0, session.map(|id| id.0).or(token.map(|id| id.0)).unwrap_or(user.id.0)];
-        changes.unchanged_since(self.read, of)
+        entry
     }
 }
 
 impl Auth {
-    /// Whether what is kept of a credential would be found again now. It notes the use.
+    /// Whether a cache entry is still valid. Records the use if it is.
     pub(in crate::auth) fn is_fresh(&self, entry: &Authenticated) -> bool {
         let now = self.clock.now();
-        let lives = |end: Option<Timestamp>| end.is_none_or(|end| now < end);
-        let holds = match &entry.evidence {
-            Evidence::Jwt(verified) => self.with_keys(|keys| verified.holds(keys, now)),
+        let is_before = |end: Option<Timestamp>| end.is_none_or(|end| now < end);
+        let proof_is_valid = match &entry.evidence {
+            Evidence::Jwt(verified) => self.with_keys(|keys| verified.is_valid_at(keys, now)),
             Evidence::Row | Evidence::Password(_) => true,
         };
-        holds
-            && lives(entry.expires_at)
-            && lives(entry.ends_at)
-            && entry.is_current(self.store.invalidation())
-            && self.note_use(entry, now)
+        let Principal { user, session, token, .. } = &entry.principal;
+        let credential = session.map(|id| id.0).or(token.map(|id| id.0)).unwrap_or(user.id.0);
+        proof_is_valid
+            && is_before(entry.expires_at)
+            && is_before(entry.ends_at)
+            && self.store.invalidation().unchanged_since(entry.read, [user.id.0, credential])
+            && self.record_use(entry, now)
     }
 
-    /// Notes a use of a session or token, unless it may have lain idle: another credential of the same session may have been
-    /// used meanwhile, and what was written down of that is read again.
-    fn note_use(&self, entry: &Authenticated, now: Timestamp) -> bool {
+    /// Records a use of the session or token. Returns false when the session may have been idle for too long: only the
+    /// database knows whether another credential of it was used meanwhile.
+    fn record_use(&self, entry: &Authenticated, now: Timestamp) -> bool {
         let known = Timestamp(entry.seen_at.load(Relaxed));
         let seen = match (entry.session, entry.token) {
             (Some(_), _) if self.is_idle_since(known, now) => return false,
-            (Some(session), _) => self.activity.note_session(session, known, now),
-            (None, Some(token)) => self.activity.note_token(token, Some(known), now),
+            (Some(session), _) => self.activity.sessions.record(session, Some(known), now),
+            (None, Some(token)) => self.activity.tokens.record(token, Some(known), now),
             (None, None) => known,
         };
-        // A write takes the entry out of the caches of the other processors.
+        // A store would evict the cache line from the other cores.
         if seen != known {
             entry.seen_at.store(seen.0, Relaxed);
         }

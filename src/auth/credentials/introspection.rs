@@ -1,8 +1,7 @@
-//! What services ask of a token that was shown to them: whether it lives and whose it is (RFC 7662), and to end it (RFC
-//! 7009).
+//! Token introspection (RFC 7662) and revocation (RFC 7009), for services that were presented a token.
 //!
-//! Rule: a token is checked as if its holder had presented it here; what does not live is told by one word and nothing
-//! else. Threat: learning about tokens by asking.
+//! Rule: a token is checked as if its holder had presented it here. About a token that is not active, a service learns
+//! nothing else. Threat: learning about tokens by asking.
 
 use std::sync::Arc;
 
@@ -16,22 +15,22 @@ use crate::{
 };
 
 impl Auth {
-    /// Whose this token is, if it lives: an opaque token, a JWT, a personal token, or the value of HTTP Basic.
+    /// The principal of a bearer token of any kind or of the value of HTTP Basic; none when it is not active.
     pub async fn introspect(&self, token: &str, origin: Origin) -> Result<Option<Arc<Authenticated>>, Error> {
-        let Some(presented) = RawCredential::as_value(token) else { return Ok(None) };
+        let Some(presented) = RawCredential::from_value(token) else { return Ok(None) };
         match self.check(presented, origin).await {
-            // What is only good for choosing another password is good for nothing elsewhere.
+            // A credential that only permits to change the password permits nothing at other services.
             Ok(principal) => Ok(Some(principal).filter(|principal| principal.user.pending_step().is_none())),
             Err(Error::InvalidToken | Error::InvalidCredentials) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Ends a token: its session, with every other token of it, or the personal token. The caller's own, or with the scope
-    /// `introspect` anyone's. One that does not live is nothing to complain about (RFC 7009, section 2.2); a password is
-    /// no token: [`Error::UnsupportedTokenType`].
+    /// Revokes a personal token, or the session of any other token with all tokens of that session. The caller needs
+    /// the scope `introspect` for a token of another user. A token that is not active is no error (RFC 7009, section
+    /// 2.2). A password is not a token: [`Error::UnsupportedTokenType`].
     pub async fn revoke(&self, principal: &Principal, actor: Actor, token: &str, origin: Origin) -> Result<(), Error> {
-        let presented = match RawCredential::as_value(token) {
+        let presented = match RawCredential::from_value(token) {
             None => return Ok(()),
             Some(RawCredential { scheme: AuthScheme::Basic, .. }) => return Err(Error::UnsupportedTokenType),
             Some(presented) => presented,
@@ -49,7 +48,7 @@ impl Auth {
             (None, None) => Ok(()),
         };
         match revoked {
-            // Someone else was quicker.
+            // A concurrent request revoked it first.
             Err(Error::NotFound) => Ok(()),
             revoked => revoked,
         }

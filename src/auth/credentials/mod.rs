@@ -1,8 +1,8 @@
-//! From an `Authorization` header to a [`Principal`].
+//! Authentication: from an `Authorization` header to a [`Principal`].
 //!
-//! Rule: one header, one scheme, one shape; the shape alone says what a bearer token is, and a value of no known shape is
-//! refused before the database is asked or a password hashed. What was let in is looked for before its shape is. Threats:
-//! two parties reading one header differently, tokens of one kind tried as another, and work done for nonsense.
+//! Rule: the cache is consulted first, then the value is parsed (`parse.rs`), then the database decides. What can be
+//! revoked or changed is read from the database, never taken from a token. Threats: a credential that is accepted after
+//! its revocation, and work for malformed input.
 
 pub mod activity;
 pub mod cache;
@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-/// What a caller was let in by, without the credential itself: enough to ask again.
+/// The grounds on which a caller was authorized, without the credential: enough to check again later.
 #[derive(Clone, Copy, Debug)]
 pub struct Grant {
     user: UserId,
@@ -40,14 +40,14 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// That of a caller who was let in for what takes this scope.
+    /// The grant of an authorized caller; `scope` is the scope that was required.
     pub fn of(principal: &Principal, scope: Option<Scope>) -> Self {
         Self { user: principal.user.id, session: principal.session, token: principal.token, scope }
     }
 }
 
 impl Auth {
-    /// Whether a caller who was let in would be let in now.
+    /// Checks that a caller who was authorized before still is.
     pub async fn recheck(&self, grant: Grant) -> Result<(), Error> {
         let (now, mut conn) = (self.clock.now(), self.store.read().await?);
         let (user, within) = match (grant.session, grant.token) {
@@ -68,60 +68,59 @@ impl Auth {
         }
     }
 
-    /// Who presents this `Authorization` header.
+    /// Authenticates the caller by an `Authorization` header.
     pub async fn authenticate(&self, header: &[u8], origin: Origin) -> Result<Arc<Authenticated>, Error> {
         self.check(RawCredential::in_header(header)?, origin).await
     }
 
-    /// Who presents this credential. One that was checked a read ago is not checked again while nothing can have changed;
-    /// otherwise what can have changed is read again.
+    /// Authenticates the caller by a credential. A fresh cache entry is returned as it is; for a stale one only what
+    /// can have changed is checked again.
     pub(in crate::auth) async fn check(
         &self,
         presented: RawCredential<'_>,
         origin: Origin,
     ) -> Result<Arc<Authenticated>, Error> {
         let key = self.credential_cache.key(presented);
-        let known = key.and_then(|key| self.credential_cache.get(&key));
-        match known {
-            Some(known) if self.is_fresh(&known) => Ok(known),
-            // Boxed, since a future is as large as its largest branch, and is moved with every request.
-            known => Box::pin(self.check_again(presented.read()?, key, known, origin)).await,
+        match key.and_then(|key| self.credential_cache.get(&key)) {
+            Some(entry) if self.is_fresh(&entry) => Ok(entry),
+            // Boxed: a future is as large as its largest branch, and this one is moved with every request.
+            stale => Box::pin(self.check_uncached(presented.parse()?, key, stale, origin)).await,
         }
     }
 
-    async fn check_again(
+    async fn check_uncached(
         &self,
         credential: Credential<'_>,
         key: Option<CacheKey>,
-        known: Option<Arc<Authenticated>>,
+        stale: Option<Arc<Authenticated>>,
         origin: Origin,
     ) -> Result<Arc<Authenticated>, Error> {
-        let evidence = known.as_ref().map(|known| &known.evidence);
+        let evidence = stale.as_ref().map(|entry| &entry.evidence);
         let read = self.store.invalidation().read_version();
-        let found = match credential {
+        let checked = match credential {
             Credential::Jwt(token) => self.check_jwt(token, evidence).await,
             Credential::Opaque(token) => self.check_opaque(token.hash(), origin).await,
             Credential::Personal(token) => self.check_personal(token.hash()).await,
             Credential::Basic { username, password } => self.check_basic(&username, &password, evidence, origin).await,
         };
-        Ok(self.credential_cache.insert(key, read, found?))
+        Ok(self.credential_cache.insert(key, read, checked?))
     }
 
-    /// The signature says who issued it and to whom; the session, whether it still counts, and the user's row, what they
-    /// may do: someone demoted a read ago is so now.
+    /// The signature proves the issuer and the user. Whether the session is live and what the user may do comes from
+    /// the database: a logout or a lost role takes effect with the next check.
     async fn check_jwt(&self, token: &str, evidence: Option<&Evidence>) -> Result<Authentication, Error> {
         let (keys, now) = (self.keys(), self.clock.now());
         let verified = match evidence {
-            Some(Evidence::Jwt(verified)) if verified.holds(&keys, now) => Some(verified.clone()),
+            Some(Evidence::Jwt(verified)) if verified.is_valid_at(&keys, now) => Some(verified.clone()),
             _ => jwt::verify(&keys, &self.settings, token, now),
         };
         let verified = verified.ok_or(Error::InvalidToken)?;
         let live = self.store.read().await?.session_by_id(verified.session, now).await?;
         let live = live.filter(|live| live.user.id == verified.user).ok_or(Error::InvalidToken)?;
-        let found = self.found(live, Method::Jwt, now)?;
+        let checked = self.check_session(live, Method::Jwt, now)?;
         let (issued_at, expires_at) = (Some(verified.issued_at), Some(verified.expires_at));
-        let principal = Principal { issued_at, expires_at, ..found.principal };
-        Ok(Authentication { principal, evidence: Evidence::Jwt(verified), ..found })
+        let principal = Principal { issued_at, expires_at, ..checked.principal };
+        Ok(Authentication { principal, evidence: Evidence::Jwt(verified), ..checked })
     }
 
     async fn check_opaque(&self, hash: TokenHash, origin: Origin) -> Result<Authentication, Error> {
@@ -136,13 +135,13 @@ impl Auth {
             return Err(Error::InvalidToken);
         };
         drop(conn);
-        let found = self.found(live, Method::Opaque, now)?;
-        Ok(Authentication { principal: Principal { opaque: Some(hash), ..found.principal }, ..found })
+        let checked = self.check_session(live, Method::Opaque, now)?;
+        Ok(Authentication { principal: Principal { opaque: Some(hash), ..checked.principal }, ..checked })
     }
 
-    /// The user of a session, unless it has lain idle for too long.
-    fn found(&self, live: LiveSession, method: Method, now: Timestamp) -> Result<Authentication, Error> {
-        let seen_at = self.activity.session(live.id).max(Some(live.last_seen_at)).unwrap_or(live.last_seen_at);
+    /// The principal of a session, unless the session was idle for too long.
+    fn check_session(&self, live: LiveSession, method: Method, now: Timestamp) -> Result<Authentication, Error> {
+        let seen_at = self.activity.sessions.last_use(live.id, live.last_seen_at);
         if self.is_idle_since(seen_at, now) {
             return Err(Error::InvalidToken);
         }
@@ -156,11 +155,11 @@ impl Auth {
             issued_at: Some(live.created_at),
             expires_at: Some(live.expires_at),
         };
-        let seen_at = self.activity.note_session(live.id, seen_at, now);
+        let seen_at = self.activity.sessions.record(live.id, Some(seen_at), now);
         Ok(Authentication { principal, evidence: Evidence::Row, seen_at, ends_at: Some(live.expires_at) })
     }
 
-    /// What the token may do is what it was given, as far as its owner may still do it.
+    /// A personal token has those of its own scopes that its user still has.
     async fn check_personal(&self, hash: TokenHash) -> Result<Authentication, Error> {
         let now = self.clock.now();
         let found = self.store.read().await?.personal_token(hash, now).await?;
@@ -175,7 +174,7 @@ impl Auth {
             issued_at: Some(token.created_at),
             expires_at: token.expires_at,
         };
-        let seen_at = self.activity.note_token(token.id, token.last_used_at, now);
+        let seen_at = self.activity.tokens.record(token.id, token.last_used_at, now);
         Ok(Authentication { principal, evidence: Evidence::Row, seen_at, ends_at: token.expires_at })
     }
 
@@ -187,7 +186,7 @@ impl Auth {
         origin: Origin,
     ) -> Result<Authentication, Error> {
         let unchanged = match evidence {
-            Some(Evidence::Password(hash)) => self.user_of_hash(username, hash).await?,
+            Some(Evidence::Password(hash)) => self.user_with_hash(username, hash).await?,
             _ => None,
         };
         let attempt = Actor::Unknown { method: Method::Basic.into(), origin };
@@ -195,7 +194,7 @@ impl Auth {
             Some(unchanged) => unchanged,
             None => self.check_password(attempt, username, password).await?,
         };
-        // Read after the hash: a user disabled while it ran is refused.
+        // Read after the password is hashed: a user who was disabled meanwhile is refused.
         let user = self.store.read().await?.user(id).await?;
         let user = user.filter(|user| user.status == Status::Active).ok_or(Error::InvalidCredentials)?;
         let principal = Principal {
@@ -211,8 +210,8 @@ impl Auth {
         Ok(Authentication { principal, evidence: Evidence::Password(hash), seen_at: self.clock.now(), ends_at: None })
     }
 
-    /// The active user of this name, if their password is still the one that was found to be right.
-    async fn user_of_hash(
+    /// The active user with this name, if their password hash is still the one that the password matched.
+    async fn user_with_hash(
         &self,
         username: &str,
         known: &PasswordHash,

@@ -1,8 +1,8 @@
-//! From an `Authorization` header to a [`Credential`], by its shape alone.
+//! Parses an `Authorization` header into a [`Credential`], by syntax alone.
 //!
-//! Rule: one header, one scheme, one shape; the shape alone says what a bearer token is, and a value of no known shape is
-//! refused before the database is asked or a password hashed. Threats: two parties reading one header differently, tokens of
-//! one kind tried as another, and work done for nonsense.
+//! Rule: one header has one scheme and one meaning. The syntax alone determines the kind of a bearer token; a malformed
+//! value is refused before a database query or a password hash. Threats: two parties that parse a header differently, a
+//! token of one kind that is tried as another, and work for malformed input.
 
 use std::fmt;
 
@@ -15,20 +15,20 @@ use crate::{
     model::{OpaqueToken, PersonalSecret},
 };
 
-/// A credential as it was presented, not yet checked. It prints as its kind alone.
+/// A parsed credential that is not checked yet. Its `Debug` shows only the kind.
 pub enum Credential<'a> {
     /// Username and password (RFC 7617).
     Basic {
-        /// As it was typed.
+        /// The username, as the client sent it.
         username: Zeroizing<String>,
-        /// As it was typed.
+        /// The password, as the client sent it.
         password: SecretString,
     },
-    /// The random token of a login.
+    /// The random token of a session.
     Opaque(OpaqueToken),
-    /// Three parts of base64url with dots between.
+    /// Three base64url parts, separated by dots.
     Jwt(&'a str),
-    /// `cst_`, secret and checksum, which is right.
+    /// A personal token: `cst_`, the secret and a checksum, which is correct.
     Personal(PersonalSecret),
 }
 
@@ -43,25 +43,27 @@ impl fmt::Debug for Credential<'_> {
     }
 }
 
-/// A credential as it came: the bytes that were shown, and under which scheme. It is kept and found by that, so that
-/// nothing of it has to be read again when it comes again.
+/// The scheme and the bytes of a credential before parsing. The cache looks it up by these, so a cached credential is
+/// not parsed again.
 #[derive(Clone, Copy)]
 pub struct RawCredential<'a> {
+    /// The authentication scheme.
     pub scheme: AuthScheme,
+    /// What follows the scheme, without leading spaces.
     pub value: &'a [u8],
 }
 
-/// The schemes there are.
+/// The supported authentication schemes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum AuthScheme {
-    /// RFC 7617.
+    /// HTTP Basic (RFC 7617).
     Basic,
-    /// RFC 6750.
+    /// Bearer tokens (RFC 6750).
     Bearer,
 }
 
 impl<'a> RawCredential<'a> {
-    /// What an `Authorization` header presents. An unknown scheme is no credential.
+    /// Splits an `Authorization` header. [`Error::Unauthenticated`] for an unknown scheme.
     pub fn in_header(header: &'a [u8]) -> Result<Self, Error> {
         let end = header.iter().position(|byte| *byte == b' ').unwrap_or(header.len());
         let (scheme, mut value) = header.split_at(end);
@@ -78,15 +80,15 @@ impl<'a> RawCredential<'a> {
         Ok(Self { scheme, value })
     }
 
-    /// What a service was given in place of a header: the value of a bearer token, or of HTTP Basic. No text is both,
-    /// since base64 has none of `.`, `-` and `_`.
-    pub fn as_value(value: &'a str) -> Option<Self> {
+    /// A value without its scheme: a bearer token, or the value of HTTP Basic; none when it is malformed. No text is
+    /// both, since base64 contains none of `.`, `-` and `_`.
+    pub fn from_value(value: &'a str) -> Option<Self> {
         let schemes = [AuthScheme::Bearer, AuthScheme::Basic].into_iter();
-        schemes.map(|scheme| Self { scheme, value: value.as_bytes() }).find(|presented| presented.read().is_ok())
+        schemes.map(|scheme| Self { scheme, value: value.as_bytes() }).find(|raw| raw.parse().is_ok())
     }
 
-    /// Reads it. With anything amiss in it, it is a wrong one.
-    pub fn read(self) -> Result<Credential<'a>, Error> {
+    /// Parses the value. A malformed one is a wrong one: [`Error::InvalidCredentials`] or [`Error::InvalidToken`].
+    pub fn parse(self) -> Result<Credential<'a>, Error> {
         let value = std::str::from_utf8(self.value).ok();
         match self.scheme {
             AuthScheme::Basic => value.and_then(Credential::parse_basic).ok_or(Error::InvalidCredentials),
@@ -96,13 +98,14 @@ impl<'a> RawCredential<'a> {
 }
 
 impl<'a> Credential<'a> {
-    /// Reads the value of an `Authorization` header. An unknown scheme is no credential; a known one with anything amiss
-    /// in it is a wrong one.
+    /// Parses an `Authorization` header. [`Error::Unauthenticated`] for an unknown scheme,
+    /// [`Error::InvalidCredentials`] or [`Error::InvalidToken`] for a malformed value.
     pub fn parse(header: &'a [u8]) -> Result<Self, Error> {
-        RawCredential::in_header(header)?.read()
+        RawCredential::in_header(header)?.parse()
     }
 
-    /// The name ends at the first colon. Neither half may be empty or hold a control character (RFC 7617, section 2).
+    /// The username ends at the first colon. Neither part may be empty or contain a control character (RFC 7617,
+    /// section 2).
     fn parse_basic(value: &str) -> Option<Self> {
         let decoded = Zeroizing::new(STANDARD.decode(value).ok()?);
         let text = std::str::from_utf8(&decoded).ok()?;
@@ -115,7 +118,7 @@ impl<'a> Credential<'a> {
 
     fn parse_bearer(value: &'a str) -> Option<Self> {
         let is_base64url = |byte: u8| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_');
-        // To the end in any case, so that many bytes are looked at at once.
+        // No early exit, so that the compiler can vectorise the loop.
         let is_part = |part: &str| !part.is_empty() && part.bytes().fold(true, |good, byte| good & is_base64url(byte));
         let mut parts = value.split('.');
         match [parts.next(), parts.next(), parts.next(), parts.next()] {

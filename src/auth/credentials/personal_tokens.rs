@@ -1,7 +1,8 @@
-//! Personal access tokens: what users give to their programs.
+//! Personal access tokens: long-lived credentials that users create for their programs.
 //!
-//! Rule: a token may do what it was given, never more than its maker could then nor its owner can now; it is shown once and
-//! kept as a hash. Threats: a small token that makes itself a big one, and a list of tokens that is as good as the tokens.
+//! Rule: the scopes of a token never exceed those of the credential that created it, nor the current ones of its user.
+//! It is shown once and stored as a hash. Threats: privilege escalation by a limited token, and a stolen list of usable
+//! tokens.
 
 use validator::Validate;
 
@@ -14,22 +15,23 @@ use crate::{
     },
 };
 
-/// The most tokens a user has.
+/// The most tokens a user may have.
 const MAX_TOKENS: usize = 100;
 
-/// What a new token stands on.
-struct Ground {
+/// The authority that a new token is created with. The token cannot exceed it.
+struct Authority {
     user: UserId,
-    /// The most it may do.
     scopes: Scopes,
-    /// The token it is made with and goes with, and when that one runs out.
+    /// The personal token that creates the new one. Revoking it revokes the new one, too.
     parent: Option<TokenId>,
+    /// When the parent expires.
     expires_at: Option<Timestamp>,
 }
 
 impl Auth {
-    /// Makes a token for the caller. Gives it with its secret, to be shown this once, or what the same request was given
-    /// before. One made with a personal token has no scope that one has not, and goes when that one goes.
+    /// Creates a token for the caller. Returns it with its secret, which is shown only once, or the stored response to
+    /// the same request. A token that was created with a personal token has no scope that this one lacks, and is
+    /// revoked or expires with it.
     pub async fn create_token(
         &self,
         principal: &Principal,
@@ -37,33 +39,33 @@ impl Auth {
         new: NewToken,
         once: Option<IdempotentRequest>,
     ) -> Result<(PersonalToken, PersonalSecret), Error> {
-        let ground = Ground {
+        let authority = Authority {
             user: principal.user.id,
             scopes: principal.scopes,
             parent: principal.token,
             expires_at: principal.expires_at.filter(|_| principal.method == Method::Personal),
         };
-        self.make_token(ground, actor, new, once).await
+        self.insert_token(authority, actor, new, once).await
     }
 
-    /// Makes a token for a user on the operator's word, with no scope that their roles do not allow. Gives it with its
-    /// secret, to be shown this once. [`Error::InvalidToken`] when the user is disabled.
+    /// Creates a token for a user on behalf of the operator, limited to the scopes of the user's roles. Returns it with
+    /// its secret, which is shown only once. [`Error::InvalidToken`] when the user is disabled.
     pub async fn issue_token(&self, user: &User, new: NewToken) -> Result<(PersonalToken, PersonalSecret), Error> {
-        let ground = Ground { user: user.id, scopes: user.roles.scopes(), parent: None, expires_at: None };
-        self.make_token(ground, Actor::Operator, new, None).await
+        let authority = Authority { user: user.id, scopes: user.roles.scopes(), parent: None, expires_at: None };
+        self.insert_token(authority, Actor::Operator, new, None).await
     }
 
-    async fn make_token(
+    async fn insert_token(
         &self,
-        ground: Ground,
+        authority: Authority,
         actor: Actor,
         new: NewToken,
         once: Option<IdempotentRequest>,
     ) -> Result<(PersonalToken, PersonalSecret), Error> {
         let mut fields = FieldError::all(new.validate());
-        let scopes = new.scopes.unwrap_or(ground.scopes);
-        if !scopes.are_within(ground.scopes) {
-            let allowed = format!("must be among those that are allowed: {}", ground.scopes);
+        let scopes = new.scopes.unwrap_or(authority.scopes);
+        if !scopes.are_within(authority.scopes) {
+            let allowed = format!("must be among those that are allowed: {}", authority.scopes);
             fields.push(FieldError::new("scopes", "not-allowed", allowed));
         }
         if !fields.is_empty() {
@@ -74,28 +76,28 @@ impl Auth {
         let secret = PersonalSecret::new(random());
         let token = PersonalToken {
             id: TokenId::new(now, random()),
-            user_id: ground.user,
+            user_id: authority.user,
             name: new.name,
             scopes,
             created_at: now,
-            expires_at: [wanted, ground.expires_at].into_iter().flatten().min(),
+            expires_at: [wanted, authority.expires_at].into_iter().flatten().min(),
             last_used_at: None,
         };
         let (auth, hash) = (self.clone(), secret.hash());
         self.finish(async move {
             let mut tx = auth.store.write().await?;
-            let answered: Option<(PersonalToken, String)> =
+            let stored: Option<(PersonalToken, String)> =
                 auth.stored_response(&mut tx, actor, once.as_ref(), now).await?;
-            if let Some((token, secret)) = answered {
+            if let Some((token, secret)) = stored {
                 tx.commit().await?;
                 return Ok((token, PersonalSecret::parse(&secret).ok_or(Error::KeyReused)?));
             }
-            // Locked, so that two who come at once do not both make the hundredth.
+            // The lock keeps two concurrent requests from both creating the hundredth token.
             tx.lock_user(token.user_id).await?.filter(|status| *status == Status::Active).ok_or(Error::InvalidToken)?;
             if tx.personal_tokens_of(token.user_id, now).await?.len() >= MAX_TOKENS {
                 return Err(Error::TooManyTokens);
             }
-            tx.insert_personal_token(&token, hash, ground.parent).await?;
+            tx.insert_personal_token(&token, hash, authority.parent).await?;
             auth.store_response(&mut tx, actor, once.as_ref(), &(&token, secret.reveal()), now).await?;
             tx.record(actor.did(Event::TokenCreated, now).on(token.user_id).to(token.id));
             tx.commit().await?;
@@ -104,15 +106,15 @@ impl Auth {
         .await
     }
 
-    /// The tokens of a user that have not run out, the newest first. [`Error::NotFound`] when there is no such user.
+    /// The tokens of a user that have not expired, the newest first. [`Error::NotFound`] when there is no such user.
     pub async fn tokens(&self, user: UserId) -> Result<Vec<PersonalToken>, Error> {
         let mut conn = self.store.read().await?;
         conn.user(user).await?.ok_or(Error::NotFound)?;
         conn.personal_tokens_of(user, self.clock.now()).await
     }
 
-    /// Revokes a token of this user, or without `owner` of anyone, and the tokens that were made with it. [`Error::NotFound`]
-    /// when there is no such token, or it is another user's.
+    /// Revokes a token and those that were created with it. [`Error::NotFound`] when there is no such token, or its
+    /// user is not `owner`; without `owner` it may be any user's.
     pub async fn revoke_token(&self, actor: Actor, owner: Option<UserId>, id: TokenId) -> Result<(), Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
@@ -130,7 +132,7 @@ impl Auth {
         .await
     }
 
-    /// Takes back all tokens of a user. Gives how many. [`Error::NotFound`] when there is no such user.
+    /// Revokes all tokens of a user. Returns how many. [`Error::NotFound`] when there is no such user.
     pub async fn revoke_tokens(&self, actor: Actor, user: UserId) -> Result<usize, Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
@@ -146,7 +148,7 @@ impl Auth {
         .await
     }
 
-    /// Takes back every token there is. Gives how many.
+    /// Revokes the tokens of all users. Returns how many.
     pub async fn revoke_all_tokens(&self, actor: Actor) -> Result<u64, Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {

@@ -1,7 +1,7 @@
-//! The keys that sign JWTs and those that check them.
+//! The keys that sign and verify JWTs.
 //!
-//! Rule: a key has one algorithm and is used with that alone; private halves are sealed at rest and leave this file only
-//! as signatures. Threats: a token signed with the public key as an HMAC secret, and a stolen database.
+//! Rule: a key is used with one algorithm only. Private keys are sealed at rest and leave this file only as signatures.
+//! Threats: a token signed with the public key as an HMAC secret, and a stolen database.
 
 pub mod rotation;
 pub mod sealing;
@@ -21,46 +21,46 @@ use crate::{
     model::{Algorithm, SealedKey, Timestamp, TokenHash},
 };
 
-/// The `kid` of HS256 tokens: there is one secret, and its name should tell nothing of it.
+/// The `kid` of HS256 tokens. There is one secret, and its `kid` must not reveal anything about it.
 pub(in crate::auth) const HS256_KID: &str = "hs256";
 
-/// All keys in use, as the database had them a moment ago.
+/// All keys in use, as of the last refresh from the database.
 pub struct Keys {
     algorithm: Algorithm,
     keys: Vec<Key>,
     jwks: Arc<Jwks>,
 }
 
-/// A key and its turn.
+/// A key pair and when it is used.
 pub struct Key {
-    /// Its name in token headers.
+    /// The key id in token headers.
     pub kid: Arc<str>,
-    /// The one algorithm it is used with.
+    /// The only algorithm that the key is used with.
     pub algorithm: Algorithm,
-    /// Its number among the keys of the algorithm.
+    /// The sequence number among the keys of the algorithm.
     pub generation: i64,
-    /// When it was made.
+    /// When the key was generated.
     pub created_at: Timestamp,
-    /// When it begins to sign.
+    /// When the key begins to sign.
     pub signs_from: Timestamp,
-    /// How long the longest-lived token of it lives, in milliseconds.
+    /// The longest lifetime of a token that the key signs, in milliseconds.
     pub longest_jwt_ttl: i64,
-    /// When it is of no more use, once that is known.
+    /// When the key stops verifying; none until the next key exists.
     pub verifies_until: Option<Timestamp>,
     private: EncodingKey,
     public: DecodingKey,
 }
 
-/// The key set that others verify with (RFC 7517), ready to send.
+/// The JWK Set (RFC 7517), ready to serve.
 pub struct Jwks {
     /// `{"keys":[…]}`, public members only.
     pub json: String,
-    /// Changes when the keys do.
+    /// The entity tag: it changes with the keys.
     pub etag: String,
 }
 
 impl Key {
-    /// Signs these claims. `typ` says what kind of token it is.
+    /// Signs a JWT with these claims and this `typ` in its header.
     pub fn sign(&self, typ: &str, claims: &impl Serialize) -> Result<String, Error> {
         let mut header = Header::new(self.algorithm.into());
         header.typ = Some(typ.to_owned());
@@ -68,20 +68,20 @@ impl Key {
         jsonwebtoken::encode(&header, claims, &self.private).map_err(|error| Error::Internal(error.into()))
     }
 
-    /// Whether this key made this signature.
+    /// Whether `signature`, in base64url, is valid for `message`.
     pub fn verify(&self, message: &str, signature: &str) -> bool {
         jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.public, self.algorithm.into())
             .unwrap_or(false)
     }
 
-    /// Whether tokens of it may still be about.
+    /// Whether the key still verifies: tokens that it signed may be valid.
     fn verifies(&self, now: Timestamp) -> bool {
         self.verifies_until.is_none_or(|until| now < until)
     }
 }
 
 impl Keys {
-    /// Opens what the database has.
+    /// Unseals the keys from the database and adds the HS256 secret if that is the algorithm.
     pub fn open(sealed: &[SealedKey], secret: &SecretKey, settings: &Settings) -> Result<Self, StartError> {
         let (mut keys, mut public) = (Vec::new(), Vec::new());
         for key in sealed {
@@ -107,15 +107,15 @@ impl Keys {
         Ok(Self { algorithm, keys, jwks: Arc::new(Jwks::new(public)?) })
     }
 
-    /// The key that signs now: of the algorithm that is set, the newest whose turn has come. When none has, because this
-    /// clock is behind that of the server which made the first one, it is that one.
+    /// The key that signs now: the newest of the configured algorithm whose `signs_from` has come. If there is none
+    /// because the clock is behind that of the server which generated the first key, the first key signs.
     pub fn signing(&self, now: Timestamp) -> Option<&Key> {
         let live = || self.of_algorithm().filter(|key| key.verifies(now));
-        let come = live().filter(|key| key.signs_from <= now).max_by_key(|key| key.generation);
-        come.or_else(|| live().min_by_key(|key| key.generation))
+        let due = live().filter(|key| key.signs_from <= now).max_by_key(|key| key.generation);
+        due.or_else(|| live().min_by_key(|key| key.generation))
     }
 
-    /// The newest key of the algorithm that is set, whether its turn has come or not.
+    /// The newest key of the configured algorithm, even if it does not sign yet.
     pub fn newest(&self) -> Option<&Key> {
         self.of_algorithm().max_by_key(|key| key.generation)
     }
@@ -124,30 +124,31 @@ impl Keys {
         self.keys.iter().filter(|key| key.algorithm == self.algorithm)
     }
 
-    /// The key of this name, while it verifies. It is looked up in memory alone, whatever the name.
+    /// The key with this `kid`, if it still verifies. The lookup is in memory only, whatever the `kid`.
     pub fn verifying(&self, kid: &str, now: Timestamp) -> Option<&Key> {
         self.keys.iter().find(|key| *key.kid == *kid && key.verifies(now))
     }
 
-    /// What others verify with. It is empty with HS256, whose secret is for nobody else.
+    /// The public keys. The set never contains the HS256 secret.
     pub fn jwks(&self) -> Arc<Jwks> {
         Arc::clone(&self.jwks)
     }
 
-    /// Whether these are the keys that the database has now.
-    pub fn are(&self, sealed: &[SealedKey]) -> bool {
-        let mine = self.keys.iter().filter(|key| key.algorithm != Algorithm::Hs256);
-        mine.map(|key| (&*key.kid, key.verifies_until, key.longest_jwt_ttl))
+    /// Whether these are the keys that the database has.
+    pub fn matches(&self, sealed: &[SealedKey]) -> bool {
+        let stored = self.keys.iter().filter(|key| key.algorithm != Algorithm::Hs256);
+        stored
+            .map(|key| (&*key.kid, key.verifies_until, key.longest_jwt_ttl))
             .eq(sealed.iter().map(|sealed| (sealed.kid.as_str(), sealed.verifies_until, sealed.longest_jwt_ttl)))
     }
 
-    /// Every key, the oldest first.
+    /// All keys, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Key> {
         self.keys.iter()
     }
 }
 
-/// Opens one key, and gives its public half as others see it.
+/// Unseals one key. Returns it with its public JWK.
 fn open(sealed: &SealedKey, secret: &SecretKey) -> Result<(Key, Jwk), StartError> {
     let unreadable =
         || StartError(format!("the signing key {} in the database is damaged; restore a backup of it", sealed.kid));
@@ -162,7 +163,7 @@ fn open(sealed: &SealedKey, secret: &SecretKey) -> Result<(Key, Jwk), StartError
         .find(|algorithm| algorithm.as_str() == sealed.algorithm)
         .ok_or_else(unreadable)?;
     let jwk: Jwk = serde_json::from_str(&sealed.public_jwk).map_err(|_| unreadable())?;
-    // The private half is bound to the name by its seal; this binds the public half to it.
+    // The seal binds the private key to the `kid`; the thumbprint binds the public key to it.
     if jwk.thumbprint(ThumbprintHash::SHA256).ok().as_ref() != Some(&sealed.kid) {
         return Err(unreadable());
     }
@@ -189,12 +190,12 @@ impl Jwks {
     }
 }
 
-/// An entity tag of this content (RFC 9110, section 8.8.3).
+/// The entity tag of this content (RFC 9110, section 8.8.3).
 pub(in crate::auth) fn etag(content: &[u8]) -> String {
     format!("\"{}\"", URL_SAFE_NO_PAD.encode(TokenHash::of(content).as_bytes()))
 }
 
-/// A private half in the form that signs.
+/// Converts the DER of a private key, as `new_private_key` returns it.
 pub(in crate::auth) fn encoding_key(algorithm: Algorithm, der: &[u8]) -> EncodingKey {
     match algorithm {
         Algorithm::EdDsa => EncodingKey::from_ed_der(der),

@@ -1,8 +1,8 @@
-//! How signing keys come and go.
+//! Rotation of signing keys.
 //!
-//! Rule: the next key is public for longer than anyone keeps the key set before it signs; the one before it verifies until
-//! its last token has run out, and then it is deleted. What a key may do follows from its row and the time alone, so
-//! servers on one database agree without talking to each other. Threats: a verifier that meets a key it has not heard of,
+//! Rule: the next key is published for longer than any cache keeps the key set before it signs. The previous key
+//! verifies until its last token has expired, and then it is deleted. The state of a key follows from its row and the
+//! time alone, so servers on one database agree without coordination. Threats: a verifier that meets an unknown key,
 //! and a key that signs for years.
 
 use std::{
@@ -31,44 +31,44 @@ use crate::{
     store::{Store, Tx},
 };
 
-/// How long others may keep the key set.
+/// How long clients may cache the key set.
 pub const JWKS_MAX_AGE: Duration = Duration::from_secs(300);
-/// How long a key is public before it signs: others may have fetched the set just before, through a cache that had just
-/// fetched it, from a server that had not looked yet.
+/// How long a key is published before it signs: a client may cache an old set from a proxy, which cached it from a
+/// server that had not refreshed its keys yet.
 const PUBLIC_BEFORE: Duration = Duration::from_secs(2 * JWKS_MAX_AGE.as_secs() + 60);
-/// How long after its last token has run out a key still verifies, for clocks that are a little behind.
+/// How long a key still verifies after its last token has expired, to allow for clock skew.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// A signing key, as an admin sees it.
+/// A signing key without its secret parts, for admins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyInfo {
-    /// Its name in token headers.
+    /// The key id in token headers.
     pub kid: String,
-    /// What it signs with.
+    /// The signature algorithm.
     pub algorithm: Algorithm,
-    /// What it does now.
+    /// The current state.
     pub state: KeyState,
-    /// When it was made.
+    /// When the key was generated.
     pub created_at: Timestamp,
-    /// When it began or begins to sign.
+    /// When the key began or begins to sign.
     pub signs_from: Timestamp,
-    /// When it goes, once that is known.
+    /// When the key stops verifying; none until the next key exists.
     pub verifies_until: Option<Timestamp>,
 }
 
-/// What a key does now.
+/// The state of a signing key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
-    /// It is public and will sign.
+    /// Published; it will sign.
     Next,
-    /// It signs.
+    /// It signs new tokens.
     Signing,
     /// It only verifies.
     Verifying,
 }
 
 impl KeyState {
-    /// The word for answers.
+    /// The name in API responses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Next => "next",
@@ -78,8 +78,8 @@ impl KeyState {
     }
 }
 
-/// Opens the keys of the database for a server: makes one when none of the algorithm that is set signs, or when it is about
-/// to go because another algorithm was set meanwhile. With HS256 the others go.
+/// Opens the keys of the database for a server. Generates a key when the configured algorithm has none, or only one
+/// that is retired because another algorithm was configured meanwhile. With HS256 it retires all other keys.
 pub(in crate::auth) async fn prepare(
     sealed: Vec<SealedKey>,
     store: &Store,
@@ -89,43 +89,59 @@ pub(in crate::auth) async fn prepare(
 ) -> Result<Keys, StartError> {
     let now = clock.now();
     let keys = Keys::open(&sealed, secret, settings)?;
-    let stays = |key: &Key| key.verifies_until.is_none();
+    let is_current = |key: &Key| key.verifies_until.is_none();
     let new = match settings.keys.jwt_algorithm {
-        Algorithm::Hs256 if keys.iter().all(|key| key.algorithm == Algorithm::Hs256 || !stays(key)) => return Ok(keys),
+        Algorithm::Hs256 if keys.iter().all(|key| key.algorithm == Algorithm::Hs256 || !is_current(key)) => {
+            return Ok(keys);
+        }
         Algorithm::Hs256 => None,
-        _ if keys.newest().is_some_and(stays) => return Ok(keys),
-        _ => Some(generate_next(&keys, secret, settings, now, now)?),
+        _ if keys.newest().is_some_and(is_current) => return Ok(keys),
+        _ => Some(generate_key(&keys, secret, settings, now, now)?),
     };
     let mut tx = store.write().await?;
     match new {
         Some(key) => drop(add_key(&mut tx, &key, now).await?),
         None => tx.retire_signing_keys_but(HS256_KID, now.after(GRACE)).await?,
     }
-    // Another server may have been first; its key is the one.
+    // Another server may have been first; then its key is used.
     let sealed = tx.signing_keys(now).await?;
     tx.commit().await?;
     Keys::open(&sealed, secret, settings)
 }
 
-/// The key that follows these, to sign from a moment on.
-fn generate_next(
+/// Generates the successor of these keys. Its private key is sealed under its thumbprint (RFC 7638).
+fn generate_key(
     keys: &Keys,
     secret: &SecretKey,
     settings: &Settings,
     now: Timestamp,
     signs_from: Timestamp,
 ) -> Result<SealedKey, Error> {
-    let generation = keys.newest().map_or(0, |key| key.generation) + 1;
-    let longest_jwt_ttl = millis(settings.tokens.jwt_ttl);
-    let key = generate(settings.keys.jwt_algorithm, generation, secret, now, signs_from)?;
-    Ok(SealedKey { longest_jwt_ttl, ..key })
+    let algorithm = settings.keys.jwt_algorithm;
+    let private = new_private_key(algorithm)?;
+    let fault = |error: jsonwebtoken::errors::Error| Error::Internal(error.into());
+    let mut jwk = Jwk::from_encoding_key(&encoding_key(algorithm, &private), algorithm.into()).map_err(fault)?;
+    let kid = jwk.thumbprint(ThumbprintHash::SHA256).map_err(fault)?;
+    jwk.common.key_id = Some(kid.clone());
+    jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+    Ok(SealedKey {
+        algorithm: algorithm.as_str().to_owned(),
+        generation: keys.newest().map_or(0, |key| key.generation) + 1,
+        public_jwk: serde_json::to_string(&jwk).map_err(|error| Error::Internal(error.into()))?,
+        private_key: secret.seal(&kid, &private)?,
+        kid,
+        created_at: now,
+        signs_from,
+        longest_jwt_ttl: millis(settings.tokens.jwt_ttl),
+        verifies_until: None,
+    })
 }
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Adds a key and says of the others when they go. Tells whether it did: another server may have been first.
+/// Adds a key and retires the others. Returns whether it did: another server may have been first.
 async fn add_key(tx: &mut Tx, key: &SealedKey, now: Timestamp) -> Result<bool, Error> {
     tx.delete_spent_signing_keys(now).await?;
     let added = tx.insert_signing_key(key).await?;
@@ -136,9 +152,9 @@ async fn add_key(tx: &mut Tx, key: &SealedKey, now: Timestamp) -> Result<bool, E
 }
 
 impl Auth {
-    /// Makes the next signing key, which is public from now on and signs when everyone can know it. When there is a next one
-    /// already, that stays. Gives it. [`Error::NoRotation`] with HS256, whose secret is a setting, and when there is no key
-    /// of the algorithm that is set: then this is not the setting of the servers.
+    /// Generates the next signing key, unless there is one, and returns it. It is published at once and signs when
+    /// every client can know it. [`Error::NoRotation`] with HS256, whose secret is a setting, and when the configured
+    /// algorithm has no key: then the servers use another setting.
     pub async fn rotate_keys(&self, actor: Actor) -> Result<KeyInfo, Error> {
         if self.settings.keys.jwt_algorithm == Algorithm::Hs256 {
             return Err(Error::NoRotation);
@@ -149,17 +165,17 @@ impl Auth {
             return Err(Error::NoRotation);
         }
         if self.next_key(now).is_none() {
-            self.make_key(actor, now, now.after(PUBLIC_BEFORE)).await?;
+            self.add_next_key(actor, now, now.after(PUBLIC_BEFORE)).await?;
         }
         self.next_key(now).ok_or(Error::Internal("the next key is not there".into()))
     }
 
-    /// Makes the key that follows those there are, unless another server is first, and learns of it.
-    async fn make_key(&self, actor: Actor, now: Timestamp, signs_from: Timestamp) -> Result<(), Error> {
+    /// Generates and adds the next key, unless another server is first, and refreshes the keys.
+    async fn add_next_key(&self, actor: Actor, now: Timestamp, signs_from: Timestamp) -> Result<(), Error> {
         let (auth, keys) = (self.clone(), self.keys());
-        // A thread that is for such work: an RSA key takes a good part of a second.
-        let make = move |_: &mut _| generate_next(&keys, &auth.secret, &auth.settings, now, signs_from);
-        let key = self.hash_pool.run(make).await??;
+        // In the hash pool: generating an RSA key takes a good part of a second.
+        let generate = move |_: &mut _| generate_key(&keys, &auth.secret, &auth.settings, now, signs_from);
+        let key = self.hash_pool.run(generate).await??;
         let auth = self.clone();
         self.finish(async move {
             let mut tx = auth.store.write().await?;
@@ -174,26 +190,26 @@ impl Auth {
 
     fn next_key(&self, now: Timestamp) -> Option<KeyInfo> {
         let algorithm = self.settings.keys.jwt_algorithm;
-        let own = |key: &KeyInfo| key.algorithm == algorithm && key.verifies_until.is_none();
-        self.key_states_at(now).into_iter().find(|key| key.state == KeyState::Next && own(key))
+        let is_current = |key: &KeyInfo| key.algorithm == algorithm && key.verifies_until.is_none();
+        self.key_infos(now).into_iter().find(|key| key.state == KeyState::Next && is_current(key))
     }
 
-    /// Every key that signs, will sign or still verifies, the oldest first. HS256 has none to show.
+    /// The keys that sign, will sign or still verify, the oldest first. The HS256 secret is not among them.
     pub async fn signing_keys(&self) -> Result<Vec<KeyInfo>, Error> {
         self.refresh_keys().await?;
-        Ok(self.key_states_at(self.clock.now()))
+        Ok(self.key_infos(self.clock.now()))
     }
 
-    fn key_states_at(&self, now: Timestamp) -> Vec<KeyInfo> {
+    fn key_infos(&self, now: Timestamp) -> Vec<KeyInfo> {
         let keys = self.keys();
-        let signing = keys.signing(now).map(|key| key.kid.clone());
+        let signing = keys.signing(now).map(|key| &key.kid);
         let asymmetric = keys.iter().filter(|key| key.algorithm != Algorithm::Hs256);
         asymmetric
             .map(|key| KeyInfo {
                 kid: key.kid.to_string(),
                 algorithm: key.algorithm,
                 state: match () {
-                    () if signing.as_ref() == Some(&key.kid) => KeyState::Signing,
+                    () if signing == Some(&key.kid) => KeyState::Signing,
                     () if key.signs_from > now => KeyState::Next,
                     () => KeyState::Verifying,
                 },
@@ -204,12 +220,12 @@ impl Auth {
             .collect()
     }
 
-    /// Learns of keys that another server made, and forgets those that have gone. To be called every few seconds.
+    /// Reads the keys again: other servers may have added or deleted some. Call this every few seconds.
     pub async fn refresh_keys(&self) -> Result<(), Error> {
-        // One at a time, or what was read first could be put over what was read later.
+        // Serialized, so that an older read cannot overwrite a newer one.
         let _refreshing = self.refreshing_keys.lock().await;
         let sealed = self.store.read().await?.signing_keys(self.clock.now()).await?;
-        if !self.keys().are(&sealed) {
+        if !self.keys().matches(&sealed) {
             let keys =
                 Keys::open(&sealed, &self.secret, &self.settings).map_err(|fault| Error::Internal(fault.into()))?;
             *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
@@ -217,7 +233,7 @@ impl Auth {
         Ok(())
     }
 
-    /// Makes the next key when it is time for it, and a new one when none can sign. To be called every few seconds.
+    /// Generates the next key when rotation is due, or at once when no key can sign. Call this every few seconds.
     pub async fn rotate_keys_when_due(&self) -> Result<(), Error> {
         if self.settings.keys.jwt_algorithm == Algorithm::Hs256 {
             return Ok(());
@@ -225,7 +241,7 @@ impl Auth {
         let (keys, now) = (self.keys(), self.clock.now());
         let ttl = millis(self.settings.tokens.jwt_ttl);
         if keys.iter().any(|key| key.verifies_until.is_none() && key.longest_jwt_ttl < ttl) {
-            // It was made before the setting was raised, or by a command that had another.
+            // The key was generated before the setting was raised, or by a command with another setting.
             let auth = self.clone();
             self.finish(async move {
                 let mut tx = auth.store.write().await?;
@@ -235,7 +251,7 @@ impl Auth {
             .await?;
         }
         if keys.signing(now).is_none() {
-            return self.make_key(Actor::System, now, now).await;
+            return self.add_next_key(Actor::System, now, now).await;
         }
         let due = self.settings.keys.key_rotation.is_some_and(|every| {
             keys.newest().is_some_and(|newest| newest.signs_from.after(every) <= now.after(PUBLIC_BEFORE))
@@ -247,36 +263,7 @@ impl Auth {
     }
 }
 
-/// A new key pair, its private half sealed under its thumbprint (RFC 7638).
-fn generate(
-    algorithm: Algorithm,
-    generation: i64,
-    secret: &SecretKey,
-    now: Timestamp,
-    signs_from: Timestamp,
-) -> Result<SealedKey, Error> {
-    let private = new_private_key(algorithm)?;
-    let fault = |error: jsonwebtoken::errors::Error| Error::Internal(error.into());
-    let mut jwk = Jwk::from_encoding_key(&encoding_key(algorithm, &private), algorithm.into()).map_err(fault)?;
-    let kid = jwk.thumbprint(ThumbprintHash::SHA256).map_err(fault)?;
-    jwk.common.key_id = Some(kid.clone());
-    jwk.common.public_key_use = Some(PublicKeyUse::Signature);
-    let public_jwk = serde_json::to_string(&jwk).map_err(|error| Error::Internal(error.into()))?;
-    let private_key = secret.seal(&kid, &private)?;
-    Ok(SealedKey {
-        kid,
-        algorithm: algorithm.as_str().to_owned(),
-        generation,
-        public_jwk,
-        private_key,
-        created_at: now,
-        signs_from,
-        longest_jwt_ttl: 0,
-        verifies_until: None,
-    })
-}
-
-/// A new private key in the form jsonwebtoken takes: PKCS#8, or for RSA the PKCS#1 inside of it.
+/// A new private key as DER in the format of jsonwebtoken: PKCS#8, or for RSA the PKCS#1 inside it.
 fn new_private_key(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, Error> {
     let fault = |fault: Unspecified| Error::Internal(fault.into());
     let rng = SystemRandom::new();

@@ -1,10 +1,10 @@
-//! The secret key: what seals the signing keys in the database.
+//! The secret key, which seals (encrypts and authenticates) the signing keys in the database.
 //!
-//! Rule: AES-256-GCM with a random nonce, and the key's own id as associated data. Threat: whoever reads a backup could
-//! sign tokens for everyone; with the key in another place they cannot.
+//! Rule: AES-256-GCM with a random nonce, and the `kid` as associated data. Threat: an attacker who reads a backup
+//! could sign tokens for any user; without the secret key they cannot.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     io::{self, Write},
     path::Path,
 };
@@ -16,15 +16,16 @@ use zeroize::Zeroizing;
 use crate::{
     auth::random,
     error::{Error, StartError},
+    private_file,
 };
 
 const NONCE_BYTES: usize = 12;
 
-/// 32 bytes that only the operator and this process know.
+/// The secret key: 32 bytes that only the operator and this process know.
 pub struct SecretKey(RandomizedNonceKey);
 
 impl SecretKey {
-    /// Reads 32 bytes in base64.
+    /// Parses 32 bytes in base64.
     pub fn parse(text: &str) -> Result<Self, StartError> {
         let wrong = || {
             StartError::setting(
@@ -36,18 +37,18 @@ impl SecretKey {
         RandomizedNonceKey::new(&AES_256_GCM, &bytes).map(Self).map_err(|_| wrong())
     }
 
-    /// Reads the key from a file, which is made, readable by its owner alone, when it is not there and `may_create`.
+    /// Reads the key from a file that only its owner may read. Creates the file if it does not exist and `may_create`.
     pub fn from_file(path: &Path, may_create: bool) -> Result<Self, StartError> {
         if may_create && !path.exists() {
             create(path).map_err(|error| unusable(path, &error))?;
         }
         if path.exists() {
-            close_to_others(path).map_err(|error| unusable(path, &error))?;
+            private_file::restrict(path).map_err(|error| unusable(path, &error))?;
         }
         Self::read(path)
     }
 
-    /// Reads the key from a file that must be there, and leaves that as it is.
+    /// Reads the key from an existing file, and does not change the file.
     pub fn read(path: &Path) -> Result<Self, StartError> {
         if !path.exists() {
             return Err(StartError::setting(
@@ -62,7 +63,7 @@ impl SecretKey {
         Self::parse(&text).map_err(|_| unusable(path, &io::Error::other("it does not hold 32 bytes in base64")))
     }
 
-    /// Seals `secret`: the nonce, then the ciphertext with its tag.
+    /// Seals `secret` under `name`. Returns the nonce, then the ciphertext with its tag.
     pub fn seal(&self, name: &str, secret: &[u8]) -> Result<Vec<u8>, Error> {
         let mut sealed = secret.to_vec();
         let nonce = self
@@ -72,7 +73,7 @@ impl SecretKey {
         Ok([nonce.as_ref().as_slice(), &sealed].concat())
     }
 
-    /// Opens what was sealed under this name; none when the key or the name is another, or a bit has changed.
+    /// Opens what was sealed under `name`. Returns none when the key, the name or any bit differs.
     pub fn open(&self, name: &str, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, ciphertext) = sealed.split_at_checked(NONCE_BYTES)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
@@ -90,44 +91,23 @@ fn unusable(path: &Path, error: &io::Error) -> StartError {
     )
 }
 
-/// Takes from everyone but the owner what a copy or a backup may have let them do.
-fn close_to_others(path: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        }
-    }
-    Ok(())
-}
-
-/// Writes a new key beside its place and links it in whole, so that of two servers starting at once neither reads half a
-/// key and both use the one that came first.
+/// Writes a new key to a temporary file and links it to `path`: of two servers that start at once, neither reads a
+/// partial key, and both use the first one.
 fn create(path: &Path) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{:032x}", u128::from_le_bytes(random())));
-    let beside = Path::new(&beside);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(beside)?;
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{:032x}", u128::from_le_bytes(random())));
+    let temporary = Path::new(&temporary);
+    let mut file = private_file::create_new(temporary)?;
     let text = Zeroizing::new(STANDARD.encode(Zeroizing::new(random::<32>())) + "\n");
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    let linked = written.and_then(|()| match fs::hard_link(beside, path) {
+    let linked = written.and_then(|()| match fs::hard_link(temporary, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
     });
-    fs::remove_file(beside)?;
+    fs::remove_file(temporary)?;
     linked?;
-    // The name too has to outlive a power failure: keys that are sealed with a lost one are lost with it.
-    #[cfg(unix)]
-    {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    // The directory entry must survive a power failure, too: without this file the sealed keys are lost.
+    private_file::sync_folder_of(path)
 }
 
 #[cfg(test)]
@@ -135,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sealed_opens_under_its_own_name_and_key_alone() {
+    fn a_sealed_secret_opens_only_with_the_same_name_and_key() {
         let key = |byte: u8| SecretKey::parse(&STANDARD.encode([byte; 32])).unwrap();
         let sealed = key(1).seal("name", b"secret").unwrap();
         assert!(!sealed.windows(6).any(|window| window == b"secret"));
@@ -144,13 +124,13 @@ mod tests {
         assert!(key(2).open("name", &sealed).is_none());
         assert!(key(1).open("name", &sealed[..20]).is_none());
         assert!(key(1).open("name", b"").is_none());
-        let mut touched = sealed;
-        touched[15] ^= 1;
-        assert!(key(1).open("name", &touched).is_none());
+        let mut tampered = sealed;
+        tampered[15] ^= 1;
+        assert!(key(1).open("name", &tampered).is_none());
     }
 
     #[test]
-    fn a_key_of_another_length_is_refused_without_being_shown() {
+    fn a_key_of_the_wrong_length_is_refused_and_not_shown() {
         let error = SecretKey::parse("c2hvcnQ=").err().unwrap().to_string();
         assert!(error.starts_with("COUNTERSIGN_SECRET_KEY: ") && !error.contains("c2hvcnQ"), "{error}");
     }

@@ -1,8 +1,8 @@
-//! JWTs: written at login (RFC 9068), checked here by their signature.
+//! JWT access tokens (RFC 9068): issued at login and refresh, verified by their signature.
 //!
-//! Rule (RFC 8725): the key, found by `kid` in memory, decides the algorithm; the header may hold `typ`, `alg` and `kid`
-//! and nothing else; every claim we write is required and has its type. Threats: `alg: none`, algorithm confusion, headers
-//! that name a key or a place to fetch one, extensions we would have to understand, and claims read in two ways.
+//! Rule (RFC 8725): the key, found by `kid` in memory, determines the algorithm. The header has `typ`, `alg` and `kid`
+//! and nothing else. Every claim that a check uses is required and typed. Threats: `alg: none`, algorithm confusion,
+//! headers that contain a key or the URL of one, unknown critical extensions, and ambiguous claims.
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
@@ -21,10 +21,9 @@ use crate::{
 
 /// The `typ` of an access token (RFC 9068, section 2.1).
 const TYPE: &str = "at+jwt";
-/// No token of ours comes near this many bytes.
+/// Longer tokens are refused unread. No token that this service issues comes near.
 const MAX_BYTES: usize = 8 * 1024;
-/// How far the clocks of two servers may be apart before one takes the other's token to be from the future, in seconds.
-/// Expiry has no such grace.
+/// The clock skew in seconds that `iat` and `nbf` tolerate between two servers. `exp` tolerates none.
 const CLOCK_SKEW: i64 = 5;
 
 #[derive(Serialize)]
@@ -45,7 +44,7 @@ struct NewClaims<'a> {
     status: Option<StatusClaim>,
 }
 
-/// Where others learn whether the token was revoked (draft-ietf-oauth-status-list, section 6.2).
+/// The reference to the status list of the session (draft-ietf-oauth-status-list, section 6.2).
 #[derive(Serialize)]
 struct StatusClaim {
     status_list: StatusReference,
@@ -65,7 +64,7 @@ struct HeaderIn<'a> {
     kid: &'a str,
 }
 
-/// The claims that are looked at, of an object in which no member comes twice (RFC 8259 leaves open which would count).
+/// The claims that a check uses. Duplicate members are refused: RFC 8259 does not define which one counts.
 struct ClaimsIn<'a> {
     iss: Cow<'a, str>,
     sub: Uuid,
@@ -76,24 +75,24 @@ struct ClaimsIn<'a> {
     sid: Uuid,
 }
 
-/// What a JWT with a good signature says. Whether the session lives is the database's to say.
+/// The claims of a JWT whose signature is valid. Whether its session is live, only the database knows.
 #[derive(Clone, Debug)]
 pub struct VerifiedJwt {
-    /// Whom it is about.
+    /// `sub`: the user.
     pub user: UserId,
-    /// The session it was issued in.
+    /// `sid`: the session.
     pub session: SessionId,
-    /// When it was issued.
+    /// `iat`: when it was issued.
     pub issued_at: Timestamp,
-    /// When it runs out.
+    /// `exp`: when it expires.
     pub expires_at: Timestamp,
     not_before: i64,
     kid: Arc<str>,
 }
 
 impl VerifiedJwt {
-    /// Whether it is a token at this moment: its key verifies, and it has begun and not run out.
-    pub fn holds(&self, keys: &Keys, now: Timestamp) -> bool {
+    /// Whether the token is valid at `now`: its key still verifies, and it is neither too early nor expired.
+    pub fn is_valid_at(&self, keys: &Keys, now: Timestamp) -> bool {
         let latest_start = now.as_unix_seconds() + CLOCK_SKEW;
         now < self.expires_at
             && self.not_before <= latest_start
@@ -102,17 +101,17 @@ impl VerifiedJwt {
     }
 }
 
-/// A JWT that was just issued.
+/// A JWT that was issued just now.
 pub struct Jwt {
-    /// The token.
+    /// The token in compact serialization.
     pub token: String,
-    /// How long it lives.
+    /// Its lifetime.
     pub expires_in: Duration,
 }
 
 impl Auth {
-    /// A JWT for this user, of this session, which ends by itself at `session_ends`. The token outlives neither the
-    /// session, nor the time it may lie idle, nor the key that signs it.
+    /// Issues a JWT for a session, which expires at `session_ends`. The JWT expires no later than the session, its idle
+    /// timeout and the signing key.
     pub(in crate::auth) fn issue_jwt(
         &self,
         user: &User,
@@ -122,14 +121,14 @@ impl Auth {
         now: Timestamp,
     ) -> Result<Jwt, Error> {
         let (keys, settings) = (self.keys(), &self.settings);
-        let key = keys.signing(now).ok_or(Error::Internal("no key signs".into()))?;
-        let ends = [
+        let key = keys.signing(now).ok_or_else(|| Error::Internal("no key signs".into()))?;
+        let limits = [
             Some(now.after(settings.tokens.jwt_ttl)),
             Some(session_ends),
             settings.tokens.idle_ttl.map(|idle| now.after(idle)),
             key.verifies_until,
         ];
-        let exp = ends.into_iter().flatten().min().unwrap_or(now).as_unix_seconds();
+        let exp = limits.into_iter().flatten().min().unwrap_or(now).as_unix_seconds();
         let iat = now.as_unix_seconds();
         let token = key.sign(
             TYPE,
@@ -146,8 +145,8 @@ impl Auth {
                 preferred_username: &user.username,
                 roles: &user.roles,
                 scope: user.roles.scopes().to_string(),
-                status: status.map(|place| StatusClaim {
-                    status_list: StatusReference { idx: place.idx, uri: self.status_list_uri(place.list) },
+                status: status.map(|status| StatusClaim {
+                    status_list: StatusReference { idx: status.idx, uri: self.status_list_uri(status.list) },
                 }),
             },
         )?;
@@ -156,7 +155,7 @@ impl Auth {
     }
 }
 
-/// Checks a token by its signature and claims; none when anything at all is amiss.
+/// Verifies the signature and the claims of a token. Returns none when anything is wrong.
 pub fn verify(keys: &Keys, settings: &Settings, token: &str, now: Timestamp) -> Option<VerifiedJwt> {
     if token.len() > MAX_BYTES {
         return None;
@@ -165,13 +164,10 @@ pub fn verify(keys: &Keys, settings: &Settings, token: &str, now: Timestamp) -> 
     let (header, claims) = message.split_once('.')?;
 
     let header = URL_SAFE_NO_PAD.decode(header).ok()?;
-    // serde would take an array for the struct too. That no member comes twice it sees to itself, for it knows them all.
+    // serde would accept an array for the struct, too. It refuses duplicate members itself, since it knows all of them.
     let header: HeaderIn<'_> = header.starts_with(b"{").then(|| serde_json::from_slice(&header).ok())??;
     let key = keys.verifying(header.kid, now)?;
-    if header.typ != TYPE || header.alg != key.algorithm.as_str() {
-        return None;
-    }
-    if !key.verify(message, signature) {
+    if header.typ != TYPE || header.alg != key.algorithm.as_str() || !key.verify(message, signature) {
         return None;
     }
 
@@ -185,9 +181,10 @@ pub fn verify(keys: &Keys, settings: &Settings, token: &str, now: Timestamp) -> 
         not_before: claims.nbf,
         kid: Arc::clone(&key.kid),
     };
-    let good =
-        claims.iss == settings.tokens.issuer && claims.aud == settings.tokens.audience && verified.holds(keys, now);
-    good.then_some(verified)
+    let is_valid = claims.iss == settings.tokens.issuer
+        && claims.aud == settings.tokens.audience
+        && verified.is_valid_at(keys, now);
+    is_valid.then_some(verified)
 }
 
 impl<'de> Deserialize<'de> for ClaimsIn<'de> {
@@ -196,7 +193,7 @@ impl<'de> Deserialize<'de> for ClaimsIn<'de> {
     }
 }
 
-/// Text, without a copy when there is no escape in it.
+/// A JSON string, borrowed when it contains no escape.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -230,12 +227,12 @@ impl<'de> Visitor<'de> for ClaimsVisitor {
         }
         members.sort_unstable();
         if !members.is_sorted_by(|a, b| a < b) {
-            return Err(A::Error::custom("a member comes twice"));
+            return Err(A::Error::custom("duplicate member"));
         }
         let all = || {
-            let _named = jti?;
+            let _required = jti?;
             Some(ClaimsIn { iss: iss?, sub: sub?, aud: aud?, exp: exp?, nbf: nbf?, iat: iat?, sid: sid? })
         };
-        all().ok_or_else(|| A::Error::custom("a claim is missing"))
+        all().ok_or_else(|| A::Error::custom("missing claim"))
     }
 }

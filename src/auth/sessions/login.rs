@@ -1,7 +1,8 @@
-//! Login: a password for a session with its two tokens.
+//! Login: exchanges a password for a session with two tokens.
 //!
-//! Rule: the session is written before its tokens are shown, and only if the user is still who was checked. Threats:
-//! telling names from passwords by the answer, and a password changed or a user disabled while the hash ran.
+//! Rule: the session is committed before its tokens are returned, and only if the user and the password hash are still
+//! those that were checked. Threats: an answer that reveals whether a username exists, and a password that is changed
+//! or a user who is disabled while the password is hashed.
 
 use std::time::Duration;
 
@@ -18,31 +19,31 @@ use crate::{
     },
 };
 
-/// What comes of a right password.
+/// The outcome of a login with the right password.
 pub enum LoginOutcome {
-    /// A session has begun.
+    /// A new session.
     Session(Box<Login>),
-    /// The user must do something else first.
+    /// The user must complete this step first.
     Pending(Step),
 }
 
-/// A session that has begun, with both its tokens.
+/// A new session with both its tokens.
 pub struct Login {
-    /// The signed token.
+    /// The JWT.
     pub jwt: Jwt,
-    /// The random token, to be shown this once.
+    /// The opaque token, which is shown only once.
     pub opaque: OpaqueToken,
-    /// How long it lives.
+    /// The lifetime of the opaque token and of the session.
     pub opaque_expires_in: Duration,
-    /// Who logged in.
+    /// The user who logged in.
     pub user: User,
 }
 
 impl Auth {
-    /// Checks the password and begins a session. [`Error::InvalidCredentials`] for an unknown name, a wrong password and a
-    /// disabled user alike.
+    /// Checks the password and begins a session. [`Error::InvalidCredentials`] for an unknown username, a wrong
+    /// password and a disabled user alike.
     pub async fn login(&self, username: &str, password: &SecretString, client: Client) -> Result<LoginOutcome, Error> {
-        // A second try meets the hash that another login put there while the first was on its way.
+        // A concurrent login may have upgraded the password hash; the second attempt checks the new hash.
         for _ in 0..2 {
             let attempt = Actor::Unknown { method: AuditMethod::Password, origin: client.origin };
             let (user_id, checked) = self.check_password(attempt, username, password).await?;
@@ -53,8 +54,8 @@ impl Auth {
         Err(Error::InvalidCredentials)
     }
 
-    /// Records that someone tried. That it could not be written is no reason for another answer. Whoever is not there is not
-    /// named: people type passwords where the name goes.
+    /// Records a failed login; an error here does not change the answer. An unknown username is not recorded: people
+    /// sometimes type their password into that field.
     pub(in crate::auth) async fn record_failed_login(&self, attempt: Actor, subject: Option<UserId>) {
         let (auth, now) = (self.clone(), self.clock.now());
         let recorded = self.finish(async move {
@@ -68,7 +69,7 @@ impl Auth {
         }
     }
 
-    /// A session and its tokens, if the user is still who was checked.
+    /// Begins a session. Returns none when the user or the password hash has changed since the check.
     async fn begin_session(
         &self,
         user_id: UserId,
@@ -87,26 +88,22 @@ impl Auth {
             user_agent: client.user_agent,
         };
         let actor = Actor::User { id: user_id, method: AuditMethod::Password, origin: client.origin };
-        let (id, expires_at, hash, auth) = (session.id, session.expires_at, opaque.hash(), self.clone());
-        let begun = self.finish(async move {
+        let auth = self.clone();
+        self.finish(async move {
             let mut tx = auth.store.write().await?;
             let Some(user) = tx.record_login(user_id, &checked, now).await? else { return Ok(None) };
             if let Some(step) = user.pending_step() {
-                return Ok(Some(Err(step)));
+                return Ok(Some(LoginOutcome::Pending(step)));
             }
-            let status = status_lists::insert_session(&mut tx, &session, hash, now).await?;
-            tx.end_oldest_sessions(user_id, id, auth.settings.limits.sessions_per_user.saturating_sub(1), now).await?;
-            tx.record(actor.did(Event::LoggedIn, now).on(user_id).to(id));
+            let status = status_lists::insert_session(&mut tx, &session, opaque.hash(), now).await?;
+            let others = auth.settings.limits.sessions_per_user.saturating_sub(1);
+            tx.end_oldest_sessions(user_id, session.id, others, now).await?;
+            tx.record(actor.did(Event::LoggedIn, now).on(user_id).to(session.id));
             tx.commit().await?;
-            Ok(Some(Ok((user, status))))
-        });
-        let (user, status) = match begun.await? {
-            None => return Ok(None),
-            Some(Err(step)) => return Ok(Some(LoginOutcome::Pending(step))),
-            Some(Ok(begun)) => begun,
-        };
-        let jwt = self.issue_jwt(&user, id, Some(status), expires_at, now)?;
-        let login = Login { jwt, opaque, opaque_expires_in: self.settings.tokens.token_ttl, user };
-        Ok(Some(LoginOutcome::Session(Box::new(login))))
+            let jwt = auth.issue_jwt(&user, session.id, Some(status), session.expires_at, now)?;
+            let login = Login { jwt, opaque, opaque_expires_in: auth.settings.tokens.token_ttl, user };
+            Ok(Some(LoginOutcome::Session(Box::new(login))))
+        })
+        .await
     }
 }

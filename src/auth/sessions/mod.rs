@@ -1,7 +1,7 @@
-//! Sessions: seen by their owners and by admins, and ended.
+//! Sessions: how users and admins list and end them.
 //!
-//! Rule: a session ends for both its tokens at once, and the next request with either is refused. Threat: a token that
-//! outlives the logout of its owner.
+//! Rule: ending a session revokes both its tokens at once; the next request with either is refused. Threat: a token
+//! that outlives the logout of its user.
 
 pub mod jwt;
 pub mod login;
@@ -15,11 +15,10 @@ use crate::{
 };
 
 impl Auth {
-    /// Ends the session of the credential that was presented. [`Error::NoSession`] with HTTP Basic and personal tokens,
-    /// which have none.
+    /// Ends the session of the caller. [`Error::NoSession`] with HTTP Basic and personal tokens, which have none.
     pub async fn logout(&self, principal: &Principal, actor: Actor) -> Result<(), Error> {
         let session = principal.session.ok_or(Error::NoSession)?;
-        // It may have ended between the check and now; it has ended either way.
+        // A concurrent request may have ended it since the check.
         self.end_session(actor, None, session).await.or_else(|error| match error {
             Error::NotFound => Ok(()),
             error => Err(error),
@@ -33,15 +32,14 @@ impl Auth {
         conn.user(user).await?.ok_or(Error::NotFound)?;
         let mut sessions = conn.sessions_of(user, now).await?;
         for session in &mut sessions {
-            session.last_seen_at =
-                self.activity.session(session.id).max(Some(session.last_seen_at)).unwrap_or(session.created_at);
+            session.last_seen_at = self.activity.sessions.last_use(session.id, session.last_seen_at);
         }
         sessions.retain(|session| !self.is_idle_since(session.last_seen_at, now));
         Ok(sessions)
     }
 
-    /// Ends a session of this user, or without `owner` of anyone. [`Error::NotFound`] when it does not live, or is another
-    /// user's.
+    /// Ends a session. [`Error::NotFound`] when it is not live, or its user is not `owner`; without `owner` it may be
+    /// any user's.
     pub async fn end_session(&self, actor: Actor, owner: Option<UserId>, id: SessionId) -> Result<(), Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
@@ -59,7 +57,7 @@ impl Auth {
         .await
     }
 
-    /// Ends all sessions of a user but this one. Gives how many. [`Error::NotFound`] when there is no such user.
+    /// Ends all sessions of a user except `but`. Returns how many. [`Error::NotFound`] when there is no such user.
     pub async fn end_sessions(&self, actor: Actor, user: UserId, but: Option<SessionId>) -> Result<usize, Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
@@ -75,7 +73,7 @@ impl Auth {
         .await
     }
 
-    /// Ends every session there is. Gives how many.
+    /// Ends the sessions of all users. Returns how many.
     pub async fn end_all_sessions(&self, actor: Actor) -> Result<u64, Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {

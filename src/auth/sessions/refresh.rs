@@ -1,8 +1,8 @@
-//! Refresh: a new JWT for a session, and if wanted a new opaque token.
+//! Refresh: a new JWT for a session, and on request a new opaque token (rotation).
 //!
-//! Rule: an opaque token is exchanged once, by one statement that names it; one that was exchanged is never good again, and
-//! whoever presents it ends the session. Threat: a copied token, whose thief and owner would otherwise both go on (RFC
-//! 9700, section 4.14.2).
+//! Rule: an opaque token is rotated once, by one conditional statement. A rotated token is never valid again;
+//! presenting it ends the session. Threat: a stolen token, which thief and owner could otherwise both keep refreshing
+//! (RFC 9700, section 4.14.2).
 
 use std::time::Duration;
 
@@ -12,45 +12,46 @@ use crate::{
     model::{Event, Method, OpaqueToken, Origin, Principal, SessionId, User},
 };
 
-/// What a refresh gives.
+/// The result of a refresh.
 pub struct Refreshed {
     /// The new JWT.
     pub jwt: Jwt,
-    /// The new opaque token, if it was exchanged.
+    /// The new opaque token, if the old one was rotated.
     pub opaque: Option<OpaqueToken>,
-    /// How long the session and its opaque token still live.
+    /// The remaining lifetime of the session and its opaque token.
     pub opaque_expires_in: Duration,
-    /// Whose session it is.
+    /// The user of the session.
     pub user: User,
 }
 
 impl Auth {
-    /// A new JWT for the session of the opaque token that was presented, with the user's roles as they are now; with
-    /// `rotate` a new opaque token too. [`Error::OpaqueRequired`] for any other credential.
+    /// Issues a new JWT for the session of the caller's opaque token, with the current roles of the user; with
+    /// `rotate`, a new opaque token, too. [`Error::OpaqueRequired`] for any other credential.
     pub async fn refresh(&self, principal: &Principal, rotate: bool, origin: Origin) -> Result<Refreshed, Error> {
         let (Some(id), Some(presented)) = (principal.session, principal.opaque) else {
             return Err(Error::OpaqueRequired);
         };
         let (auth, now, actor) = (self.clone(), self.clock.now(), Actor::caller(principal, origin));
-        // All that can fail comes before the exchange: once the old token is spent there must be new ones to hand out.
+        // Everything that can fail comes before the rotation: once it is committed, the client needs the new tokens.
         let live = self.store.read().await?.session_by_id(id, now).await?.ok_or(Error::InvalidToken)?;
         let jwt = self.issue_jwt(&live.user, id, live.status, live.expires_at, now)?;
         let opaque = rotate.then(|| OpaqueToken::new(random()));
         let (new, user) = (opaque.as_ref().map(OpaqueToken::hash), live.user.id);
         let refreshed = self.finish(async move {
             let mut tx = auth.store.write().await?;
-            let done = match new {
+            let is_valid = match new {
                 Some(new) => tx.rotate_token(id, presented, new, now).await?,
                 None => true,
             };
-            if done {
+            if is_valid {
                 tx.record(actor.did(Event::SessionRefreshed, now).on(user).to(id));
             }
             tx.commit().await?;
-            Ok(done)
+            Ok(is_valid)
         });
         if !refreshed.await? {
-            // Someone else exchanged it between our check and now, or it was exchanged so often that it is kept as it is.
+            // If the token is still valid, the session was only rotated too often. Otherwise another request rotated
+            // it.
             if self.store.read().await?.session_by_token(presented, now).await?.is_none() {
                 self.end_reused_session(id, origin).await?;
             }
@@ -61,8 +62,8 @@ impl Auth {
         Ok(Refreshed { jwt, opaque, opaque_expires_in, user: live.user })
     }
 
-    /// Ends the session whose exchanged token was presented again: there is a copy of it, and nobody can tell which of the
-    /// two is the owner's.
+    /// Ends a session whose rotated token was presented again: a copy of the token exists, and the service cannot tell
+    /// the thief from the owner.
     pub(in crate::auth) async fn end_reused_session(&self, id: SessionId, origin: Origin) -> Result<(), Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         let ended = self.finish(async move {
@@ -70,8 +71,7 @@ impl Auth {
             let ended = tx.end_session(id, now).await?;
             if let Some(user) = ended {
                 let actor = Actor::Unknown { method: Method::Opaque.into(), origin };
-                let record = actor.did(Event::TokenReused, now).on(user).to(id).refused();
-                tx.record(record);
+                tx.record(actor.did(Event::TokenReused, now).on(user).to(id).refused());
             }
             tx.commit().await?;
             Ok(ended)
