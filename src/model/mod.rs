@@ -1,4 +1,4 @@
-//! Plain data: what the service talks about, with no I/O and no clock of its own.
+//! The data types of the service. They do no I/O; time comes from [`Clock`] alone.
 
 mod audit;
 mod hex;
