@@ -24,6 +24,6 @@ pub use session::{Client, LiveSession, Origin, Session, StatusIndex, StatusList}
 pub use time::{Clock, Timestamp};
 pub use token::{NewToken, OpaqueToken, PersonalSecret, PersonalToken, TokenHash};
 pub use user::{
-    NewUser, PasswordHash, Roles, Status, Step, User, UserFilter, UserPatch, fold_username, may_be_role,
-    may_be_username, search_key,
+    NewUser, PasswordHash, Roles, Status, Step, User, UserFilter, UserPatch, fold_username, is_valid_role,
+    is_valid_username, search_key,
 };

@@ -27,7 +27,7 @@ use crate::{
         },
     },
     error::Error,
-    model::{PasswordHash, Status, UserId, fold_username, may_be_username},
+    model::{PasswordHash, Status, UserId, fold_username, is_valid_username},
 };
 
 /// What came of checking a password against a hash.
@@ -57,7 +57,7 @@ impl Auth {
             return Err(Error::InvalidCredentials);
         }
         let username = fold_username(username);
-        let found = match may_be_username(&username) {
+        let found = match is_valid_username(&username) {
             true => self.store.read().await?.password_of(&username).await?,
             false => None,
         };

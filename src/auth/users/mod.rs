@@ -18,7 +18,7 @@ use crate::{
     error::{Error, FieldError},
     model::{
         Event, NewUser, Roles, Status, Timestamp, TokenHash, User, UserFilter, UserId, UserPatch, fold_username,
-        may_be_role, may_be_username, page::cut_to, search_key,
+        is_valid_role, is_valid_username, page::cut_to, search_key,
     },
     store::Tx,
 };
@@ -106,7 +106,7 @@ impl Auth {
     /// The user with this username, in any case. [`Error::NotFound`] when there is none.
     pub async fn user_named(&self, username: &str) -> Result<User, Error> {
         let username = fold_username(username);
-        if !may_be_username(&username) {
+        if !is_valid_username(&username) {
             return Err(Error::NotFound);
         }
         self.store.read().await?.user_named(&username).await?.ok_or(Error::NotFound)
@@ -121,7 +121,7 @@ impl Auth {
         limit: u32,
     ) -> Result<(Vec<User>, Option<Cursor>), Error> {
         let role = filter.role.as_deref();
-        if role.is_some_and(|role| !may_be_role(role)) {
+        if role.is_some_and(|role| !is_valid_role(role)) {
             return Ok((Vec::new(), None));
         }
         let mut conn = self.store.read().await?;
@@ -158,10 +158,10 @@ impl Auth {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
             let mut tx = auth.store.write().await?;
-            let admins = if patch.takes_rights() { tx.lock_admins().await? } else { Vec::new() };
+            let admins = if patch.may_revoke_rights() { tx.lock_admins().await? } else { Vec::new() };
             let user = tx.locked_user(id, versions.as_deref()).await?;
             let changed = patch.apply(&user, now);
-            if patch.takes_rights() && !changed.is_active_admin() {
+            if patch.may_revoke_rights() && !changed.is_active_admin() {
                 keep_an_admin(&admins, id)?;
             }
             change_user(&mut tx, actor, &user, &changed, now).await?;

@@ -16,7 +16,7 @@ use validator::Validate;
 use crate::{
     auth::passwords::formats::ParsedHash,
     error::{Error, FieldError},
-    model::{PasswordHash, UserRecord, fold_username, may_be_username},
+    model::{PasswordHash, UserRecord, fold_username, is_valid_username},
 };
 
 /// Rows that are written with one statement.
@@ -281,7 +281,7 @@ fn checked(line: u64, record: Result<UserRecord, Vec<FieldError>>) -> Row {
         let mend = "is of no known form, was cut, or costs more than is paid";
         errors.push(FieldError::new("password_hash", "malformed", mend));
     }
-    let username = may_be_username(&record.username).then(|| record.username.clone());
+    let username = is_valid_username(&record.username).then(|| record.username.clone());
     Row { line, username, record: if errors.is_empty() { Ok(record) } else { Err(errors) } }
 }
 
