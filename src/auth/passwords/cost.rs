@@ -1,23 +1,23 @@
-//! What a password hash costs, and the most that is ever paid for one.
+//! The cost parameters of argon2id, and the maximum cost of any hash.
 
 use argon2::Params;
 
 use crate::error::StartError;
 
-/// The dearest hash that is run, in kibibytes written: 1 GiB, or as many passes over less.
+/// The maximum work of a hash that is run, in KiB written: one pass over 1 GiB, or more passes over less.
 pub const MAX_WORK: u64 = 1 << 20;
 
-/// What a new hash costs.
+/// The cost of new password hashes.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
-    /// Memory, in KiB.
+    /// The memory, in KiB.
     pub memory_kib: u32,
-    /// Passes over the memory.
+    /// The number of passes over the memory.
     pub iterations: u32,
 }
 
 impl Cost {
-    /// Checks that argon2id takes these figures, and that a hash made with them will be run when it comes back.
+    /// Checks that argon2id accepts these parameters, and that hashes made with them stay within [`MAX_WORK`].
     pub fn new(memory_kib: u32, iterations: u32) -> Result<Self, StartError> {
         if !(Params::MIN_M_COST..=MAX_WORK as u32).contains(&memory_kib) {
             return Err(StartError::setting(
@@ -35,7 +35,7 @@ impl Cost {
     }
 }
 
-/// What argon2 writes: this many kibibytes.
+/// The work of argon2, in KiB written.
 pub fn work(memory_kib: u32, iterations: u32) -> u64 {
     u64::from(memory_kib) * u64::from(iterations)
 }

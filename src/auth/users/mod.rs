@@ -94,7 +94,7 @@ impl Auth {
     fn check_new_user(&self, new: &NewUser, password: &SecretString) -> Result<(), Error> {
         let mut fields = FieldError::all(new.validate());
         let own = [Some(new.username.as_str()), new.name.as_deref(), new.email.as_deref()];
-        fields.extend(self.password_rule("password", password, &own));
+        fields.extend(self.check_policy("password", password, &own));
         if fields.is_empty() { Ok(()) } else { Err(Error::Invalid(fields)) }
     }
 
