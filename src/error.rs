@@ -92,9 +92,9 @@ impl FieldError {
         Self { field: field.into(), code: code.into(), message: message.into() }
     }
 
-    /// Converts a serde error at `path`: the field is missing, unknown, duplicated or of the wrong type. serde's message
-    /// quotes the value, so only the kind of error is taken from it, and the name of a field of ours. `path` may hold a name
-    /// that the caller chose, so it is used only if it looks like a name.
+    /// Converts a serde error at `path`: the field is missing, unknown, duplicated or of the wrong type. serde's
+    /// message quotes the value, so only the kind of error is taken from it, and the name of a field of ours. `path`
+    /// may hold a name that the caller chose, so it is used only if it looks like a name.
     pub fn wrong_shape(path: &str, error: &impl std::fmt::Display) -> Self {
         let text = error.to_string();
         let quoted = |prefix: &str| text.strip_prefix(prefix)?.split('`').next().map(ToOwned::to_owned);
@@ -112,8 +112,7 @@ impl FieldError {
         }
     }
 
-    /// Converts the errors of a validation, sorted by field. It drops the parameters, in which validator keeps the rejected
-    /// value.
+    /// Converts the errors of a validation, sorted by field. It drops the parameters, which hold the rejected value.
     pub fn all(validated: Result<(), validator::ValidationErrors>) -> Vec<Self> {
         let Err(errors) = validated else { return Vec::new() };
         let named = errors.field_errors().into_iter().flat_map(|(field, errors)| {

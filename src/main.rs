@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use countersign::{cli, config};
 use tikv_jemallocator::Jemalloc;
 
-/// A request makes some thirty short-lived allocations, across two or more threads. jemalloc is faster at these than the
-/// system's allocator, and fragments less.
+/// A request makes some thirty short-lived allocations, across two or more threads. jemalloc is faster at these than
+/// the system's allocator, and fragments less.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

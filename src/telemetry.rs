@@ -37,8 +37,8 @@ pub fn levels(text: &str) -> Result<EnvFilter, StartError> {
         .map_err(|_| StartError::setting("RUST_LOG", "must be levels such as info, debug or info,countersign=debug"))
 }
 
-/// Starts the log in this format at these levels (in the syntax of `RUST_LOG`). A thread of its own writes the lines. When
-/// the buffer is full, lines are dropped: a stalled log must not stop the service. Dropping the guard flushes the rest.
+/// Starts the log in this format at these levels (in the syntax of `RUST_LOG`). A thread of its own writes the lines.
+/// When the buffer is full, lines are dropped: a stalled log must not stop the service. The guard flushes on drop.
 pub fn start(format: LogFormat, levels: &str, clock: Clock) -> Result<WorkerGuard, StartError> {
     let filter = self::levels(levels)?;
     let (writer, guard) = NonBlockingBuilder::default()
@@ -55,8 +55,8 @@ pub fn start(format: LogFormat, levels: &str, clock: Clock) -> Result<WorkerGuar
     started.map(|()| guard).map_err(|error| StartError(format!("the log cannot be started: {error}")))
 }
 
-/// A writer that sleeps after each flush. The log thread flushes when its queue is empty. Without the pause it would be woken
-/// for every single line under load.
+/// A writer that sleeps after each flush. The log thread flushes when its queue is empty. Without the pause it would be
+/// woken for every single line under load.
 struct PauseAfterFlush<W>(W);
 
 impl<W: io::Write> io::Write for PauseAfterFlush<W> {

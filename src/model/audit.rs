@@ -193,8 +193,8 @@ impl AuditRow {
         Ok(row)
     }
 
-    /// Hashes this record together with `before`, the hash of the previous record, and so with all before it. The input is a
-    /// JSON array, which is unambiguous: no field can run into the next.
+    /// Hashes this record together with `before`, the hash of the previous record, and so with all before it. The input
+    /// is a JSON array, which is unambiguous: no field can run into the next.
     pub fn hash_after(&self, before: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
         let fields = serde_json::to_vec(&(
             before,

@@ -83,7 +83,7 @@ impl FromIterator<Scope> for Scopes {
     }
 }
 
-/// Parses the form of OAuth, which the database stores. Unknown words are ignored: they may be scopes of an older version.
+/// Parses the form of OAuth, which the database stores. Unknown words are ignored: they may be former scopes.
 impl From<String> for Scopes {
     fn from(text: String) -> Self {
         text.split(' ').filter_map(|word| word.parse().ok()).collect()

@@ -48,8 +48,8 @@ impl fmt::Debug for OpaqueToken {
     }
 }
 
-/// The secret of a personal access token: `cst_`, then 256 random bits and their checksum in base64url, 48 characters. Its
-/// `Debug` output hides it; [`PersonalSecret::reveal`] returns the text.
+/// The secret of a personal access token: `cst_`, then 256 random bits and their checksum in base64url, 48 characters.
+/// Its `Debug` output hides it; [`PersonalSecret::reveal`] returns the text.
 pub struct PersonalSecret([u8; 36]);
 
 impl PersonalSecret {
@@ -65,8 +65,8 @@ impl PersonalSecret {
         Self(bytes)
     }
 
-    /// Parses the canonical form and verifies the checksum; `None` saves a look-up in the database. 36 bytes are whole groups
-    /// of base64, so exactly one text encodes them.
+    /// Parses the canonical form and verifies the checksum; `None` saves a look-up in the database. 36 bytes are whole
+    /// groups of base64, so exactly one text encodes them.
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 36];
         let read = URL_SAFE_NO_PAD.decode_slice(text.strip_prefix(Self::PREFIX)?, &mut bytes).ok()?;
@@ -96,8 +96,8 @@ impl fmt::Debug for PersonalSecret {
     }
 }
 
-/// The first bytes of the SHA-256 of a fixed label and the secret. It is no security measure: it detects typing errors and
-/// invented tokens without a look-up.
+/// The first bytes of the SHA-256 of a fixed label and the secret. It is no security measure: it detects typing errors
+/// and invented tokens without a look-up.
 fn checksum(secret: &[u8]) -> [u8; 4] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(b"countersign personal token");
@@ -144,8 +144,8 @@ pub struct NewToken {
     pub expires_in: Option<u64>,
 }
 
-/// The SHA-256 of a token. The database stores it in place of the token, so that a stolen database holds no usable token. A
-/// fast hash is enough, because the token is random and cannot be guessed.
+/// The SHA-256 of a token. The database stores it in place of the token, so that a stolen database holds no usable
+/// token. A fast hash is enough, because the token is random and cannot be guessed.
 #[derive(Clone, Copy)]
 pub struct TokenHash([u8; 32]);
 

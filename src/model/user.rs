@@ -41,7 +41,7 @@ pub struct User {
 }
 
 impl User {
-    /// Returns the `updated_at` of a change at `now`: always later than the current one, because it identifies the version.
+    /// Returns the `updated_at` of a change at `now`. It is later than the current one, because it is the version.
     pub fn next_version(&self, now: Timestamp) -> Timestamp {
         now.max(self.updated_at.after(Duration::from_millis(1)))
     }
@@ -95,7 +95,7 @@ impl Status {
     }
 }
 
-/// A password hash in the format of the software that wrote it. Its `Debug` output hides it, and it cannot be serialized.
+/// A password hash in the format of the software that wrote it. `Debug` hides it, and it cannot be serialized.
 #[derive(Clone, PartialEq, Eq, Deserialize, sqlx::Type)]
 #[serde(transparent)]
 #[sqlx(transparent)]
@@ -107,8 +107,7 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// The roles of a user, sorted and unique. They are stored and displayed separated by single spaces, and serialized as a
-/// list.
+/// The roles of a user, sorted and unique. The stored form is separated by single spaces, the serialized one a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roles(Box<str>);
 
@@ -128,8 +127,8 @@ impl Roles {
         self.0.split_ascii_whitespace()
     }
 
-    /// Returns the scopes of the roles: `admin` has all, `user` the caller's own data and the directory. Other roles are for
-    /// applications and have none.
+    /// Returns the scopes of the roles: `admin` has all, `user` the caller's own data and the directory. Other roles
+    /// are for applications and have none.
     pub fn scopes(&self) -> Scopes {
         if self.contains(Self::ADMIN) {
             Scopes::all()
@@ -254,14 +253,14 @@ pub fn fold_username(username: &str) -> String {
     username.nfc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()
 }
 
-/// Returns whether a folded username is valid. Nobody has an invalid one, so the database need not be queried; PostgreSQL
-/// would even refuse a text with a NUL byte.
+/// Returns whether a folded username is valid. Nobody has an invalid one, so the database need not be queried;
+/// PostgreSQL would even refuse a text with a NUL byte.
 pub fn is_valid_username(username: &str) -> bool {
     username_rule(username).is_ok()
 }
 
-/// Validates a username. A colon would end it in HTTP Basic (RFC 7617); spaces and control characters are invisible in lists
-/// and logs.
+/// Validates a username. A colon would end it in HTTP Basic (RFC 7617); spaces and control characters are invisible in
+/// lists and logs.
 pub(super) fn username_rule(username: &str) -> Result<(), ValidationError> {
     let forbidden = |c: char| c == ':' || c.is_whitespace() || c.is_control() || is_invisible(c);
     if username.is_empty() {
@@ -315,8 +314,8 @@ pub(super) fn roles_rule(roles: &[String]) -> Result<(), ValidationError> {
     }
 }
 
-/// Returns whether a character is invisible or changes the direction of text: Unicode's `Default_Ignorable_Code_Point`, the
-/// line and paragraph separators, the Braille blank and the noncharacters.
+/// Returns whether a character is invisible or changes the direction of text: Unicode's `Default_Ignorable_Code_Point`,
+/// the line and paragraph separators, the Braille blank and the noncharacters.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'

@@ -1,8 +1,8 @@
 //! Setting and changing passwords.
 //!
-//! Rule: a new password revokes all sessions and tokens of the user but the one that changed it; users must present their
-//! current password to change it. Threats: an attacker who stays logged in after the owner has changed the password, or who
-//! changes it from a session left open.
+//! Rule: a new password revokes all sessions and tokens of the user but the one that changed it; users must present
+//! their current password to change it. Threats: an attacker who stays logged in after the owner has changed the
+//! password, or who changes it from a session left open.
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Auth {
-    /// Sets the password of a user and revokes all their sessions and tokens. Returns [`Error::NotFound`] for an unknown user.
+    /// Sets the password of a user and revokes all their sessions and tokens. [`Error::NotFound`] for an unknown id.
     pub async fn set_password(
         &self,
         actor: Actor,

@@ -1,7 +1,7 @@
 //! The formats of stored password hashes: our own, and those of imported users.
 //!
-//! Rule: the text of a stored hash names its function and cost; a hash that cannot be parsed, or exceeds the maximum cost,
-//! matches no password and is never run. Threat: a hash so expensive that checking it stops the service.
+//! Rule: the text of a stored hash names its function and cost; a hash that cannot be parsed, or exceeds the maximum
+//! cost, matches no password and is never run. Threat: a hash so expensive that checking it stops the service.
 //!
 //! | format | written by |
 //! | --- | --- |
@@ -45,7 +45,7 @@ const MAX_BCRYPT_COST: u32 = 15;
 const MAX_ITERATIONS: u32 = 10_000_000;
 /// The maximum lanes of argon2, far above practical values.
 const MAX_LANES: u32 = 64;
-/// The maximum memory that a worker keeps for the next password, in KiB. A hash that needs more allocates and frees its own.
+/// The maximum memory that a worker keeps for the next password, in KiB. A larger hash allocates and frees its own.
 const MAX_KEPT_BLOCKS: usize = 128 * 1024;
 /// The maximum length of a stored hash, in bytes.
 const MAX_HASH_LEN: usize = 512;
@@ -130,7 +130,7 @@ impl HashScheme {
         }
     }
 
-    /// Returns whether a hash of the scheme has this length in bytes. A truncated hash, as from a column too narrow, has not.
+    /// Returns whether hashes of the scheme have this length in bytes. It detects hashes truncated by a narrow column.
     fn has_output_len(self, length: usize) -> bool {
         match self {
             Self::Argon2 { .. } => (16..=64).contains(&length),
@@ -274,7 +274,7 @@ fn bcrypt_text(text: &str, of_sha256: bool) -> Option<ParsedHash> {
     bcrypt_parts(rest, of_sha256)
 }
 
-/// Parses a bcrypt hash after `$2b$`: two digits of cost, then 22 characters of salt and 31 of hash in bcrypt's alphabet.
+/// Parses a bcrypt hash after `$2b$`: two digits of cost, then 22 characters of salt and 31 of hash in its own base64.
 fn bcrypt_parts(rest: &str, of_sha256: bool) -> Option<ParsedHash> {
     // Some implementations do not clear the spare bits of the last character.
     let base64 = GeneralPurpose::new(

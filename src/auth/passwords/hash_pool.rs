@@ -1,8 +1,8 @@
 //! The hash pool: the threads that hash and check all passwords.
 //!
-//! Rule: a fixed number of threads at low priority; a queue bounded in length and in waiting time; a request beyond it fails
-//! at once with the time of a retry. Threat: one argon2id takes 19 MiB and a core for many milliseconds, so unbounded logins
-//! would exhaust the memory of the machine and starve requests that only present a token.
+//! Rule: a fixed number of threads at low priority; a queue bounded in length and in waiting time; a request beyond it
+//! fails at once with the time of a retry. Threat: one argon2id takes 19 MiB and a core for many milliseconds, so
+//! unbounded logins would exhaust the memory of the machine and starve requests that only present a token.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -28,13 +28,13 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, StartError};
 
-/// The memory of a worker. It is reused for the next password, because allocating 19 MiB takes a tenth of the time of the
-/// hash.
+/// The memory of a worker. It is reused for the next password, because allocating 19 MiB takes a tenth of the time of
+/// the hash.
 pub type Memory = Vec<Block>;
 
 type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 
-/// The maximum expected wait for a thread. Expensive hashes, or other load on the machine, make even a short queue slow.
+/// The maximum expected wait for a thread. Expensive hashes, or other load on the machine, slow even a short queue.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// The hash threads and their queue. The threads end when the pool is dropped.
@@ -70,8 +70,8 @@ impl HashPool {
         Ok(Self { jobs, workers: u32::try_from(workers).unwrap_or(u32::MAX), load: Load::new(registry) })
     }
 
-    /// Runs `work` on one of the threads. Returns [`Error::Busy`] at once when the queue is full or the expected wait too
-    /// long. Work is skipped when its caller drops the future before a thread is free.
+    /// Runs `work` on one of the threads. Returns [`Error::Busy`] at once when the queue is full or the expected wait
+    /// too long. Work is skipped when its caller drops the future before a thread is free.
     pub async fn run<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,

@@ -1,8 +1,8 @@
 //! Checking and hashing passwords.
 //!
-//! Rule: new hashes are argon2id (RFC 9106) in PHC strings; an unknown username costs a hash as a known one does; a weaker or
-//! imported hash is upgraded at the next successful check. Threats: guessing from a stolen database, and account enumeration
-//! by the time of the response.
+//! Rule: new hashes are argon2id (RFC 9106) in PHC strings; an unknown username costs a hash as a known one does; a
+//! weaker or imported hash is upgraded at the next successful check. Threats: guessing from a stolen database, and
+//! account enumeration by the time of the response.
 
 pub mod change;
 pub mod cost;
@@ -39,9 +39,9 @@ enum Verdict {
 }
 
 impl Auth {
-    /// Checks a username and password. Returns the id of the user and the current hash, which an upgrade may have replaced.
-    /// All password checks go through here. A failed one is recorded in the name of `attempt`; an overlong password is not.
-    /// [`Error::InvalidCredentials`] does not reveal the reason.
+    /// Checks a username and password. Returns the id of the user and the current hash, which an upgrade may have
+    /// replaced. All password checks go through here. A failed one is recorded in the name of `attempt`; an overlong
+    /// password is not. [`Error::InvalidCredentials`] does not reveal the reason.
     pub(in crate::auth) async fn check_password(
         &self,
         attempt: Actor,
@@ -89,8 +89,8 @@ impl Auth {
         }
     }
 
-    /// Replaces a weak hash and returns the current one. A failure, such as a full queue, is logged and does not refuse the
-    /// login: the next login tries again.
+    /// Replaces a weak hash and returns the current one. A failure, such as a full queue, is logged and does not refuse
+    /// the login: the next login tries again.
     async fn upgrade(&self, id: UserId, weak: PasswordHash, password: &SecretString) -> PasswordHash {
         let upgraded = async {
             let strong = self.hash_password(password).await?;
@@ -131,8 +131,8 @@ impl PasswordInput {
     }
 }
 
-/// Checks a password against a stored hash. If there is none, or it cannot be run, a dummy hash runs in its place, so that
-/// the time does not reveal whether the user exists.
+/// Checks a password against a stored hash. If there is none, or it cannot be run, a dummy hash runs in its place, so
+/// that the time does not reveal whether the user exists.
 fn verify(
     memory: &mut Memory,
     cost: Cost,

@@ -1,7 +1,7 @@
 //! The policy for new passwords.
 //!
-//! Rule: a password has a minimum and a maximum length, no control characters (HTTP Basic cannot carry them), is not a name
-//! of its user, and is not a common password; no classes of characters are required. Threat: guessing.
+//! Rule: a password has a minimum and a maximum length, no control characters (HTTP Basic cannot carry them), is not a
+//! name of its user, and is not a common password; no classes of characters are required. Threat: guessing.
 
 use secrecy::{ExposeSecret, SecretString};
 use unicode_normalization::UnicodeNormalization;
@@ -16,8 +16,8 @@ pub const MAX_PASSWORD_BYTES: usize = 1024;
 const MAX_COMMON_CHARS: usize = 32;
 
 impl Auth {
-    /// Checks a new password against the policy and returns the first violation. `own` are the names of the user: username,
-    /// display name and e-mail address.
+    /// Checks a new password against the policy and returns the first violation. `own` are the names of the user:
+    /// username, display name and e-mail address.
     pub(in crate::auth) fn check_policy(
         &self,
         field: &str,
@@ -52,8 +52,8 @@ fn is_own_name(password: &str, own: &[Option<&str>]) -> bool {
         .any(|name| name == *password || name.split_once('@').is_some_and(|(mailbox, _)| mailbox == *password))
 }
 
-/// Returns whether the whole password is a single pattern of zxcvbn: a word of its lists of passwords, words and names, also
-/// reversed or with digits for letters, a date, or a row of keys.
+/// Returns whether the whole password is a single pattern of zxcvbn: a word of its lists of passwords, words and names,
+/// also reversed or with digits for letters, a date, or a row of keys.
 fn is_common(password: &str) -> bool {
     if password.chars().count() > MAX_COMMON_CHARS {
         return false;

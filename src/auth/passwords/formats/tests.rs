@@ -6,8 +6,8 @@ fn parse(text: &str) -> Option<ParsedHash> {
     ParsedHash::parse(&PasswordHash(text.to_owned()))
 }
 
-/// Hashes of `my-password` by Werkzeug 3.1, Django 5.2, passlib 1.7 and bcrypt 5.0, at a low cost. The integration tests run
-/// these libraries to make more.
+/// Hashes of `my-password` by Werkzeug 3.1, Django 5.2, passlib 1.7 and bcrypt 5.0, at a low cost. The integration
+/// tests run these libraries to make more.
 const WRITTEN: [&str; 15] = [
     "scrypt:1024:8:1$C0W6EVUFksOoWM4D$862da8804c6834307d321640b68ef086c81a3a76d397b278c09495f82fea8c98\
      5d47ec391110f6f9f08ba32aaffa52fe9fcedb4ed47cd0a4b103ebbe45f7c242",
