@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{
     auth::{
-        Actor, random,
+        random,
         users::import::{Import, Outcome, Row, RowReport, State, Written, taken, update},
     },
     error::{Error, FieldError},
@@ -12,19 +12,10 @@ use crate::{
     store::{PackedUsers, Tx},
 };
 
-/// What to do with a row.
-enum Plan {
-    /// Insert a user with this id, unless the username exists.
-    Insert(UserId),
-    /// Handle a username that exists, or appeared earlier in the import.
-    Conflict,
-    /// Report errors.
-    Fail(Vec<FieldError>),
-}
-
 /// A batch of rows, prepared without access to the database.
 pub struct Batch {
-    rows: Vec<(Row, Plan)>,
+    /// Each row with the id of the user to insert, or `None` if it has errors, or its username is known to exist.
+    rows: Vec<(Row, Option<UserId>)>,
     /// The users to insert.
     users: PackedUsers,
     /// Those of them who are active admins.
@@ -35,36 +26,35 @@ impl Batch {
     pub fn new(rows: Vec<Row>, state: &State, now: Timestamp) -> Result<Self, Error> {
         let (mut names, mut given, mut ids) = (HashSet::new(), HashSet::new(), new_ids(rows.len(), now).into_iter());
         let mut users = Vec::with_capacity(rows.len());
-        let mut plan = |row: &Row| {
-            let record = match &row.record {
-                Err(errors) => return Plan::Fail(errors.clone()),
-                Ok(record) => record,
-            };
+        let mut id_to_insert = |row: &mut Row| {
+            let record = row.record.as_ref().ok()?;
             if state.seen.contains(&record.username) || !names.insert(record.username.clone()) {
-                return Plan::Conflict;
+                return None;
             }
-            if record.id.is_some_and(|id| !given.insert(id)) {
-                return Plan::Fail(vec![taken("id")]);
-            }
-            match (&record.password_hash, state.import.conflict) {
-                (Some(hash), _) => {
-                    let user = new_user(record, record.id.or_else(|| ids.next()).unwrap_or_default(), now);
-                    let id = user.id;
-                    users.push((user, hash.clone()));
-                    Plan::Insert(id)
-                }
-                (None, Conflict::Update) => Plan::Conflict,
-                (None, Conflict::Skip | Conflict::Fail) => {
-                    Plan::Fail(vec![FieldError::new("password_hash", "required", "is missing")])
-                }
-            }
+            let error = if record.id.is_some_and(|id| !given.insert(id)) {
+                taken("id")
+            } else if let Some(hash) = &record.password_hash {
+                let user = new_user(record, record.id.or_else(|| ids.next()).unwrap_or_default(), now);
+                let id = user.id;
+                users.push((user, hash.clone()));
+                return Some(id);
+            } else if state.import.conflict == Conflict::Update {
+                return None;
+            } else {
+                FieldError::new("password_hash", "required", "is missing")
+            };
+            row.record = Err(vec![error]);
+            None
         };
-        let plans: Vec<Plan> = rows.iter().map(&mut plan).collect();
+        let with_id = |mut row| {
+            let id = id_to_insert(&mut row);
+            (row, id)
+        };
+        let rows = rows.into_iter().map(with_id).collect();
         // In the order of the index, so that rows on the same page are written together.
         users.sort_unstable_by(|(a, _), (b, _)| a.username.cmp(&b.username));
-        let admins = users.iter().map(|(user, _)| user).filter(|user| user.is_active_admin()).map(|user| user.id);
-        let admins = admins.collect();
-        Ok(Self { rows: rows.into_iter().zip(plans).collect(), users: PackedUsers::new(&users)?, admins })
+        let admins = users.iter().filter(|(user, _)| user.is_active_admin()).map(|(user, _)| user.id).collect();
+        Ok(Self { rows, users: PackedUsers::new(&users)?, admins })
     }
 }
 
@@ -84,55 +74,31 @@ pub async fn write(tx: &mut Tx, import: Import, batch: Batch, now: Timestamp) ->
         tx.delete_setup_token().await?;
     }
 
-    let (mut reports, span) = (Vec::with_capacity(batch.rows.len()), Span::of(&batch.rows));
-    for (row, plan) in batch.rows {
-        let (outcome, errors) = match (plan, &row.record) {
-            (Plan::Fail(errors), _) => (Outcome::Failed, errors),
-            (_, Err(errors)) => (Outcome::Failed, errors.clone()),
-            (Plan::Insert(id), _) if is_created(&id) => (Outcome::Created, Vec::new()),
-            (_, Ok(record)) if has_id_of_other(record, &owners) => (Outcome::Failed, vec![taken("id")]),
-            (_, Ok(record)) => match import.conflict {
+    let mut reports = Vec::with_capacity(batch.rows.len());
+    for (Row { line, username, record }, id) in batch.rows {
+        let (outcome, errors) = match record {
+            Err(errors) => (Outcome::Failed, errors),
+            Ok(_) if id.as_ref().is_some_and(is_created) => (Outcome::Created, Vec::new()),
+            Ok(record) if has_id_of_other(&record, &owners) => (Outcome::Failed, vec![taken("id")]),
+            Ok(record) => match import.conflict {
                 Conflict::Skip => (Outcome::Skipped, Vec::new()),
-                Conflict::Update => update::update_from(tx, import.actor, record, &mut admins, now).await?,
+                Conflict::Update => update::update_from(tx, import.actor, &record, &mut admins, now).await?,
                 Conflict::Fail => {
-                    let stopped = Some(row.line);
-                    return Ok(Written {
-                        reports: vec![report(row, Outcome::Failed, vec![taken("username")])],
-                        stopped,
-                    });
+                    let errors = vec![taken("username")];
+                    let reports = vec![RowReport { line, username, outcome: Outcome::Failed, errors }];
+                    return Ok(Written { reports, stopped: Some(line) });
                 }
             },
         };
-        reports.push(report(row, outcome, errors));
+        reports.push(RowReport { line, username, outcome, errors });
     }
-    record_import(tx, import.actor, span, &reports, now);
-    Ok(Written { reports, stopped: None })
-}
-
-/// Writes one audit record for all created users of a batch. Updated users have records of their own.
-fn record_import(tx: &mut Tx, actor: Actor, Span { first, last }: Span, reports: &[RowReport], now: Timestamp) {
+    // One audit record for all created users. Updated users have records of their own.
     let created = reports.iter().filter(|report| report.outcome == Outcome::Created).count();
-    if created > 0 {
-        let target = format!("{created} users, lines {first} to {last}");
-        tx.record(actor.did(Event::UsersImported, now).to(target));
+    if let (1.., Some(first), Some(last)) = (created, reports.first(), reports.last()) {
+        let target = format!("{created} users, lines {} to {}", first.line, last.line);
+        tx.record(import.actor.did(Event::UsersImported, now).to(target));
     }
-}
-
-/// The first and the last line of a batch.
-#[derive(Default)]
-struct Span {
-    first: u64,
-    last: u64,
-}
-
-impl Span {
-    fn of(rows: &[(Row, Plan)]) -> Self {
-        match rows {
-            [(first, _), .., (last, _)] => Self { first: first.line, last: last.line },
-            [(only, _)] => Self { first: only.line, last: only.line },
-            [] => Self::default(),
-        }
-    }
+    Ok(Written { reports, stopped: None })
 }
 
 /// Returns whether a row has the id of a user with another username.
@@ -145,10 +111,6 @@ fn new_ids(count: usize, now: Timestamp) -> Vec<UserId> {
     let mut ids: Vec<UserId> = (0..count).map(|_| UserId::new(now, random())).collect();
     ids.sort_unstable();
     ids
-}
-
-fn report(row: Row, outcome: Outcome, errors: Vec<FieldError>) -> RowReport {
-    RowReport { line: row.line, username: row.username, outcome, errors }
 }
 
 /// Returns the user that a row creates.

@@ -31,7 +31,13 @@ pub async fn update_from(
     if record.id.is_some_and(|id| id != user.id) {
         return failed("id", "not-allowed", "is not the id of the user with this username");
     }
-    let changed = patch(record).apply(&user, now);
+    let patch = UserPatch {
+        name: record.name.clone().map(Some),
+        email: record.email.clone().map(Some),
+        roles: record.roles.clone(),
+        status: record.status,
+    };
+    let changed = patch.apply(&user, now);
     if !changed.is_active_admin() && ensure_admin_remains(admins, user.id).is_err() {
         return failed("roles", "last-admin", "would leave no active admin");
     }
@@ -78,14 +84,5 @@ async fn update_password(
             Ok(true)
         }
         _ => Ok(false),
-    }
-}
-
-fn patch(record: &UserRecord) -> UserPatch {
-    UserPatch {
-        name: record.name.clone().map(Some),
-        email: record.email.clone().map(Some),
-        roles: record.roles.clone(),
-        status: record.status,
     }
 }
