@@ -31,11 +31,6 @@ impl OpaqueToken {
         self.0.hyphenated().to_string()
     }
 
-    /// Its bits, for whoever hashes them.
-    pub fn expose(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-
     /// Returns the hash that the database stores.
     pub fn hash(&self) -> TokenHash {
         TokenHash::of(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes())
@@ -77,11 +72,6 @@ impl PersonalSecret {
     /// Returns the text of the token, for the response that issues it.
     pub fn reveal(&self) -> String {
         format!("{}{}", Self::PREFIX, URL_SAFE_NO_PAD.encode(self.0))
-    }
-
-    /// Its bits, for whoever hashes them.
-    pub fn expose(&self) -> &[u8] {
-        &self.0
     }
 
     /// Returns the hash that the database stores.
