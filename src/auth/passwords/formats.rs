@@ -210,7 +210,7 @@ impl ParsedHash {
         let parsed = match text.split_once('$')? {
             ("", rest) => match rest.split_once('$')? {
                 ("argon2id" | "argon2i" | "argon2d", _) => argon2(text),
-                ("2a" | "2b" | "2y", rest) => bcrypt_parts(rest, false),
+                ("2a" | "2b" | "2y", _) => bcrypt_text(text, false),
                 ("scrypt", rest) => passlib_scrypt(rest),
                 ("pbkdf2", rest) => passlib_pbkdf2(Hash::Sha1, rest),
                 (name, rest) => passlib_pbkdf2(Hash::parse(name.strip_prefix("pbkdf2-")?)?, rest),
@@ -268,14 +268,8 @@ fn argon2(text: &str) -> Option<ParsedHash> {
     Some(ParsedHash { scheme, salt: phc.salt?.as_ref().to_vec(), output: phc.hash?.as_ref().to_vec() })
 }
 
-/// Parses a whole bcrypt hash, `$2b$12$…`.
+/// Parses `$2b$12$…`: two digits of cost, then 22 characters of salt and 31 of hash in bcrypt's own base64.
 fn bcrypt_text(text: &str, of_sha256: bool) -> Option<ParsedHash> {
-    let rest = ["$2a$", "$2b$", "$2y$"].iter().find_map(|prefix| text.strip_prefix(prefix))?;
-    bcrypt_parts(rest, of_sha256)
-}
-
-/// Parses a bcrypt hash after `$2b$`: two digits of cost, then 22 characters of salt and 31 of hash in its own base64.
-fn bcrypt_parts(rest: &str, of_sha256: bool) -> Option<ParsedHash> {
     // Some implementations do not clear the spare bits of the last character.
     let base64 = GeneralPurpose::new(
         &alphabet::BCRYPT,
@@ -284,6 +278,7 @@ fn bcrypt_parts(rest: &str, of_sha256: bool) -> Option<ParsedHash> {
             .with_decode_padding_mode(base64::engine::DecodePaddingMode::RequireNone)
             .with_decode_allow_trailing_bits(true),
     );
+    let rest = ["$2a$", "$2b$", "$2y$"].iter().find_map(|prefix| text.strip_prefix(prefix))?;
     let (cost, rest) = rest.split_once('$').filter(|(cost, _)| cost.len() == 2)?;
     let (salt, output) = rest.split_at_checked(22).filter(|(_, output)| output.len() == 31)?;
     Some(ParsedHash {
@@ -356,10 +351,9 @@ fn log2(n: u32) -> Option<u8> {
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> =
-        text.chars().map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
-    let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
-    Some(digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
+    let digits = text.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect::<Option<Vec<u8>>>()?;
+    (digits.len() % 2 == 0)
+        .then(|| digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Auth {
             None => (None, None),
         };
         let (auth, stored) = (self.clone(), hash.clone());
-        let checked = self.hash_pool.run(move |memory| {
+        let check = self.hash_pool.run(move |memory| {
             let begun = Instant::now();
             let (verdict, scheme) = verify(memory, auth.settings.cost, stored.as_ref(), &input);
             // With two forms the hash runs twice, which would not be the cost of one check.
@@ -77,7 +77,7 @@ impl Auth {
             }
             (verdict, begun)
         });
-        let (verdict, begun) = checked.await?;
+        let (verdict, begun) = check.await?;
         match (active, hash, verdict) {
             (Some(id), Some(hash), Verdict::Right) => Ok((id, hash)),
             (Some(id), Some(hash), Verdict::Weak) => Ok((id, self.upgrade(id, hash, password).await)),
@@ -93,15 +93,14 @@ impl Auth {
     /// the login: the next login tries again.
     async fn upgrade(&self, id: UserId, weak: PasswordHash, password: &SecretString) -> PasswordHash {
         let upgraded = async {
-            let strong = self.hash_password(password).await?;
-            let (auth, old, new) = (self.clone(), weak.clone(), strong.clone());
+            let (auth, old, new) = (self.clone(), weak.clone(), self.hash_password(password).await?);
             self.finish(async move {
                 let mut tx = auth.store.write().await?;
                 tx.upgrade_hash(id, &old, &new).await?;
-                tx.commit().await
+                tx.commit().await?;
+                Ok(new)
             })
-            .await?;
-            Ok::<_, Error>(strong)
+            .await
         };
         upgraded.await.unwrap_or_else(|error| {
             tracing::warn!(user = %id, %error, "a weak password hash was not upgraded");
