@@ -134,8 +134,8 @@ pub struct StartError(pub String);
 
 impl StartError {
     /// An unusable setting, and its remedy.
-    pub fn setting(name: &str, mend: impl std::fmt::Display) -> Self {
-        Self(format!("{name}: {mend}"))
+    pub fn setting(name: &str, remedy: impl std::fmt::Display) -> Self {
+        Self(format!("{name}: {remedy}"))
     }
 }
 

@@ -63,13 +63,13 @@ impl Finding {
     }
 
     /// Creates a warning with its remedy.
-    pub fn warning(check: &'static str, found: impl Display, mend: impl Display) -> Self {
-        Self { check, verdict: Verdict::Warning, found: found.to_string(), mend: Some(mend.to_string()) }
+    pub fn warning(check: &'static str, found: impl Display, remedy: impl Display) -> Self {
+        Self { check, verdict: Verdict::Warning, found: found.to_string(), mend: Some(remedy.to_string()) }
     }
 
     /// Creates a failure with its remedy.
-    pub fn failed(check: &'static str, found: impl Display, mend: impl Display) -> Self {
-        Self { mend: Some(mend.to_string()), ..Self::error(check, found) }
+    pub fn failed(check: &'static str, found: impl Display, remedy: impl Display) -> Self {
+        Self { mend: Some(remedy.to_string()), ..Self::error(check, found) }
     }
 
     /// Creates a failure from an error that states its remedy.
@@ -166,21 +166,21 @@ async fn examine_database(conn: &mut Conn, location: &Location, now: Timestamp, 
 
 /// Checks the migrations. Returns also whether the schema is up to date, so that it can be queried.
 async fn schema(conn: &mut Conn) -> (Finding, bool) {
-    let mend = "start a server or run countersign migrate, then run the doctor again";
+    let remedy = "start a server or run countersign migrate, then run the doctor again";
     match conn.schema().await {
         Err(error) => (Finding::error("schema", error), false),
         Ok(schema) => match (schema.last, schema.pending.len()) {
             (Some(last), 0) => (Finding::ok("schema", format!("up to date, at migration {last}")), true),
-            (None, _) => (Finding::warning("schema", "there is none yet", mend), false),
+            (None, _) => (Finding::warning("schema", "there is none yet", remedy), false),
             (Some(last), pending) => {
-                (Finding::warning("schema", format!("at migration {last}, {pending} behind"), mend), false)
+                (Finding::warning("schema", format!("at migration {last}, {pending} behind"), remedy), false)
             }
         },
     }
 }
 
 async fn times(conn: &mut Conn, now: Timestamp) -> Finding {
-    let mend = "synchronize the clocks of all machines (NTP)";
+    let remedy = "synchronize the clocks of all machines (NTP)";
     let (latest, server) = match (conn.latest_timestamp().await, conn.server_time().await) {
         (Ok(latest), Ok(server)) => (latest, server),
         (Err(error), _) | (_, Err(error)) => return Finding::error("clock", StartError::from(error)),
@@ -188,19 +188,21 @@ async fn times(conn: &mut Conn, now: Timestamp) -> Finding {
     if let Some(server) =
         server.filter(|server| server.after(MAX_CLOCK_SKEW) < now || now.after(MAX_CLOCK_SKEW) < *server)
     {
-        return Finding::failed("clock", format!("it is {now} here, and {server} where PostgreSQL runs"), mend);
+        return Finding::failed("clock", format!("it is {now} here, and {server} where PostgreSQL runs"), remedy);
     }
     match latest.filter(|latest| now.after(MAX_CLOCK_SKEW) < *latest) {
-        Some(latest) => Finding::failed("clock", format!("it is {now} here, and the database knows of {latest}"), mend),
+        Some(latest) => {
+            Finding::failed("clock", format!("it is {now} here, and the database knows of {latest}"), remedy)
+        }
         None => Finding::ok("clock", format!("it is {now}, and nothing in the database is later")),
     }
 }
 
 async fn admin(conn: &mut Conn) -> Finding {
-    let mend = "countersign user create NAME --role admin --role user, or the setup token of the first start";
+    let remedy = "countersign user create NAME --role admin --role user, or the setup token of the first start";
     match conn.has_admin().await {
         Ok(true) => Finding::ok("admin", "there is an active admin"),
-        Ok(false) => Finding::failed("admin", "there is no active admin", mend),
+        Ok(false) => Finding::failed("admin", "there is no active admin", remedy),
         Err(error) => Finding::error("admin", StartError::from(error)),
     }
 }

@@ -139,7 +139,7 @@ impl Load {
     }
 }
 
-/// Gives this thread the lowest priority. A failure is ignored, as are systems other than Linux.
+/// Sets the lowest priority for this thread, on Linux only. A failure is ignored.
 fn lower_priority() {
     #[cfg(target_os = "linux")]
     let _refused = rustix::process::setpriority_process(None, 19);

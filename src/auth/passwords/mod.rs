@@ -1,8 +1,8 @@
 //! Checking and hashing passwords.
 //!
 //! Rule: new hashes are argon2id (RFC 9106) in PHC strings; an unknown username costs a hash as a known one does; a
-//! weaker or imported hash is upgraded at the next successful check. Threats: guessing from a stolen database, and
-//! account enumeration by the time of the response.
+//! hash that is weaker or of another scheme is upgraded at the next successful check. Threats: guessing from a stolen
+//! database, and account enumeration by the time of the response.
 
 pub mod change;
 pub mod cost;
