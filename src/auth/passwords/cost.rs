@@ -17,7 +17,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Checks that argon2id accepts these parameters, and that hashes made with them stay within [`MAX_WORK`].
+    /// Checks that argon2id accepts these parameters, and that hashes made with them stay within the maximum work.
     pub fn new(memory_kib: u32, iterations: u32) -> Result<Self, StartError> {
         if !(Params::MIN_M_COST..=MAX_WORK as u32).contains(&memory_kib) {
             return Err(StartError::setting(
