@@ -1,99 +1,100 @@
-//! What can go wrong, in the service's own words. This module knows no HTTP: `http::problem` gives each its status.
+//! The errors of the service. This module knows no HTTP: `http::problem` maps each error to a status.
 
 use std::time::Duration;
 
 use crate::model::{Scope, Step};
 
-/// Why something was not done.
+/// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No credential was presented, or in a scheme we do not take.
+    /// No credential was presented, or its scheme is not supported.
     #[error("no credential")]
     Unauthenticated,
-    /// A bearer token that opens nothing: malformed, unknown, expired, revoked, or its user is disabled.
+    /// The bearer token is malformed, unknown, expired or revoked, or its user is disabled.
     #[error("the token is not valid")]
     InvalidToken,
-    /// A username and password that open nothing. Never says which of the two, nor whether the user is disabled.
-    #[error("the username or the password is not right")]
+    /// The username and password were refused. It never says which is wrong, nor whether the user is disabled.
+    #[error("the username or the password is wrong")]
     InvalidCredentials,
     /// More than one credential was presented.
     #[error("more than one credential")]
     AmbiguousCredential,
-    /// Known, but not allowed; holds the scope it would take.
+    /// The caller is authenticated but lacks the scope that the operation requires.
     #[error("the credential lacks the scope {}", .0.as_str())]
     Forbidden(Scope),
-    /// There is no such thing, or it is someone else's.
+    /// The resource does not exist, or belongs to another user.
     #[error("not found")]
     NotFound,
-    /// The username belongs to someone already.
+    /// Another user has this username.
     #[error("the username is taken")]
     UsernameTaken,
-    /// The credential has no session that could end.
+    /// The credential belongs to no session, so none can be ended.
     #[error("the credential has no session")]
     NoSession,
-    /// Known, but without a role that was demanded.
+    /// The caller is authenticated but lacks a required role.
     #[error("the caller lacks a role")]
     MissingRole,
-    /// A refresh takes the opaque token of a login.
+    /// A refresh requires the opaque token of a login.
     #[error("not an opaque token")]
     OpaqueRequired,
-    /// The user has as many personal tokens as one may have.
+    /// The user has reached the limit of personal tokens.
     #[error("too many personal tokens")]
     TooManyTokens,
-    /// What should be revoked is no token.
+    /// The value to revoke is of a kind that cannot be revoked (RFC 7009, section 2.2.1).
     #[error("this kind of token cannot be revoked")]
     UnsupportedTokenType,
-    /// There is no key to turn over: with HS256 it is a setting.
-    #[error("there is no key to turn over")]
+    /// There is no key to rotate: the key of HS256 is a setting.
+    #[error("there is no key to rotate")]
     NoRotation,
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
-    /// Without this user no admin could come in any more.
-    #[error("the last active admin stays")]
+    /// The change would leave no active admin.
+    #[error("the last active admin cannot be removed")]
     LastAdmin,
-    /// What should be changed has changed meanwhile.
-    #[error("it has changed meanwhile")]
+    /// The resource has changed since the caller read it.
+    #[error("the resource has changed since it was read")]
     Stale,
-    /// The credential is right, but its user must do something else first.
-    #[error("the user must take a step first: {0:?}")]
+    /// The credential is valid, but its user must complete a step first.
+    #[error("the user must complete a step first: {0:?}")]
     StepRequired(Step),
-    /// Fields that do not keep their rules.
-    #[error("{} field(s) do not keep their rules", .0.len())]
+    /// Fields that failed validation.
+    #[error("{} field(s) are not valid", .0.len())]
     Invalid(Vec<FieldError>),
-    /// Too many passwords are waiting to be checked.
+    /// The queue of passwords to check is full, or its wait too long.
     #[error("too many passwords are waiting to be checked")]
     Busy {
-        /// When it is worth trying again.
+        /// How long the caller should wait before a retry.
         retry_after: Duration,
     },
     /// The database does not answer.
     #[error("the database does not answer")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A fault of ours.
+    /// A fault of the service itself.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// One field that does not keep its rule. It never holds the value.
+/// One field that failed validation. It never holds the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
-    /// The field's name as the caller wrote it.
+    /// The name of the field as the caller wrote it.
     pub field: String,
-    /// A stable word for programs.
+    /// A stable code for programs.
     pub code: String,
     /// A sentence for people.
     pub message: String,
 }
 
 impl FieldError {
-    /// One field, its code and the sentence.
+    /// Creates an error from a field, a code and a message.
     pub fn new(field: impl Into<String>, code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), code: code.into(), message: message.into() }
     }
 
-    /// The field that is missing, unknown or of the wrong type, from where serde stopped. Its own sentence quotes the value,
-    /// so only the kind of fault is taken from it, and a name only if it is one of ours or plainly a name.
+    /// Converts a serde error at `path`: the field is missing, unknown, duplicated or of the wrong type. serde's
+    /// message quotes the value, so only the kind of error is taken from it, and the name of a field of ours. `path`
+    /// may hold a name that the caller chose, so it is used only if it looks like a name.
     pub fn wrong_shape(path: &str, error: &impl std::fmt::Display) -> Self {
         let text = error.to_string();
         let quoted = |prefix: &str| text.strip_prefix(prefix)?.split('`').next().map(ToOwned::to_owned);
@@ -111,8 +112,7 @@ impl FieldError {
         }
     }
 
-    /// What a validation found, by field. It takes field, code and sentence and leaves the parameters, in which validator
-    /// keeps the rejected value.
+    /// Converts the errors of a validation, sorted by field. It drops the parameters, which hold the rejected value.
     pub fn all(validated: Result<(), validator::ValidationErrors>) -> Vec<Self> {
         let Err(errors) = validated else { return Vec::new() };
         let named = errors.field_errors().into_iter().flat_map(|(field, errors)| {
@@ -127,15 +127,15 @@ impl FieldError {
     }
 }
 
-/// Why the server does not start: one sentence that names the setting and the mend.
+/// Why the server does not start: one sentence that names the setting and the remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(pub String);
 
 impl StartError {
-    /// A setting that will not do, and what to do about it.
-    pub fn setting(name: &str, mend: impl std::fmt::Display) -> Self {
-        Self(format!("{name}: {mend}"))
+    /// An unusable setting, and its remedy.
+    pub fn setting(name: &str, remedy: impl std::fmt::Display) -> Self {
+        Self(format!("{name}: {remedy}"))
     }
 }
 

@@ -1,12 +1,12 @@
-//! The binary: reads the settings and does what the command says.
+//! The binary: reads the settings and runs the command.
 
 use std::process::ExitCode;
 
 use countersign::{cli, config};
 use tikv_jemallocator::Jemalloc;
 
-/// A request takes some thirty pieces of memory and gives them back a moment later, from two threads and more: this one is
-/// quicker at that than the system's, and loses less of it to gaps.
+/// A request makes some thirty short-lived allocations, across two or more threads. jemalloc is faster at these than
+/// the system's allocator, and fragments less.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

@@ -1,4 +1,4 @@
-//! The log: one line a request, and whatever goes wrong, on standard output.
+//! The log: one line for each request, and warnings and errors, on standard output.
 
 use std::{
     fmt::{self, Write},
@@ -25,58 +25,57 @@ use tracing_subscriber::{
 
 use crate::{config::LogFormat, error::StartError, model::Clock};
 
-/// Lines that may wait to be written; more are dropped.
-const WAITING_LINES: usize = 32 * 1024;
-/// How long lines are gathered for one system call.
-const REST: Duration = Duration::from_millis(5);
+/// The most lines that are buffered; further lines are dropped.
+const MAX_BUFFERED_LINES: usize = 32 * 1024;
+/// How long lines are collected for one system call.
+const FLUSH_PAUSE: Duration = Duration::from_millis(5);
 
-/// Levels in the syntax of `RUST_LOG`.
+/// Parses log levels in the syntax of `RUST_LOG`.
 pub fn levels(text: &str) -> Result<EnvFilter, StartError> {
     EnvFilter::builder()
         .parse(text)
         .map_err(|_| StartError::setting("RUST_LOG", "must be levels such as info, debug or info,countersign=debug"))
 }
 
-/// Starts the log in this form, down to these levels (the syntax of `RUST_LOG`). Lines are written by a thread of its own,
-/// and dropped rather than waited for when nobody reads them, for a log that stalls should not stop the service. What is
-/// still to be written is when the guard is dropped.
+/// Starts the log in this format at these levels (in the syntax of `RUST_LOG`). A thread of its own writes the lines.
+/// When the buffer is full, lines are dropped: a stalled log must not stop the service. The guard flushes on drop.
 pub fn start(format: LogFormat, levels: &str, clock: Clock) -> Result<WorkerGuard, StartError> {
     let filter = self::levels(levels)?;
     let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(WAITING_LINES)
-        .finish(Unhurried(BufWriter::new(io::stdout())));
+        .buffered_lines_limit(MAX_BUFFERED_LINES)
+        .finish(PauseAfterFlush(BufWriter::new(io::stdout())));
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         LogFormat::Text if io::stdout().is_terminal() => {
             registry.with(layer().with_writer(writer).with_target(false)).try_init()
         }
-        LogFormat::Text => registry.with(layer().with_writer(writer).event_format(Plain(clock))).try_init(),
+        LogFormat::Text => registry.with(layer().with_writer(writer).event_format(PlainFormat(clock))).try_init(),
         LogFormat::Json => registry.with(layer().with_writer(writer).json().flatten_event(true)).try_init(),
     };
     started.map(|()| guard).map_err(|error| StartError(format!("the log cannot be started: {error}")))
 }
 
-/// Rests after it has written all there is. The thread of the log flushes then; without a rest it would find one line at a
-/// time under load, and be woken for each.
-struct Unhurried<W>(W);
+/// A writer that sleeps after each flush. The log thread flushes when its queue is empty. Without the pause it would be
+/// woken for every single line under load.
+struct PauseAfterFlush<W>(W);
 
-impl<W: io::Write> io::Write for Unhurried<W> {
+impl<W: io::Write> io::Write for PauseAfterFlush<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()?;
-        std::thread::sleep(REST);
+        std::thread::sleep(FLUSH_PAUSE);
         Ok(())
     }
 }
 
-/// Lines as for a terminal, without colours. There is one for each request, and the formatter that knows of colours looks
-/// for them in each value, also when they are off.
-struct Plain(Clock);
+/// Formats lines as for a terminal, without colours. The formatter of `tracing_subscriber` scans each value for escape
+/// sequences even when colours are off, which is slow with one line per request.
+struct PlainFormat(Clock);
 
-impl<S, N> FormatEvent<S, N> for Plain
+impl<S, N> FormatEvent<S, N> for PlainFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -90,7 +89,7 @@ where
     }
 }
 
-/// The fields of an event, one after the other.
+/// Writes the fields of an event in their order.
 struct Fields<'a> {
     line: Escaped<'a>,
     written: fmt::Result,
@@ -99,7 +98,7 @@ struct Fields<'a> {
 impl Fields<'_> {
     fn write(&mut self, field: &Field, value: impl FnOnce(&mut Escaped<'_>) -> fmt::Result) {
         self.written = self.written.and_then(|()| {
-            // A name is a word of some source, and needs no second look.
+            // Field names are literals in source code, so they need no escaping.
             let line = &mut self.line.0;
             line.write_char(' ')?;
             if field.name() != "message" {
@@ -120,7 +119,7 @@ impl Visit for Fields<'_> {
         self.write(field, |line| write!(line.0, "{value}"));
     }
 
-    /// As `record_debug` would, which looks at one character after the other for what to write otherwise.
+    /// Writes what `record_debug` would. That one escapes character by character, which is slower.
     fn record_str(&mut self, field: &Field, value: &str) {
         let is_plain = |byte: u8| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\');
         if value.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
@@ -131,14 +130,14 @@ impl Visit for Fields<'_> {
     }
 }
 
-/// What is written here stays on its line and commands no terminal, whoever it comes from.
+/// Escapes control characters, so that a value cannot begin a new line or control a terminal.
 struct Escaped<'a>(Writer<'a>);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // C1 controls are in UTF-8 two bytes, of which the first is this.
+        // In UTF-8, C1 control characters are two bytes, of which this is the first.
         const C1: u8 = 0xc2;
-        // To the end in any case, so that many bytes are looked at at once.
+        // It does not stop at the first match, so that the compiler can vectorise it.
         let has_control = text.bytes().fold(false, |found, byte| found | byte.is_ascii_control() | (byte == C1));
         if !has_control {
             return self.0.write_str(text);
@@ -171,11 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_what_happened_and_nothing_in_it_ends_it_or_commands_a_terminal() {
+    fn a_line_holds_all_fields_and_no_control_character_of_theirs() {
         let lines = Lines::default();
         let writer = lines.clone();
         let log = tracing_subscriber::registry()
-            .with(layer().with_writer(move || writer.clone()).event_format(Plain(Clock::default())));
+            .with(layer().with_writer(move || writer.clone()).event_format(PlainFormat(Clock::default())));
         let evil = "a\nb\u{1b}[2J\u{9b}é";
         tracing::subscriber::with_default(log, || {
             tracing::warn!(status = 503_u16, said = "x y", quote = "\"", slash = "\\", line = "\n", shown = %evil, none = None::<&str>, "happened\u{7}");

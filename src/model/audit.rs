@@ -2,49 +2,50 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::{Method, Timestamp, UserId};
 
-/// What is worth remembering. The words are a promise: programs look for them.
+/// What the audit trail records. The words of [`Event::as_str`] are stable: programs search for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Someone logged in.
+    /// A user logged in.
     LoggedIn,
-    /// Someone showed a wrong password, at login or elsewhere; whom they said to be is noted if there is such a user, and never what they typed.
+    /// A password was refused, at login or elsewhere. An unknown username is not recorded: people sometimes type their
+    /// password into that field.
     LoginFailed,
-    /// A session was given a new JWT, and perhaps a new opaque token.
+    /// A session was refreshed: it has a new JWT, and perhaps a new opaque token.
     SessionRefreshed,
-    /// An opaque token that had been exchanged was presented again; its session was ended.
+    /// An opaque token was presented again after it had been exchanged, so its session was revoked.
     TokenReused,
-    /// A session was ended by a person or a service.
+    /// A person or a service ended a session.
     SessionEnded,
-    /// A personal access token was made.
+    /// A personal access token was created.
     TokenCreated,
-    /// A personal access token was taken back.
+    /// A personal access token was revoked.
     TokenRevoked,
-    /// The next signing key was made.
+    /// The next signing key was created.
     KeyRotated,
-    /// The oldest records were forgotten, up to the one named.
+    /// The oldest records were deleted, up to the one that the target names.
     AuditForgotten,
-    /// A user was made.
+    /// A user was created.
     UserCreated,
-    /// Name, e-mail or roles of a user were changed.
+    /// The name, e-mail address, roles or `must_change_password` of a user changed.
     UserChanged,
-    /// A user was disabled; every session and token of theirs ended.
+    /// A user was disabled, and all their sessions and tokens were revoked.
     UserDisabled,
     /// A user was enabled.
     UserEnabled,
     /// A user was deleted.
     UserDeleted,
-    /// A user was given another password.
+    /// The password of a user was set or changed.
     PasswordSet,
-    /// Users were brought along from elsewhere.
+    /// An import created users.
     UsersImported,
-    /// All users were read out, with the hashes of their passwords.
+    /// An export of all users with their password hashes began.
     UsersExported,
-    /// A backup was put in the place of all there was; every session, token and key ended.
+    /// A backup replaced the database; all sessions, tokens and signing keys of the backup were invalidated.
     DatabaseRestored,
 }
 
 impl Event {
-    /// The word the database keeps.
+    /// The word stored in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::LoggedIn => "login.succeeded",
@@ -69,23 +70,23 @@ impl Event {
     }
 }
 
-/// How an actor proved who they are, or that no proof was asked for. The words are a promise, like those of events.
+/// How an actor was authenticated, or why that was not required. The words are stable, like those of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditMethod {
     /// A username and a password at login.
     Password,
-    /// A credential that came with a request.
+    /// The credential of a request.
     Credential(Method),
     /// The setup token.
     Setup,
-    /// The command line of the machine.
+    /// The command line, on the machine itself.
     Command,
     /// The service itself.
     System,
 }
 
 impl AuditMethod {
-    /// The word the database keeps.
+    /// The word stored in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Password => "password",
@@ -103,17 +104,17 @@ impl From<Method> for AuditMethod {
     }
 }
 
-/// How it ended.
+/// Whether the action was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// As was asked.
+    /// The action was carried out.
     Done,
-    /// It was refused.
+    /// The action was refused.
     Refused,
 }
 
 impl Outcome {
-    /// The word the database keeps.
+    /// The word stored in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -122,58 +123,58 @@ impl Outcome {
     }
 }
 
-/// One thing that happened.
+/// An event to be recorded in the audit trail.
 #[derive(Clone, Debug)]
 pub struct AuditRecord {
-    /// When.
+    /// The time of the event.
     pub at: Timestamp,
-    /// What.
+    /// The kind of event.
     pub event: Event,
-    /// How it ended.
+    /// Whether the action was carried out.
     pub outcome: Outcome,
-    /// Who did it, if that is known.
+    /// The user who acted, if known.
     pub actor: Option<UserId>,
-    /// To whom.
+    /// The user who was acted on.
     pub subject: Option<UserId>,
-    /// To which of their things: an id.
+    /// What else the event concerns, such as the id of a session.
     pub target: Option<String>,
-    /// How the actor proved who they are.
+    /// How the actor was authenticated.
     pub method: AuditMethod,
-    /// From which address.
+    /// The IP address of the client.
     pub address: Option<String>,
-    /// In which request.
+    /// The id of the request.
     pub request_id: Option<String>,
 }
 
-/// A record as it is kept.
+/// A stored record of the audit trail. Its fields are those of [`AuditRecord`] and its links in the chain.
 #[derive(Clone, Debug)]
 pub struct AuditRow {
-    /// Its number.
+    /// The sequence number.
     pub seq: i64,
-    /// When.
+    /// The time of the event.
     pub at: Timestamp,
-    /// What.
+    /// The word of an [`Event`].
     pub event: String,
-    /// How it ended: `done` or `refused`.
+    /// `done` or `refused`.
     pub outcome: String,
-    /// Who did it, if that is known.
+    /// The user who acted, if known.
     pub actor: Option<UserId>,
-    /// To whom.
+    /// The user who was acted on.
     pub subject: Option<UserId>,
-    /// To which of their things.
+    /// What else the event concerns, such as the id of a session.
     pub target: Option<String>,
-    /// How the actor proved who they are.
+    /// The word of an [`AuditMethod`].
     pub method: Option<String>,
-    /// From which address.
+    /// The IP address of the client.
     pub address: Option<String>,
-    /// In which request.
+    /// The id of the request.
     pub request_id: Option<String>,
-    /// The hash of this record and of all before it.
+    /// The SHA-256 of this record and the hash of the previous one.
     pub hash: Vec<u8>,
 }
 
 impl AuditRow {
-    /// This record with this number, after the one with this hash.
+    /// Chains a record, with the number `seq`, to the record whose hash is `before`.
     pub fn new(record: AuditRecord, seq: i64, before: &[u8]) -> Result<Self, serde_json::Error> {
         let mut row = Self {
             seq,
@@ -192,8 +193,8 @@ impl AuditRow {
         Ok(row)
     }
 
-    /// The hash of this record and, by the hash of the one before, of all before it. A JSON array has one reading: no field
-    /// can run into the next.
+    /// Hashes this record together with `before`, the hash of the previous record, and so with all before it. The input
+    /// is a JSON array, which is unambiguous: no field can run into the next.
     pub fn hash_after(&self, before: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
         let fields = serde_json::to_vec(&(
             before,
@@ -208,13 +209,13 @@ impl AuditRow {
     }
 }
 
-/// Which records are looked for; all conditions hold.
+/// A filter of audit records. A record must match all conditions.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
-    /// Who did it, or to whom it was done.
+    /// The user who acted or was acted on.
     pub user: Option<UserId>,
-    /// What happened.
+    /// The word of an [`Event`].
     pub event: Option<String>,
-    /// Not before.
+    /// The earliest time.
     pub since: Option<Timestamp>,
 }

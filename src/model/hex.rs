@@ -1,4 +1,4 @@
-/// Bytes as hexadecimal digits, two each, in lower case.
+/// Encodes bytes as lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     text.extend(

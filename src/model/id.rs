@@ -13,7 +13,7 @@ macro_rules! ids {
         pub struct $Id(pub Uuid);
 
         impl $Id {
-            /// A new id: UUIDv7 (RFC 9562), so that ids sort by the time they were made.
+            /// Creates a UUIDv7 (RFC 9562), so that ids sort by creation time.
             pub fn new(now: Timestamp, random: [u8; 10]) -> Self {
                 Self(uuid::Builder::from_unix_timestamp_millis(now.as_unix_millis(), &random).into_uuid())
             }
@@ -35,12 +35,12 @@ macro_rules! ids {
 }
 
 ids! {
-    /// Which user.
+    /// The id of a user.
     UserId,
-    /// Which session: one login, with the opaque token and the JWTs that came of it.
+    /// The id of a session: one login, its opaque token and its JWTs.
     SessionId,
-    /// Which personal access token.
+    /// The id of a personal access token.
     TokenId,
-    /// Which status list.
+    /// The id of a status list.
     StatusListId
 }

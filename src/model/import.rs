@@ -11,49 +11,49 @@ use super::{
     user::{email_rule, name_rule, roles_rule, username_rule},
 };
 
-/// How users are written down.
+/// The format of an import or export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// With a header line (RFC 4180).
+    /// CSV with a header line (RFC 4180).
     Csv,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Ndjson,
 }
 
-/// A user as an export writes them and an import reads them. [`Validate`] tells whether it will do, the hash aside.
+/// A user in an export or import. [`Validate`] checks all but the password hash.
 #[derive(Clone, Debug, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct UserRecord {
-    /// A UUIDv7 to keep; a new one, if it is not given.
+    /// The UUIDv7 of the user; absent, the import creates one.
     pub id: Option<UserId>,
-    /// What they log in with.
+    /// The name the user logs in with.
     #[validate(custom(function = username_rule))]
     pub username: String,
-    /// What they are called.
+    /// The display name.
     #[validate(custom(function = name_rule))]
     pub name: Option<String>,
-    /// Where mail reaches them.
+    /// The e-mail address; not verified.
     #[validate(custom(function = email_rule))]
     pub email: Option<String>,
-    /// What they are: a list, or words with spaces between.
+    /// The roles: a list in JSON, words separated by spaces in CSV.
     #[serde(default, deserialize_with = "roles")]
     #[validate(custom(function = roles_rule))]
     pub roles: Option<Vec<String>>,
-    /// Whether they may come in.
+    /// Whether the user may log in.
     pub status: Option<Status>,
-    /// Whether they must choose another password first.
+    /// Whether the user must change the password at the next login.
     pub must_change_password: Option<bool>,
-    /// The hash of their password, as its source wrote it.
+    /// The hash of the password, in any format of `auth::passwords::formats`.
     pub password_hash: Option<PasswordHash>,
-    /// When they were made.
+    /// When the user was created.
     pub created_at: Option<Timestamp>,
-    /// When they last logged in.
+    /// When the user last logged in.
     pub last_login_at: Option<Timestamp>,
 }
 
 impl UserRecord {
-    /// The names of the fields, in the order in which an export writes them.
+    /// The names of the fields, in the order of an export.
     pub const FIELDS: [&'static str; 10] = [
         "id",
         "username",
@@ -68,7 +68,7 @@ impl UserRecord {
     ];
 }
 
-/// Reads roles from JSON, where they are a list, and from CSV, where they are words.
+/// Deserializes roles from a list (JSON) or from words separated by spaces (CSV).
 fn roles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
     struct RolesVisitor;
 
@@ -100,15 +100,15 @@ fn roles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String
     deserializer.deserialize_any(RolesVisitor)
 }
 
-/// What to do with a row whose username somebody has.
+/// What an import does with a row whose username exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Conflict {
-    /// Leave them as they are.
+    /// Leave the user unchanged.
     #[default]
     Skip,
-    /// Change them to what the row says; what it does not say stays.
+    /// Update the user with the fields that the row has.
     Update,
-    /// Stop there.
+    /// Stop the import.
     Fail,
 }

@@ -2,7 +2,7 @@ use std::fmt;
 
 use super::Timestamp;
 
-/// How JWTs are signed (RFC 7518, RFC 8037).
+/// A signature algorithm of JWTs (RFC 7518, RFC 8037).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Algorithm {
     /// ECDSA with P-256 and SHA-256.
@@ -14,13 +14,13 @@ pub enum Algorithm {
     /// RSA PKCS#1 v1.5 with SHA-256, 2048 bits.
     #[value(name = "RS256")]
     Rs256,
-    /// HMAC with SHA-256 and a secret that everyone who verifies must share.
+    /// HMAC with SHA-256 and a secret that all verifiers share.
     #[value(name = "HS256")]
     Hs256,
 }
 
 impl Algorithm {
-    /// The `alg` of the JOSE registry.
+    /// The `alg` value of the JOSE registry.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Es256 => "ES256",
@@ -37,25 +37,25 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// A signing key as the database keeps it: the private half is sealed with the secret key.
+/// A signing key as stored in the database: its private key is encrypted with the secret key.
 #[derive(Clone, Debug)]
 pub struct SealedKey {
-    /// Its RFC 7638 thumbprint: `kid` in JWT headers.
+    /// The thumbprint of the key (RFC 7638): `kid` in JWT headers.
     pub kid: String,
-    /// What it signs with.
+    /// The `alg` value of its [`Algorithm`].
     pub algorithm: String,
-    /// Its number among the keys of the algorithm, from 1.
+    /// The number of the key among those of the algorithm, from 1.
     pub generation: i64,
-    /// The public half as a JWK (RFC 7517).
+    /// The public key as a JWK (RFC 7517).
     pub public_jwk: String,
-    /// Nonce, then the DER of the private half under AES-256-GCM with the `kid` as associated data.
+    /// The nonce, then the DER of the private key under AES-256-GCM with the `kid` as associated data.
     pub private_key: Vec<u8>,
-    /// When it was made.
+    /// When the key was created.
     pub created_at: Timestamp,
-    /// When it begins to sign; it is public before.
+    /// When the key begins to sign; it is published before.
     pub signs_from: Timestamp,
-    /// How long the longest-lived token of it lives, in milliseconds.
+    /// The longest lifetime of the JWTs it signs, in milliseconds.
     pub longest_jwt_ttl: i64,
-    /// When the last token it signed has run out; none until there is a next key.
+    /// When the last JWT it signed has expired; `None` until there is a next key.
     pub verifies_until: Option<Timestamp>,
 }

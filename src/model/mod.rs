@@ -1,4 +1,4 @@
-//! Plain data: what the service talks about, with no I/O and no clock of its own.
+//! The data types of the service. They do no I/O; time comes from [`Clock`] alone.
 
 mod audit;
 mod hash_cost;
@@ -27,5 +27,5 @@ pub use time::{Clock, Timestamp};
 pub use token::{NewToken, OpaqueToken, PersonalSecret, PersonalToken, SecretPurpose, TokenHash};
 pub use user::{
     HashedPassword, NewUser, PasswordHash, Roles, Status, Step, User, UserFilter, UserPatch, fold_username,
-    may_be_role, may_be_username, search_key,
+    is_valid_role, is_valid_username, search_key,
 };

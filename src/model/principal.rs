@@ -2,44 +2,43 @@ use serde::Serialize;
 
 use super::{Scopes, SessionId, Timestamp, TokenHash, TokenId, User};
 
-/// Who is calling, however they proved it.
+/// An authenticated caller.
 #[derive(Clone, Debug)]
 pub struct Principal {
-    /// The user as the database has it now.
+    /// The user in the current state of the database.
     pub user: User,
-    /// The session of the token; none with HTTP Basic and with a personal access token.
+    /// The session of the token; `None` with HTTP Basic and with a personal access token.
     pub session: Option<SessionId>,
-    /// The personal access token, if that is what was presented.
+    /// The id of the personal access token, if one was presented.
     pub token: Option<TokenId>,
-    /// The hash of the opaque token, if that is what was presented: a refresh may exchange it.
+    /// The hash of the opaque token, if one was presented: a refresh may exchange it.
     pub opaque: Option<TokenHash>,
-    /// What this credential may do here.
+    /// The scopes of the credential.
     pub scopes: Scopes,
-    /// How they proved it.
+    /// The kind of credential.
     pub method: Method,
-    /// When the credential presented was issued; a password was not.
+    /// When the credential was issued; `None` for a password.
     pub issued_at: Option<Timestamp>,
-    /// When the credential presented runs out; a password does not, nor a
-    /// personal token made without an end.
+    /// When the credential expires; `None` for a password and for a personal token without an expiry.
     pub expires_at: Option<Timestamp>,
 }
 
-/// The ways to prove who one is.
+/// The kind of credential that authenticated a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
     /// Username and password with each request (RFC 7617).
     Basic,
-    /// The random token of a login, looked up.
+    /// The random token of a session, looked up in the database.
     Opaque,
-    /// The signed token of a login (RFC 9068).
+    /// The signed token of a session (RFC 9068).
     Jwt,
-    /// A personal access token, looked up.
+    /// A personal access token, looked up in the database.
     Personal,
 }
 
 impl Method {
-    /// The word for answers and the log.
+    /// The word used in responses, the log and the audit trail.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Basic => "basic",

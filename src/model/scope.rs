@@ -2,27 +2,27 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What a credential may do here (RFC 6749, section 3.3).
+/// A permission of a credential (RFC 6749, section 3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Scope {
-    /// Read and change one's own data.
+    /// Read and change the caller's own data.
     Profile = 1,
     /// Read the directory.
     UsersRead = 1 << 1,
-    /// See and end one's own sessions and tokens.
+    /// List and revoke the caller's own sessions and tokens.
     Tokens = 1 << 2,
-    /// Ask whose a token is, and revoke any.
+    /// Introspect and revoke any token.
     Introspect = 1 << 3,
     /// Everything under `/admin`.
     Admin = 1 << 4,
 }
 
 impl Scope {
-    /// Every scope, in the order in which they are listed.
+    /// All scopes, in the order of lists.
     pub const ALL: [Self; 5] = [Self::Profile, Self::UsersRead, Self::Tokens, Self::Introspect, Self::Admin];
 
-    /// The scope as it is written in tokens and answers.
+    /// The name of the scope in tokens and responses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Profile => "profile",
@@ -41,37 +41,37 @@ impl FromStr for Scope {
     }
 }
 
-/// A word that is no scope.
+/// The error of parsing a word that is not a scope.
 #[derive(Debug)]
 pub struct UnknownScope;
 
-/// A set of scopes. It is shown as OAuth writes it, with spaces, and serialised as a list.
+/// A set of scopes, as a bit set. It displays as in OAuth, separated by spaces, and serializes as a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scopes(u8);
 
 impl Scopes {
-    /// All there are.
+    /// The set of all scopes.
     pub fn all() -> Self {
         Scope::ALL.into_iter().collect()
     }
 
-    /// Whether this one is among them.
+    /// Returns whether the set contains `scope`.
     pub fn contains(self, scope: Scope) -> bool {
         self.0 & scope as u8 != 0
     }
 
-    /// Those that are also in the other.
+    /// Returns the intersection with `other`.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// Whether the other has all of these.
+    /// Returns whether the set is a subset of `other`.
     pub fn are_within(self, other: Self) -> bool {
         self.and(other) == self
     }
 
-    /// Those in the set, in the order of [`Scope::ALL`].
+    /// Iterates over the scopes, in the order of [`Scope::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Scope> {
         Scope::ALL.into_iter().filter(move |scope| self.contains(*scope))
     }
@@ -83,7 +83,7 @@ impl FromIterator<Scope> for Scopes {
     }
 }
 
-/// Reads the form the database keeps, which is that of OAuth; a word that is no scope any more counts for nothing.
+/// Parses the form of OAuth, which the database stores. Unknown words are ignored: they may be former scopes.
 impl From<String> for Scopes {
     fn from(text: String) -> Self {
         text.split(' ').filter_map(|word| word.parse().ok()).collect()

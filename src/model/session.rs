@@ -4,76 +4,76 @@ use uuid::Uuid;
 
 use super::{SessionId, StatusListId, Timestamp, User, UserId};
 
-/// One login: its opaque token and every JWT issued in it live and end together.
+/// One login: its opaque token and all its JWTs are valid only as long as the session.
 #[derive(Clone, Debug)]
 pub struct Session {
     /// `sid` in JWTs.
     pub id: SessionId,
-    /// Whose.
+    /// The user who logged in.
     pub user_id: UserId,
-    /// When it began.
+    /// When the session began.
     pub created_at: Timestamp,
-    /// When it was last used, to within a minute or so; when it began, if it was not used since.
+    /// When the session was last used, to within a minute or so; its beginning, if not used since.
     pub last_seen_at: Timestamp,
-    /// When it ends by itself.
+    /// When the session expires.
     pub expires_at: Timestamp,
-    /// Where it was begun.
+    /// The IP address of the login.
     pub address: String,
-    /// With what it was begun.
+    /// The `User-Agent` of the login.
     pub user_agent: Option<String>,
 }
 
-/// A session that has neither ended nor run out, with what a request needs of it.
+/// A session that has neither ended nor expired, with what a request needs of it.
 #[derive(Clone, Debug)]
 pub struct LiveSession {
-    /// Which.
+    /// `sid` in JWTs.
     pub id: SessionId,
-    /// When it began.
+    /// When the session began.
     pub created_at: Timestamp,
-    /// When it was last used, as far as the database knows.
+    /// When the session was last used, as far as the database knows.
     pub last_seen_at: Timestamp,
-    /// When it ends by itself.
+    /// When the session expires.
     pub expires_at: Timestamp,
-    /// Where its revocation would be seen.
+    /// The bit that a revocation of the session sets.
     pub status: Option<StatusIndex>,
-    /// Whose.
+    /// The user who logged in.
     pub user: User,
 }
 
-/// A place in a status list.
+/// The position of a bit in a status list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusIndex {
     /// The list.
     pub list: StatusListId,
-    /// The bit in it.
+    /// The index of the bit.
     pub idx: u32,
 }
 
-/// A status list: an array of bits in which sessions have places.
+/// A status list: an array of bits, one for each session.
 #[derive(Clone, Copy, Debug)]
 pub struct StatusList {
-    /// Which.
+    /// The id of the list.
     pub id: StatusListId,
-    /// How many places it has.
+    /// The number of bits.
     pub size: u32,
-    /// How many revocations it has seen.
+    /// The number of revocations so far.
     pub version: i64,
 }
 
-/// Where a request comes from.
+/// The origin of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin {
-    /// The address of the peer.
+    /// The IP address of the client.
     pub address: IpAddr,
-    /// The request's id, as in its answer and in the log.
+    /// The id of the request, as in its response and in the log.
     pub request_id: Uuid,
 }
 
-/// Where a login comes from.
+/// The client of a login.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// The request.
+    /// The origin of the request.
     pub origin: Origin,
-    /// `User-Agent`, cut to a length worth keeping.
+    /// `User-Agent`, truncated.
     pub user_agent: Option<String>,
 }

@@ -10,30 +10,30 @@ use std::{
 use jiff::tz::Offset;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A moment, in whole milliseconds since 1970-01-01 UTC. It is shown as RFC 3339.
+/// A time in whole milliseconds since the Unix epoch, 1970-01-01 UTC. It displays as RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type)]
 #[sqlx(transparent)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// Milliseconds since 1970; a moment before that counts as 1970.
+    /// Milliseconds since the epoch; 0 for an earlier time.
     pub fn as_unix_millis(self) -> u64 {
         u64::try_from(self.0).unwrap_or(0)
     }
 
-    /// Whole seconds since 1970, rounded down: the `NumericDate` of RFC 7519.
+    /// Whole seconds since the epoch, rounded down: the `NumericDate` of RFC 7519.
     pub fn as_unix_seconds(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// The moment that many seconds after 1970; one too far away to count is the last there is.
+    /// Converts seconds since the epoch; saturates on overflow.
     pub fn from_unix_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1000))
     }
 
-    /// Shows it as RFC 3339, to milliseconds. Every answer and each line of the log has some, so they are written digit by
-    /// digit, in half the time the formatter for anything takes.
-    fn shown<T>(self, show: impl FnOnce(&str) -> T) -> T {
+    /// Calls `show` with the time in RFC 3339, to milliseconds. Every response and log line has one, so the digits are
+    /// written by hand, in half the time of jiff's general formatter.
+    fn with_rfc3339<T>(self, show: impl FnOnce(&str) -> T) -> T {
         let Ok(time) = jiff::Timestamp::from_millisecond(self.0) else {
             return show(if self.0 < 0 { "-009999-01-01T00:00:00Z" } else { "9999-12-31T23:59:59Z" });
         };
@@ -60,13 +60,13 @@ impl Timestamp {
         }
     }
 
-    /// That long before this moment; it stops at the beginning of time.
+    /// Subtracts `duration`; saturates on overflow.
     #[must_use]
     pub fn before(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// This moment and a while; it stops at the end of time.
+    /// Adds `duration`; saturates on overflow.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
@@ -75,7 +75,7 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shown(|text| f.write_str(text))
+        self.with_rfc3339(|text| f.write_str(text))
     }
 }
 
@@ -94,25 +94,25 @@ impl<'de> Deserialize<'de> for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.shown(|text| serializer.serialize_str(text))
+        self.with_rfc3339(|text| serializer.serialize_str(text))
     }
 }
 
-/// Where the time comes from: the machine's clock, or one that a test turns by hand.
+/// The source of time: the system clock, or a manual clock for tests.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
-    /// The machine's clock.
+    /// The system clock.
     #[default]
     System,
-    /// Stands at the milliseconds it holds until someone sets it.
+    /// Stays at these milliseconds since the epoch until a test sets it.
     Manual(Arc<AtomicI64>),
 }
 
 impl Clock {
-    /// What time it is.
+    /// Returns the current time.
     pub fn now(&self) -> Timestamp {
         match self {
-            #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
+            #[expect(clippy::disallowed_methods, reason = "the only place that reads the system clock")]
             Self::System => Timestamp(jiff::Timestamp::now().as_millisecond()),
             Self::Manual(millis) => Timestamp(millis.load(Ordering::Relaxed)),
         }
@@ -124,11 +124,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_shown_as_the_library_shows_it_and_read_again() {
+    fn a_timestamp_is_formatted_as_jiff_formats_it_and_parsed_back() {
         let day = 86_400_000;
         let from = jiff::Timestamp::MIN.as_millisecond() + 1;
-        let moments = (from..jiff::Timestamp::MAX.as_millisecond()).step_by(day * 97 + 12_345_678);
-        for millis in moments.chain([0, -1, 1, 999, 951_782_399_999, 951_868_800_000]) {
+        let times = (from..jiff::Timestamp::MAX.as_millisecond()).step_by(day * 97 + 12_345_678);
+        for millis in times.chain([0, -1, 1, 999, 951_782_399_999, 951_868_800_000]) {
             let shown = Timestamp(millis).to_string();
             assert_eq!(shown, format!("{:.3}", jiff::Timestamp::from_millisecond(millis).unwrap()));
             assert_eq!(shown.parse::<Timestamp>().unwrap(), Timestamp(millis));

@@ -8,35 +8,30 @@ use validator::Validate;
 
 use super::{Scopes, Timestamp, TokenId, UserId, user::name_rule};
 
-/// An opaque token as the user holds it: a random UUIDv4, in one spelling, lower-case and hyphenated. It does not print;
-/// [`OpaqueToken::reveal`] gives the text, once, to whom it is issued.
+/// The opaque token of a session: a random UUIDv4 (RFC 9562), lower-case and hyphenated. Its `Debug` output hides it;
+/// [`OpaqueToken::reveal`] returns the text.
 pub struct OpaqueToken(Uuid);
 
 impl OpaqueToken {
-    /// A new token from 122 of these random bits.
+    /// Creates a token from 122 of these random bits.
     pub fn new(random: [u8; 16]) -> Self {
         Self(uuid::Builder::from_random_bytes(random).into_uuid())
     }
 
-    /// Reads the one spelling; anything else is no token.
+    /// Parses the canonical form; returns `None` for anything else, also for other spellings of a UUID.
     pub fn parse(text: &str) -> Option<Self> {
         let uuid = Uuid::try_parse(text).ok()?;
-        let spelled = uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text;
-        let random = uuid.get_version_num() == 4 && uuid.get_variant() == Variant::RFC4122;
-        (spelled && random).then_some(Self(uuid))
+        let is_canonical = uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text;
+        let is_random = uuid.get_version_num() == 4 && uuid.get_variant() == Variant::RFC4122;
+        (is_canonical && is_random).then_some(Self(uuid))
     }
 
-    /// The text to hand out.
+    /// Returns the text of the token, for the response that issues it.
     pub fn reveal(&self) -> String {
         self.0.hyphenated().to_string()
     }
 
-    /// Its bits, for whoever hashes them.
-    pub fn expose(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-
-    /// What the database keeps of it.
+    /// Returns the hash that the database stores.
     pub fn hash(&self) -> TokenHash {
         TokenHash::of(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes())
     }
@@ -48,15 +43,15 @@ impl fmt::Debug for OpaqueToken {
     }
 }
 
-/// A personal access token as its owner holds it: `cst_`, then 256 random bits and their checksum in base64url, 48
-/// characters. It does not print; [`PersonalSecret::reveal`] gives the text, once, to whom it is issued.
+/// The secret of a personal access token: `cst_`, then 256 random bits and their checksum in base64url, 48 characters.
+/// Its `Debug` output hides it; [`PersonalSecret::reveal`] returns the text.
 pub struct PersonalSecret([u8; 36]);
 
 impl PersonalSecret {
-    /// What tells it from other bearers, and lets scanners find one that leaked.
+    /// The prefix that distinguishes it from other bearer tokens, and lets secret scanners find a leaked one.
     pub const PREFIX: &'static str = "cst_";
 
-    /// A new token of these random bits.
+    /// Creates a token from these random bits.
     pub fn new(random: [u8; 32]) -> Self {
         let mut bytes = [0; 36];
         let (secret, sum) = bytes.split_at_mut(32);
@@ -65,8 +60,8 @@ impl PersonalSecret {
         Self(bytes)
     }
 
-    /// Reads the one spelling, if its checksum is right; anything else is no token, and nobody need be asked. 36 bytes
-    /// are whole groups of base64, so no other text stands for them.
+    /// Parses the canonical form and verifies the checksum; `None` saves a look-up in the database. 36 bytes are whole
+    /// groups of base64, so exactly one text encodes them.
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 36];
         let read = URL_SAFE_NO_PAD.decode_slice(text.strip_prefix(Self::PREFIX)?, &mut bytes).ok()?;
@@ -74,17 +69,12 @@ impl PersonalSecret {
         (read == 36 && checksum(secret).as_slice() == sum).then_some(Self(bytes))
     }
 
-    /// The text to hand out.
+    /// Returns the text of the token, for the response that issues it.
     pub fn reveal(&self) -> String {
         format!("{}{}", Self::PREFIX, URL_SAFE_NO_PAD.encode(self.0))
     }
 
-    /// Its bits, for whoever hashes them.
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// What the database keeps of it.
+    /// Returns the hash that the database stores.
     pub fn hash(&self) -> TokenHash {
         TokenHash::of(&self.0)
     }
@@ -96,8 +86,8 @@ impl fmt::Debug for PersonalSecret {
     }
 }
 
-/// The first bytes of the SHA-256 of the name of the thing and the thing. It keeps no secret: it tells a typing mistake
-/// and a made-up token from one of ours.
+/// The first bytes of the SHA-256 of a fixed label and the secret. It is no security measure: it detects typing errors
+/// and invented tokens without a look-up.
 fn checksum(secret: &[u8]) -> [u8; 4] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(b"countersign personal token");
@@ -107,34 +97,34 @@ fn checksum(secret: &[u8]) -> [u8; 4] {
     sum
 }
 
-/// A personal access token as its owner sees it later: everything but the secret.
+/// A personal access token without its secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PersonalToken {
-    /// Which.
+    /// The id of the token.
     pub id: TokenId,
-    /// Whose.
+    /// The owner.
     pub user_id: UserId,
-    /// What it is for, in its owner's words.
+    /// What the token is for, as named by its owner.
     pub name: String,
-    /// What it may do, as far as its owner may.
+    /// The scopes of the token; those that the owner lacks have no effect.
     pub scopes: Scopes,
-    /// When it was made.
+    /// When the token was created.
     pub created_at: Timestamp,
-    /// When it runs out, if ever.
+    /// When the token expires, if ever.
     pub expires_at: Option<Timestamp>,
-    /// When it was last used, to within a minute or so.
+    /// When the token was last used, to within a minute or so.
     pub last_used_at: Option<Timestamp>,
 }
 
-/// What it takes to make a personal access token. [`Validate`] tells whether it will do.
+/// The fields of a new personal access token. [`Validate`] checks them.
 #[derive(Clone, Debug, Validate)]
 pub struct NewToken {
-    /// What it is for.
+    /// What the token is for.
     #[validate(custom(function = name_rule))]
     pub name: String,
-    /// What it may do; what its maker may, if that is not said.
+    /// The scopes of the token; absent, those of the caller.
     pub scopes: Option<Scopes>,
-    /// Seconds until it runs out; never, if that is not said.
+    /// The lifetime in seconds; absent, the token never expires.
     #[validate(range(
         min = 1,
         max = 3_153_600_000u64,
@@ -147,12 +137,12 @@ pub struct NewToken {
 /// What a one-time secret is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretPurpose {
-    /// To create users while there is no administrator.
+    /// Creating users while there is no administrator.
     Setup,
 }
 
 impl SecretPurpose {
-    /// The word the database keeps.
+    /// Returns the word in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Setup => "setup",
@@ -160,25 +150,25 @@ impl SecretPurpose {
     }
 }
 
-/// The SHA-256 of a token: what the store takes, so that a stolen database holds nothing that opens a door. A fast hash
-/// is enough, since the token is random and cannot be guessed.
+/// The SHA-256 of a token. The database stores it in place of the token, so that a stolen database holds no usable
+/// token. A fast hash is enough, because the token is random and cannot be guessed.
 #[derive(Clone, Copy)]
 pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
-    /// Hashes a token's text.
+    /// Hashes a token.
     pub fn of(token: &[u8]) -> Self {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest::digest(&digest::SHA256, token).as_ref());
         Self(hash)
     }
 
-    /// The bytes to store or look up.
+    /// Returns the bytes to store or look up.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Compares with stored bytes, in the same time whether they are alike or not.
+    /// Compares with stored bytes in constant time.
     pub fn matches(&self, stored: &[u8]) -> bool {
         constant_time::verify_slices_are_equal(&self.0, stored).is_ok()
     }

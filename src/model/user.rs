@@ -6,87 +6,87 @@ use validator::{Validate, ValidateEmail, ValidationError};
 
 use super::{Scope, Scopes, Timestamp, UserId};
 
-/// The longest username, in bytes.
+/// The maximum length of a username, in bytes.
 const MAX_USERNAME_BYTES: usize = 128;
-/// The longest display name, in bytes.
+/// The maximum length of a display name, in bytes.
 const MAX_NAME_BYTES: usize = 256;
-/// The longest e-mail address, in characters (RFC 5321 leaves room for no more).
+/// The maximum length of an e-mail address, in characters, by the limits of RFC 5321.
 const MAX_EMAIL_CHARS: usize = 254;
-/// The most roles a user has.
+/// The maximum number of roles of a user.
 const MAX_ROLES: usize = 32;
 
-/// Someone who can prove who they are.
+/// A user account.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct User {
-    /// Stays for ever; `sub` in JWTs.
+    /// The id, which never changes; `sub` in JWTs.
     pub id: UserId,
-    /// What they log in with: [`fold_username`]d, unique.
+    /// The unique name the user logs in with, in the form of [`fold_username`].
     pub username: String,
-    /// What they are called; the username until it is set.
+    /// The display name, if set.
     pub name: Option<String>,
-    /// Where mail reaches them; not verified.
+    /// The e-mail address; not verified.
     pub email: Option<String>,
-    /// What they are.
+    /// The roles.
     pub roles: Roles,
-    /// Whether they may come in at all.
+    /// Whether the user may log in.
     pub status: Status,
-    /// Whether the next login must choose another password.
+    /// Whether the user must change the password at the next login.
     pub must_change_password: bool,
-    /// When the user was made.
+    /// When the user was created.
     pub created_at: Timestamp,
-    /// When something above last changed.
+    /// When a field above, or the password, last changed. It is the version of the user.
     pub updated_at: Timestamp,
-    /// When they last logged in.
+    /// When the user last logged in.
     pub last_login_at: Option<Timestamp>,
 }
 
 impl User {
-    /// What `updated_at` becomes with a change at this moment: later than with any before, since it tells versions apart.
+    /// Returns the `updated_at` of a change at `now`. It is later than the current one, because it is the version.
     pub fn next_version(&self, now: Timestamp) -> Timestamp {
         now.max(self.updated_at.after(Duration::from_millis(1)))
     }
 
-    /// Whether they can come in and do everything.
+    /// Returns whether the user has the role `admin` and is not disabled.
     pub fn is_active_admin(&self) -> bool {
         self.status == Status::Active && self.roles.contains(Roles::ADMIN)
     }
 
-    /// What this user must do before anything else, if anything: the one place that decides it.
+    /// Returns the step that the user must complete before anything else. Only this function decides it.
     pub fn pending_step(&self) -> Option<Step> {
         self.must_change_password.then_some(Step::ChangePassword)
     }
 
-    /// Everything they are called: username, name, e-mail.
+    /// Returns username, display name and e-mail address, which a password must not repeat.
     pub fn names(&self) -> [Option<&str>; 3] {
         [Some(&self.username), self.name.as_deref(), self.email.as_deref()]
     }
 
-    /// The name to show: the one they set, or else the username.
+    /// Returns the display name, or else the username.
     pub fn display_name(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.username)
     }
 }
 
-/// Something that a user who has proved who they are must do before anything else.
+/// A step that an authenticated user must complete before anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Choose another password.
+    /// Change the password.
     ChangePassword,
 }
 
-/// Whether a user may come in.
+/// Whether a user may log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
 #[sqlx(type_name = "TEXT", rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Yes.
+    /// The user may log in.
     Active,
-    /// No: every credential is refused.
+    /// Every credential of the user is refused.
     Disabled,
 }
 
 impl Status {
-    /// The word the database keeps.
+    /// The word used in the database and in responses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -95,7 +95,7 @@ impl Status {
     }
 }
 
-/// A stored password hash in the form its maker gave it. It shows itself nowhere and cannot be serialised.
+/// A password hash in the format of the software that wrote it. `Debug` hides it, and it cannot be serialized.
 #[derive(Clone, PartialEq, Eq, Deserialize, sqlx::Type)]
 #[serde(transparent)]
 #[sqlx(transparent)]
@@ -116,27 +116,28 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// The roles of a user: sorted, each once. It is kept and shown with single spaces between, serialised as a list.
+/// The roles of a user, sorted and unique. The stored form is separated by single spaces, the serialized one a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roles(Box<str>);
 
 impl Roles {
-    /// What a user has when nobody said otherwise.
+    /// The role of a new user, unless others are given.
     pub const DEFAULT: &'static str = "user";
-    /// Who may do everything.
+    /// The role that has all scopes.
     pub const ADMIN: &'static str = "admin";
 
-    /// Whether this role is among them.
+    /// Returns whether the user has this role.
     pub fn contains(&self, role: &str) -> bool {
         self.iter().any(|one| one == role)
     }
 
-    /// Each role, in order.
+    /// Iterates over the roles in alphabetical order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.split_ascii_whitespace()
     }
 
-    /// What the roles allow here: `user` its own things and the directory, `admin` all. Other roles mean nothing to us.
+    /// Returns the scopes of the roles: `admin` has all, `user` the caller's own data and the directory. Other roles
+    /// are for applications and have none.
     pub fn scopes(&self) -> Scopes {
         if self.contains(Self::ADMIN) {
             Scopes::all()
@@ -155,7 +156,7 @@ impl<S: Into<String>> FromIterator<S> for Roles {
     }
 }
 
-/// Reads the form the database keeps.
+/// Wraps the form that the database stores.
 impl From<String> for Roles {
     fn from(text: String) -> Self {
         Self(text.into())
@@ -180,48 +181,48 @@ impl Serialize for Roles {
     }
 }
 
-/// What it takes to make a user, the password aside. [`Validate`] tells whether it will do.
+/// The fields of a new user, without the password. [`Validate`] checks them.
 #[derive(Clone, Debug, Validate)]
 pub struct NewUser {
-    /// What they log in with; [`fold_username`] it first.
+    /// The name to log in with, in the form of [`fold_username`].
     #[validate(custom(function = username_rule))]
     pub username: String,
-    /// What they are called.
+    /// The display name.
     #[validate(custom(function = name_rule))]
     pub name: Option<String>,
-    /// Where mail reaches them.
+    /// The e-mail address.
     #[validate(custom(function = email_rule))]
     pub email: Option<String>,
-    /// What they are.
+    /// The roles.
     #[validate(custom(function = roles_rule))]
     pub roles: Vec<String>,
-    /// Whether they must choose another password first.
+    /// Whether the user must change the password at the first login.
     pub must_change_password: bool,
 }
 
-/// What is to be changed of a user; what is none stays. [`Validate`] tells whether it will do.
+/// A partial update of a user; `None` leaves a field unchanged. [`Validate`] checks it.
 #[derive(Clone, Debug, Default, Validate)]
 pub struct UserPatch {
-    /// What they are called; the username, if it is taken away.
+    /// The display name; `Some(None)` removes it.
     #[validate(custom(function = name_rule))]
     pub name: Option<Option<String>>,
-    /// Where mail reaches them.
+    /// The e-mail address; `Some(None)` removes it.
     #[validate(custom(function = email_rule))]
     pub email: Option<Option<String>>,
-    /// What they are.
+    /// The roles.
     #[validate(custom(function = roles_rule))]
     pub roles: Option<Vec<String>>,
-    /// Whether they may come in.
+    /// Whether the user may log in.
     pub status: Option<Status>,
 }
 
 impl UserPatch {
-    /// Whether it may take rights away.
-    pub fn takes_rights(&self) -> bool {
+    /// Returns whether the patch may revoke rights of the user.
+    pub fn may_revoke_rights(&self) -> bool {
         self.roles.is_some() || self.status.is_some()
     }
 
-    /// The user as changed at this moment, which is later than any change before.
+    /// Returns the changed user, with the next version at `now`.
     pub fn apply(&self, user: &User, now: Timestamp) -> User {
         let patch = self.clone();
         User {
@@ -235,39 +236,40 @@ impl UserPatch {
     }
 }
 
-/// Which users are looked for; all conditions hold.
+/// A filter of users. A user must match all conditions.
 #[derive(Clone, Debug, Default)]
 pub struct UserFilter {
-    /// What username, name or e-mail begins with, in any case.
+    /// A prefix of the username, display name or e-mail address; case is ignored.
     pub begins_with: Option<String>,
-    /// A role they have.
+    /// A role of the user.
     pub role: Option<String>,
-    /// Whether they may come in.
+    /// Whether the user may log in.
     pub status: Option<Status>,
 }
 
-/// The one spelling of what people look for: that of usernames.
+/// Returns the key by which names and e-mail addresses are searched. It folds as [`fold_username`] does.
 pub fn search_key(text: &str) -> String {
     fold_username(text)
 }
 
-/// The one spelling of a username: NFC and one case, so that `Zoë` and `zoë` are one person however they are typed. By way
-/// of the upper case, since only that brings `ς` to `σ` and `ß` to `ss`.
+/// Returns the canonical form of a username: NFC and lower case, so that `Zoë` and `zoë` are one user however they are
+/// typed. It converts to upper case first, because only that maps `ς` to `σ` and `ß` to `ss`.
 pub fn fold_username(username: &str) -> String {
     if username.is_ascii() {
-        // The same, and most names are.
+        // A fast path with the same result, because most usernames are ASCII.
         return username.to_ascii_lowercase();
     }
     username.nfc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()
 }
 
-/// Whether anyone could have this username, folded: what breaks the rule is nobody's, and no database need be asked, which
-/// might not even take the text (PostgreSQL has no place for a zero byte).
-pub fn may_be_username(username: &str) -> bool {
+/// Returns whether a folded username is valid. Nobody has an invalid one, so the database need not be queried;
+/// PostgreSQL would even refuse a text with a NUL byte.
+pub fn is_valid_username(username: &str) -> bool {
     username_rule(username).is_ok()
 }
 
-/// A colon would end the name in HTTP Basic (RFC 7617); spaces and control characters hide in lists and logs.
+/// Validates a username. A colon would end it in HTTP Basic (RFC 7617); spaces and control characters are invisible in
+/// lists and logs.
 pub(super) fn username_rule(username: &str) -> Result<(), ValidationError> {
     let forbidden = |c: char| c == ':' || c.is_whitespace() || c.is_control() || is_invisible(c);
     if username.is_empty() {
@@ -281,7 +283,7 @@ pub(super) fn username_rule(username: &str) -> Result<(), ValidationError> {
     }
 }
 
-/// A name that people give to something or someone.
+/// Validates the display name of a user, or the name of a token.
 pub(super) fn name_rule(name: &str) -> Result<(), ValidationError> {
     if name.trim().is_empty() {
         Err(rule("required", "must not be empty"))
@@ -294,8 +296,8 @@ pub(super) fn name_rule(name: &str) -> Result<(), ValidationError> {
     }
 }
 
-/// Whether anyone could have this role.
-pub fn may_be_role(role: &str) -> bool {
+/// Returns whether a role is valid.
+pub fn is_valid_role(role: &str) -> bool {
     role.len() <= 32
         && role.starts_with(|c: char| c.is_ascii_lowercase())
         && role.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-:.".contains(&b))
@@ -314,15 +316,15 @@ pub(super) fn email_rule(email: &str) -> Result<(), ValidationError> {
 pub(super) fn roles_rule(roles: &[String]) -> Result<(), ValidationError> {
     if roles.len() > MAX_ROLES {
         Err(rule("too-long", "must be at most 32 roles"))
-    } else if !roles.iter().all(|role| may_be_role(role)) {
+    } else if !roles.iter().all(|role| is_valid_role(role)) {
         Err(rule("malformed", "must each start with a letter a-z and go on with a-z, 0-9, _ - : or ., at most 32"))
     } else {
         Ok(())
     }
 }
 
-/// What shows nothing or turns the text around: Unicode's `Default_Ignorable_Code_Point`, the line and paragraph
-/// separators, the blank of Braille, and the code points that are no characters.
+/// Returns whether a character is invisible or changes the direction of text: Unicode's `Default_Ignorable_Code_Point`,
+/// the line and paragraph separators, the Braille blank and the noncharacters.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'

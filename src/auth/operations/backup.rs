@@ -1,8 +1,8 @@
-//! Backups of a SQLite file, and their way back.
+//! Backup and restore of a SQLite database.
 //!
-//! Rule: a backup holds everything that was acknowledged before it began; a restore happens whole or not at all, also beside
-//! a running server, and nothing that let someone in before it does so after, but their password. Threats: a token that was
-//! revoked since the backup and lives again, and a database that is half of one and half of another.
+//! Rule: a backup holds all writes acknowledged before it began; a restore is atomic, even beside a running server, and
+//! invalidates all credentials but passwords. Threats: a token that was revoked since the backup and becomes valid
+//! again, and a database that mixes old and new data.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::{
     store::{Durability, Location, Store, VerifiedCopy, back_up},
 };
 
-/// Writes a backup to a new file. Gives the moment when it began.
+/// Writes a backup to a new file. Returns the time at which it began.
 pub async fn backup(clock: &Clock, settings: &Settings, file: &Path) -> Result<Timestamp, StartError> {
     match settings.database.database_url.expose_secret().parse()? {
         Location::Sqlite(database) => {
@@ -30,7 +30,7 @@ pub async fn backup(clock: &Clock, settings: &Settings, file: &Path) -> Result<T
     }
 }
 
-/// Puts a backup in the place of all there is. The database is made when it is not there.
+/// Replaces the contents of the database by those of a backup. Creates the database if it does not exist.
 pub async fn restore(clock: &Clock, settings: &Settings, file: &Path) -> Result<(), StartError> {
     match settings.database.database_url.expose_secret().parse()? {
         Location::Sqlite(database) => {
@@ -48,11 +48,12 @@ pub async fn restore(clock: &Clock, settings: &Settings, file: &Path) -> Result<
         ))),
     }
 }
+
 async fn replace(store: &Store, copy: &VerifiedCopy, name: &str, now: Timestamp) -> Result<(), StartError> {
     let mut tx = store.write_alone().await?;
     let version = tx.highest_status_version().await?;
     tx.replace_all(copy).await?;
-    // Servers keep lists they have signed, by their versions.
+    // Servers cache signed status lists by version, so the version must not repeat.
     tx.pass_status_version(version).await?;
     tx.end_all_sessions(now).await?;
     tx.delete_all_personal_tokens().await?;
@@ -62,6 +63,7 @@ async fn replace(store: &Store, copy: &VerifiedCopy, name: &str, now: Timestamp)
     tx.record(Actor::Operator.did(Event::DatabaseRestored, now).to(name));
     Ok(tx.commit().await?)
 }
+
 fn postgres(command: std::fmt::Arguments<'_>) -> StartError {
     StartError(format!("PostgreSQL has tools of its own: {command} (and docs/operations.md says what else to do)"))
 }

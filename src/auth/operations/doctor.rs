@@ -1,7 +1,7 @@
-//! A look at an installation: what would stop a server, or weakens it, each with its mend.
+//! Diagnosis of an installation: what would stop a server or weakens it, each with a remedy.
 //!
-//! Rule: it looks and touches nothing: no file is made, no mode changed, no migration run. Threat: an installation that works
-//! and is open, of which nobody is told.
+//! Rule: it is read-only: it creates no file, changes no mode and runs no migration. Threat: an insecure installation
+//! that works, so that nobody notices.
 
 use std::{fmt::Display, path::Path, time::Duration};
 
@@ -18,35 +18,35 @@ use crate::{
     store::{Conn, Location, Store},
 };
 
-/// How far clocks may be apart.
-const APART: Duration = Duration::from_secs(5);
+/// The tolerated difference between clocks.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
 
-/// What came of one check.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What was looked at.
+    /// The name of the check.
     pub check: &'static str,
-    /// How it is.
+    /// The severity.
     pub verdict: Verdict,
-    /// What was found, in a sentence.
+    /// What the check found, as a sentence.
     pub found: String,
-    /// What to do about it.
+    /// The remedy, unless `found` includes it.
     pub mend: Option<String>,
 }
 
-/// How something is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// As it should be.
+    /// Nothing is wrong.
     Ok,
-    /// It works, and could be better.
+    /// It works, but should be improved.
     Warning,
-    /// A person has to mend it.
+    /// A person has to fix it.
     Failed,
 }
 
 impl Verdict {
-    /// The word for answers.
+    /// The word used in reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -57,28 +57,28 @@ impl Verdict {
 }
 
 impl Finding {
-    /// All is well.
+    /// Creates a finding without a problem.
     pub fn ok(check: &'static str, found: impl Display) -> Self {
         Self { check, verdict: Verdict::Ok, found: found.to_string(), mend: None }
     }
 
-    /// It could be better.
-    pub fn warning(check: &'static str, found: impl Display, mend: impl Display) -> Self {
-        Self { check, verdict: Verdict::Warning, found: found.to_string(), mend: Some(mend.to_string()) }
+    /// Creates a warning with its remedy.
+    pub fn warning(check: &'static str, found: impl Display, remedy: impl Display) -> Self {
+        Self { check, verdict: Verdict::Warning, found: found.to_string(), mend: Some(remedy.to_string()) }
     }
 
-    /// It must be mended.
-    pub fn failed(check: &'static str, found: impl Display, mend: impl Display) -> Self {
-        Self { mend: Some(mend.to_string()), ..Self::error(check, found) }
+    /// Creates a failure with its remedy.
+    pub fn failed(check: &'static str, found: impl Display, remedy: impl Display) -> Self {
+        Self { mend: Some(remedy.to_string()), ..Self::error(check, found) }
     }
 
-    /// It must be mended, and the error says how.
+    /// Creates a failure from an error that states its remedy.
     pub fn error(check: &'static str, error: impl Display) -> Self {
         Self { check, verdict: Verdict::Failed, found: error.to_string(), mend: None }
     }
 }
 
-/// What would stop a server before it opens anything.
+/// Checks the settings and returns the errors that would stop a server before it opens the database.
 pub fn examine_settings(settings: &Settings, setup_token: Option<&SecretString>) -> Vec<StartError> {
     let location = settings.database.database_url.expose_secret().parse::<Location>().map(drop);
     let secret_key =
@@ -88,7 +88,7 @@ pub fn examine_settings(settings: &Settings, setup_token: Option<&SecretString>)
     checks.into_iter().filter_map(Result::err).collect()
 }
 
-/// Looks at the files and at what is in the database. The settings are such as a server takes.
+/// Checks the files and the contents of the database. The settings must be valid for a server.
 pub async fn examine(clock: &Clock, settings: &Settings) -> Vec<Finding> {
     let location: Location = match settings.database.database_url.expose_secret().parse() {
         Ok(location) => location,
@@ -109,8 +109,8 @@ pub async fn examine(clock: &Clock, settings: &Settings) -> Vec<Finding> {
             ));
         }
         Ok(None) => {
-            let found = format!("{location} has not been made yet");
-            findings.push(Finding::warning("database", found, "a server makes it at its first start"));
+            let found = format!("{location} does not exist yet");
+            findings.push(Finding::warning("database", found, "a server creates it at its first start"));
         }
         Ok(Some(store)) => {
             match store.read().await {
@@ -123,14 +123,14 @@ pub async fn examine(clock: &Clock, settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-/// Whether a file, if it is there, is for its owner alone.
+/// Checks that only its owner can access a file. Returns `None` if the file does not exist, or not on Unix.
 pub fn mode(file: &Path) -> Option<Finding> {
     #[cfg(unix)]
     {
         let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().ok()?.permissions()) & 0o777;
         let file = file.display();
         Some(if mode & 0o077 == 0 {
-            Finding::ok("file mode", format!("{file} is for its owner alone"))
+            Finding::ok("file mode", format!("only its owner can access {file}"))
         } else {
             Finding::failed(
                 "file mode",
@@ -148,7 +148,7 @@ pub fn mode(file: &Path) -> Option<Finding> {
 
 async fn examine_database(conn: &mut Conn, location: &Location, now: Timestamp, settings: &Settings) -> Vec<Finding> {
     let database = match conn.integrity_error().await {
-        Ok(None) => Finding::ok("database", format!("{location} opens, and nothing is amiss in it")),
+        Ok(None) => Finding::ok("database", format!("{location} opens and is intact")),
         Ok(Some(damage)) => {
             let found = format!("{location} is damaged: {damage}");
             return vec![Finding::failed("database", found, "move it away and restore a backup")];
@@ -165,41 +165,45 @@ async fn examine_database(conn: &mut Conn, location: &Location, now: Timestamp, 
     findings
 }
 
-/// How the schema is, and whether what is in it can be asked for.
+/// Checks the migrations. Returns also whether the schema is up to date, so that it can be queried.
 async fn schema(conn: &mut Conn) -> (Finding, bool) {
-    let mend = "a server does the rest at its start, and countersign migrate at once; then look again";
+    let remedy = "start a server or run countersign migrate, then run the doctor again";
     match conn.schema().await {
         Err(error) => (Finding::error("schema", error), false),
         Ok(schema) => match (schema.last, schema.pending.len()) {
             (Some(last), 0) => (Finding::ok("schema", format!("up to date, at migration {last}")), true),
-            (None, _) => (Finding::warning("schema", "there is none yet", mend), false),
+            (None, _) => (Finding::warning("schema", "there is none yet", remedy), false),
             (Some(last), pending) => {
-                (Finding::warning("schema", format!("at migration {last}, {pending} behind"), mend), false)
+                (Finding::warning("schema", format!("at migration {last}, {pending} behind"), remedy), false)
             }
         },
     }
 }
 
 async fn times(conn: &mut Conn, now: Timestamp) -> Finding {
-    let mend = "set the clocks of all machines, and keep them set (NTP)";
+    let remedy = "synchronize the clocks of all machines (NTP)";
     let (latest, server) = match (conn.latest_timestamp().await, conn.server_time().await) {
         (Ok(latest), Ok(server)) => (latest, server),
         (Err(error), _) | (_, Err(error)) => return Finding::error("clock", StartError::from(error)),
     };
-    if let Some(server) = server.filter(|server| server.after(APART) < now || now.after(APART) < *server) {
-        return Finding::failed("clock", format!("it is {now} here, and {server} where PostgreSQL runs"), mend);
+    if let Some(server) =
+        server.filter(|server| server.after(MAX_CLOCK_SKEW) < now || now.after(MAX_CLOCK_SKEW) < *server)
+    {
+        return Finding::failed("clock", format!("it is {now} here, and {server} where PostgreSQL runs"), remedy);
     }
-    match latest.filter(|latest| now.after(APART) < *latest) {
-        Some(latest) => Finding::failed("clock", format!("it is {now} here, and the database knows of {latest}"), mend),
+    match latest.filter(|latest| now.after(MAX_CLOCK_SKEW) < *latest) {
+        Some(latest) => {
+            Finding::failed("clock", format!("it is {now} here, and the database knows of {latest}"), remedy)
+        }
         None => Finding::ok("clock", format!("it is {now}, and nothing in the database is later")),
     }
 }
 
 async fn admin(conn: &mut Conn) -> Finding {
-    let mend = "countersign user create NAME --role admin --role user, or the setup token of the first start";
+    let remedy = "countersign user create NAME --role admin --role user, or the setup token of the first start";
     match conn.has_admin().await {
-        Ok(true) => Finding::ok("admin", "there is one who can come in"),
-        Ok(false) => Finding::failed("admin", "there is none who can come in", mend),
+        Ok(true) => Finding::ok("admin", "there is an active admin"),
+        Ok(false) => Finding::failed("admin", "there is no active admin", remedy),
         Err(error) => Finding::error("admin", StartError::from(error)),
     }
 }
@@ -207,7 +211,7 @@ async fn admin(conn: &mut Conn) -> Finding {
 async fn signing_key(conn: &mut Conn, location: &Location, now: Timestamp, settings: &Settings) -> Finding {
     let sealed = match conn.signing_keys(now).await {
         Ok(sealed) if sealed.is_empty() => {
-            return Finding::ok("signing key", "there is none to open; a server makes what it needs");
+            return Finding::ok("signing key", "there is none to decrypt; a server creates what it needs");
         }
         Ok(sealed) => sealed,
         Err(error) => return Finding::error("signing key", StartError::from(error)),
@@ -217,7 +221,7 @@ async fn signing_key(conn: &mut Conn, location: &Location, now: Timestamp, setti
         None => SecretKey::read(&location.key_file()),
     };
     match secret.and_then(|secret| Keys::open(&sealed, &secret, settings)) {
-        Ok(_) => Finding::ok("signing key", format!("all {} open with the secret key", sealed.len())),
+        Ok(_) => Finding::ok("signing key", format!("all {} can be decrypted with the secret key", sealed.len())),
         Err(error) => Finding::error("signing key", error),
     }
 }

@@ -1,4 +1,4 @@
-//! Work on the whole installation: looking after it while it runs, backups, and the doctor.
+//! Operations on the whole installation: maintenance, backups and diagnosis.
 
 pub mod backup;
 pub mod doctor;

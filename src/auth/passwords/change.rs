@@ -1,8 +1,8 @@
-//! Passwords given and changed.
+//! Setting and changing passwords.
 //!
-//! Rule: another password ends every session and token but the one it was changed with; whoever changes their own shows the
-//! current one. Threat: a thief who stays in after the owner has changed the password, or changes it himself with a session
-//! he found open.
+//! Rule: a new password revokes all sessions and tokens of the user but the one that changed it; users must present
+//! their current password to change it. Threats: an attacker who stays logged in after the owner has changed the
+//! password, or who changes it from a session left open.
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -13,8 +13,7 @@ use crate::{
 };
 
 impl Auth {
-    /// Gives a user another password and ends every session and token of theirs. [`Error::NotFound`] when there is no such
-    /// user.
+    /// Sets the password of a user and revokes all their sessions and tokens. [`Error::NotFound`] for an unknown id.
     pub async fn set_password(
         &self,
         actor: Actor,
@@ -23,8 +22,8 @@ impl Auth {
         must_change: bool,
     ) -> Result<(), Error> {
         let user = self.user(id).await?;
-        if let Some(fault) = self.password_rule("password", password, &user.names()) {
-            return Err(Error::Invalid(vec![fault]));
+        if let Some(error) = self.check_policy("password", password, &user.names()) {
+            return Err(Error::Invalid(vec![error]));
         }
         let hash = self.hash_password(password).await?;
         let (auth, now) = (self.clone(), self.clock.now());
@@ -39,8 +38,8 @@ impl Auth {
         .await
     }
 
-    /// Changes the caller's own password, which ends every other session and token of theirs. [`Error::InvalidCredentials`]
-    /// when the current one is not right.
+    /// Changes the caller's own password and revokes all their other sessions and tokens. Returns
+    /// [`Error::InvalidCredentials`] when `current` is wrong.
     pub async fn change_password(
         &self,
         principal: &Principal,
@@ -53,16 +52,16 @@ impl Auth {
             return Err(Error::InvalidCredentials);
         }
         let unchanged = (current.expose_secret() == new.expose_secret())
-            .then(|| FieldError::new("new_password", "unchanged", "must be another than the current one"));
-        if let Some(fault) = self.password_rule("new_password", new, &principal.user.names()).or(unchanged) {
-            return Err(Error::Invalid(vec![fault]));
+            .then(|| FieldError::new("new_password", "unchanged", "must differ from the current password"));
+        if let Some(error) = self.check_policy("new_password", new, &principal.user.names()).or(unchanged) {
+            return Err(Error::Invalid(vec![error]));
         }
         let hash = self.hash_password(new).await?;
         let (auth, now, session, token) = (self.clone(), self.clock.now(), principal.session, principal.token);
         self.finish(async move {
             let mut tx = auth.store.write().await?;
             let user = tx.locked_user(id, None).await?;
-            // Someone else may have changed it while the hashes ran.
+            // Another request may have changed the password while the hashes ran.
             if !tx.has_password_hash(id, &checked).await? {
                 return Err(Error::InvalidCredentials);
             }

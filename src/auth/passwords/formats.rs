@@ -1,9 +1,9 @@
-//! Password hashes in the forms that software writes them: ours, and those that users bring along.
+//! The formats of stored password hashes: our own, and those of imported users.
 //!
-//! Rule: what a stored hash is, its form says; one that cannot be read, or costs more than we would ever pay, is matched by
-//! no password and never run. Threat: a hash so dear that checking it stops the service.
+//! Rule: the text of a stored hash names its function and cost; a hash that cannot be parsed, or exceeds the maximum
+//! cost, matches no password and is never run. Threat: a hash so expensive that checking it stops the service.
 //!
-//! | form | written by |
+//! | format | written by |
 //! | --- | --- |
 //! | `$argon2id$v=19$m=…,t=…,p=…$salt$hash`, also `argon2i` and `argon2d` | us, argon2-cffi, passlib, PHP |
 //! | `$2a$`, `$2b$`, `$2y$`, cost, salt and hash | bcrypt, passlib, PHP, Rails |
@@ -11,7 +11,7 @@
 //! | `pbkdf2_sha256$iterations$salt$base64`, `argon2$argon2id$…`, `bcrypt_sha256$$2b$…`, `bcrypt$$2b$…`, `scrypt$N$salt$r$p$base64` | Django |
 //! | `$pbkdf2-sha256$iterations$salt$hash`, `$scrypt$ln=…,r=…,p=…$salt$hash` | passlib |
 //!
-//! Where PBKDF2 is written with SHA-256, SHA-1 and SHA-512 are read too.
+//! Where PBKDF2 is listed with SHA-256, SHA-1 and SHA-512 are supported too.
 
 use std::fmt;
 
@@ -35,36 +35,36 @@ use crate::{
     model::{HashCost, HashedPassword, PasswordHash, hex},
 };
 
-/// The dearest bcrypt that is run: some two seconds.
+/// The maximum cost of bcrypt: some two seconds.
 const MAX_BCRYPT_COST: u32 = 15;
-/// The dearest PBKDF2 that is run: some seconds.
+/// The maximum iterations of PBKDF2: some seconds.
 const MAX_ITERATIONS: u32 = 10_000_000;
-/// More lanes than this nobody gives one password.
+/// The maximum lanes of argon2, far above practical values.
 const MAX_LANES: u32 = 64;
-/// How much memory a worker keeps for the next password, in kibibytes: what one dear hash took goes back.
+/// The maximum memory that a worker keeps for the next password, in KiB. A larger hash allocates and frees its own.
 const MAX_KEPT_BLOCKS: usize = 128 * 1024;
-/// The longest stored hash that is looked at, in bytes.
-const MAX_TEXT: usize = 512;
-/// The bytes of a bcrypt hash that are written down, and of its salt.
+/// The maximum length of a stored hash, in bytes.
+const MAX_HASH_LEN: usize = 512;
+/// The stored bytes of a bcrypt hash, and of its salt.
 const BCRYPT_OUTPUT: usize = 23;
 const BCRYPT_SALT: usize = 16;
-/// bcrypt takes no more of a password than this, its closing zero included.
+/// The bytes of a password that bcrypt uses, its terminating NUL included.
 const BCRYPT_PASSWORD: usize = 72;
 
-/// How a password was hashed: the function and what it costs.
+/// The hash function of a password hash, with its cost parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HashScheme {
-    /// RFC 9106.
+    /// argon2 (RFC 9106).
     Argon2 { variant: argon2::Algorithm, version: Version, memory_kib: u32, iterations: u32, lanes: u32 },
     /// bcrypt, of the password or of the hexadecimal SHA-256 of it.
     Bcrypt { cost: u32, of_sha256: bool },
-    /// RFC 7914.
+    /// scrypt (RFC 7914).
     Scrypt { log_n: u8, r: u32, p: u32 },
-    /// RFC 8018, section 5.2, with HMAC of this hash.
+    /// PBKDF2 (RFC 8018, section 5.2) with HMAC of this hash function.
     Pbkdf2 { hash: Hash, iterations: u32 },
 }
 
-/// What PBKDF2 is made of.
+/// A hash function for PBKDF2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hash {
     Sha1,
@@ -100,7 +100,7 @@ impl fmt::Display for HashScheme {
 }
 
 impl HashScheme {
-    /// How new passwords are hashed.
+    /// Returns the scheme of new password hashes.
     pub fn ours(cost: HashCost) -> Self {
         Self::Argon2 {
             variant: argon2::Algorithm::Argon2id,
@@ -111,8 +111,8 @@ impl HashScheme {
         }
     }
 
-    /// Whether a hash of this scheme may stay when new ones cost this much: argon2id that is no cheaper.
-    pub fn is_as_good_as(self, cost: HashCost) -> bool {
+    /// Returns whether a hash of this scheme is at least as strong as a new one: argon2id with no less work.
+    pub fn is_at_least(self, cost: HashCost) -> bool {
         match self {
             Self::Argon2 {
                 variant: argon2::Algorithm::Argon2id,
@@ -125,14 +125,14 @@ impl HashScheme {
         }
     }
 
-    /// Whether it costs no more than we would pay.
-    fn within_limits(self) -> bool {
+    /// Returns whether the cost is within the limits.
+    fn is_within_limits(self) -> bool {
         match self {
             Self::Argon2 { memory_kib, iterations, lanes, .. } => {
                 HashCost { memory_kib, iterations }.work() <= HashCost::MAX_WORK && lanes <= MAX_LANES
             }
             Self::Bcrypt { cost, .. } => (4..=MAX_BCRYPT_COST).contains(&cost),
-            // 128 bytes a block; the two factors may be anything, so nothing may overflow.
+            // A block has 128 bytes. r and p are arbitrary, so the multiplications are checked.
             Self::Scrypt { log_n, r, p } => {
                 let blocks = 1_u64.checked_shl(log_n.into()).and_then(|n| n.checked_mul(r.into()));
                 let bytes = blocks.and_then(|blocks| blocks.checked_mul(128)?.checked_mul(p.into()));
@@ -142,8 +142,8 @@ impl HashScheme {
         }
     }
 
-    /// Whether software writes hashes of so many bytes: one that was cut, as by a column too narrow, is none.
-    fn writes(self, length: usize) -> bool {
+    /// Returns whether hashes of the scheme have this length in bytes. It detects hashes truncated by a narrow column.
+    fn has_output_len(self, length: usize) -> bool {
         match self {
             Self::Argon2 { .. } => (16..=64).contains(&length),
             Self::Bcrypt { .. } => length == BCRYPT_OUTPUT,
@@ -154,14 +154,14 @@ impl HashScheme {
         }
     }
 
-    /// Hashes a password with this salt to so many bytes; none when the function does not take them.
+    /// Hashes a password to `length` bytes. Returns `None` when the function rejects the input.
     pub fn run(self, memory: &mut Memory, password: &[u8], salt: &[u8], length: usize) -> Option<Vec<u8>> {
         let mut output = vec![0; length];
         match self {
             Self::Argon2 { variant, version, memory_kib, iterations, lanes } => {
                 let params = Params::new(memory_kib, iterations, lanes, Some(length)).ok()?;
-                let mut once = Memory::new();
-                let memory = if params.block_count() > MAX_KEPT_BLOCKS { &mut once } else { memory };
+                let mut temporary = Memory::new();
+                let memory = if params.block_count() > MAX_KEPT_BLOCKS { &mut temporary } else { memory };
                 if memory.len() < params.block_count() {
                     memory.resize(params.block_count(), Block::new());
                 }
@@ -188,14 +188,14 @@ impl HashScheme {
     }
 }
 
-/// bcrypt of a password that ends with a zero, of which it sees the first 72 bytes.
+/// Runs bcrypt on a password with a terminating NUL. bcrypt uses the first 72 bytes of both.
 fn bcrypt(cost: u32, of_sha256: bool, password: &[u8], salt: &[u8]) -> Option<[u8; 24]> {
     let mut password = Zeroizing::new(if of_sha256 {
         hex(digest(&SHA256, password).as_ref()).into_bytes()
     } else {
         password.to_vec()
     });
-    // A zero inside would end the password there.
+    // bcrypt would ignore what follows an embedded NUL.
     if password.contains(&0) {
         return None;
     }
@@ -204,25 +204,25 @@ fn bcrypt(cost: u32, of_sha256: bool, password: &[u8], salt: &[u8]) -> Option<[u
     Some(bcrypt::bcrypt(cost, salt.try_into().ok()?, &password))
 }
 
-/// A stored hash that can be checked.
+/// A parsed password hash.
 pub struct ParsedHash {
-    /// How it was made.
+    /// The function that made the hash, and its cost.
     pub scheme: HashScheme,
     salt: Vec<u8>,
     output: Vec<u8>,
 }
 
 impl ParsedHash {
-    /// Reads a hash; none when it is of no form we know, or would cost more than we pay.
+    /// Parses a hash. Returns `None` when its format is unknown or its cost exceeds the limits.
     pub fn parse(hash: &PasswordHash) -> Option<Self> {
         let text = hash.0.as_str();
-        if text.len() > MAX_TEXT {
+        if text.len() > MAX_HASH_LEN {
             return None;
         }
-        let stored = match text.split_once('$')? {
+        let parsed = match text.split_once('$')? {
             ("", rest) => match rest.split_once('$')? {
                 ("argon2id" | "argon2i" | "argon2d", _) => argon2(text),
-                ("2a" | "2b" | "2y", rest) => bcrypt_parts(rest, false),
+                ("2a" | "2b" | "2y", _) => bcrypt_text(text, false),
                 ("scrypt", rest) => passlib_scrypt(rest),
                 ("pbkdf2", rest) => passlib_pbkdf2(Hash::Sha1, rest),
                 (name, rest) => passlib_pbkdf2(Hash::parse(name.strip_prefix("pbkdf2-")?)?, rest),
@@ -236,11 +236,11 @@ impl ParsedHash {
                 None => werkzeug(method, rest),
             },
         }?;
-        let whole = stored.scheme.writes(stored.output.len()) && stored.scheme.within_limits();
-        whole.then_some(stored)
+        let is_valid = parsed.scheme.has_output_len(parsed.output.len()) && parsed.scheme.is_within_limits();
+        is_valid.then_some(parsed)
     }
 
-    /// A hash of this scheme that no password has.
+    /// Returns a random hash of this scheme, which no password matches.
     pub fn dummy(scheme: HashScheme) -> Self {
         let length = if matches!(scheme, HashScheme::Bcrypt { .. }) { BCRYPT_OUTPUT } else { 32 };
         Self {
@@ -250,20 +250,20 @@ impl ParsedHash {
         }
     }
 
-    /// Whether this is the hash of the password. Constant in time over what the hash is.
+    /// Returns whether the password has this hash. The comparison takes constant time.
     pub fn verify(&self, memory: &mut Memory, password: &[u8]) -> bool {
         let output = self.scheme.run(memory, password, &self.salt, self.output.len());
         output.is_some_and(|output| constant_time::verify_slices_are_equal(&output, &self.output).is_ok())
     }
 }
 
-/// Adds to a hash the name of its scheme; `unreadable` when it is no hash that can be checked.
+/// Adds the name of its scheme to a hash; `unreadable` when it cannot be checked.
 pub fn with_scheme(hash: PasswordHash) -> HashedPassword {
     let scheme = ParsedHash::parse(&hash).map_or("unreadable".to_owned(), |parsed| parsed.scheme.to_string());
     HashedPassword { hash, scheme }
 }
 
-/// A new hash of a password, as a PHC string.
+/// Hashes a new password with argon2id and returns the PHC string.
 pub(in crate::auth) fn hash(memory: &mut Memory, cost: HashCost, password: &[u8]) -> Option<HashedPassword> {
     let salt = random::<16>();
     let scheme = HashScheme::ours(cost);
@@ -274,7 +274,7 @@ pub(in crate::auth) fn hash(memory: &mut Memory, cost: HashCost, password: &[u8]
     Some(HashedPassword { hash, scheme: scheme.to_string() })
 }
 
-/// PHC: `$argon2id$v=19$m=…,t=…,p=…$salt$hash`. One without a version is from before there were any.
+/// Parses a PHC string: `$argon2id$v=19$m=…,t=…,p=…$salt$hash`. A string without a version has version 0x10.
 fn argon2(text: &str) -> Option<ParsedHash> {
     let phc = Phc::new(text).ok()?;
     let params = Params::try_from(&phc).ok()?;
@@ -288,15 +288,9 @@ fn argon2(text: &str) -> Option<ParsedHash> {
     Some(ParsedHash { scheme, salt: phc.salt?.as_ref().to_vec(), output: phc.hash?.as_ref().to_vec() })
 }
 
-/// `$2b$12$` and so on, whole.
+/// Parses `$2b$12$…`: two digits of cost, then 22 characters of salt and 31 of hash in bcrypt's own base64.
 fn bcrypt_text(text: &str, of_sha256: bool) -> Option<ParsedHash> {
-    let rest = ["$2a$", "$2b$", "$2y$"].iter().find_map(|prefix| text.strip_prefix(prefix))?;
-    bcrypt_parts(rest, of_sha256)
-}
-
-/// What follows `$2b$`: two digits, then 22 characters of salt and 31 of hash in an alphabet of its own.
-fn bcrypt_parts(rest: &str, of_sha256: bool) -> Option<ParsedHash> {
-    // Some writers leave the spare bits of the last character as they come.
+    // Some implementations do not clear the spare bits of the last character.
     let base64 = GeneralPurpose::new(
         &alphabet::BCRYPT,
         GeneralPurposeConfig::new()
@@ -304,6 +298,7 @@ fn bcrypt_parts(rest: &str, of_sha256: bool) -> Option<ParsedHash> {
             .with_decode_padding_mode(base64::engine::DecodePaddingMode::RequireNone)
             .with_decode_allow_trailing_bits(true),
     );
+    let rest = ["$2a$", "$2b$", "$2y$"].iter().find_map(|prefix| text.strip_prefix(prefix))?;
     let (cost, rest) = rest.split_once('$').filter(|(cost, _)| cost.len() == 2)?;
     let (salt, output) = rest.split_at_checked(22).filter(|(_, output)| output.len() == 31)?;
     Some(ParsedHash {
@@ -313,7 +308,7 @@ fn bcrypt_parts(rest: &str, of_sha256: bool) -> Option<ParsedHash> {
     })
 }
 
-/// `ln=…,r=…,p=…$salt$hash`.
+/// Parses `ln=…,r=…,p=…$salt$hash`.
 fn passlib_scrypt(rest: &str) -> Option<ParsedHash> {
     let [params, salt, output] = fields(rest)?;
     let [log_n, r, p]: [&str; 3] = params.split(',').collect::<Vec<_>>().try_into().ok()?;
@@ -326,7 +321,7 @@ fn passlib_scrypt(rest: &str) -> Option<ParsedHash> {
     Some(ParsedHash { scheme, salt: decode(salt)?, output: decode(output)? })
 }
 
-/// `iterations$salt$hash`, in base64 with `.` for `+`.
+/// Parses `iterations$salt$hash`, in base64 with `.` for `+`.
 fn passlib_pbkdf2(hash: Hash, rest: &str) -> Option<ParsedHash> {
     let [iterations, salt, output] = fields(rest)?;
     let decode = |text: &str| STANDARD_NO_PAD.decode(text.replace('.', "+")).ok();
@@ -334,21 +329,21 @@ fn passlib_pbkdf2(hash: Hash, rest: &str) -> Option<ParsedHash> {
     Some(ParsedHash { scheme, salt: decode(salt)?, output: decode(output)? })
 }
 
-/// `N$salt$r$p$base64`; the salt is text.
+/// Parses `N$salt$r$p$base64`; the salt is text.
 fn django_scrypt(rest: &str) -> Option<ParsedHash> {
     let [n, salt, r, p, output] = fields(rest)?;
     let scheme = HashScheme::Scrypt { log_n: log2(number(n)?)?, r: number(r)?, p: number(p)? };
     Some(ParsedHash { scheme, salt: salt.into(), output: STANDARD.decode(output).ok()? })
 }
 
-/// `iterations$salt$base64`; the salt is text.
+/// Parses `iterations$salt$base64`; the salt is text.
 fn django_pbkdf2(hash: Hash, rest: &str) -> Option<ParsedHash> {
     let [iterations, salt, output] = fields(rest)?;
     let scheme = HashScheme::Pbkdf2 { hash, iterations: number(iterations)? };
     Some(ParsedHash { scheme, salt: salt.into(), output: STANDARD.decode(output).ok()? })
 }
 
-/// `salt$hex` after `scrypt:N:r:p` or `pbkdf2:hash:iterations`; the salt is text.
+/// Parses `salt$hex` after `scrypt:N:r:p` or `pbkdf2:hash:iterations`; the salt is text.
 fn werkzeug(method: &str, rest: &str) -> Option<ParsedHash> {
     let scheme = match *method.split(':').collect::<Vec<_>>() {
         ["scrypt", n, r, p] => HashScheme::Scrypt { log_n: log2(number(n)?)?, r: number(r)?, p: number(p)? },
@@ -361,12 +356,12 @@ fn werkzeug(method: &str, rest: &str) -> Option<ParsedHash> {
     Some(ParsedHash { scheme, salt: salt.into(), output: from_hex(output)? })
 }
 
-/// Exactly so many fields between dollars.
+/// Splits at `$` into exactly `N` fields.
 fn fields<const N: usize>(text: &str) -> Option<[&str; N]> {
     text.split('$').collect::<Vec<_>>().try_into().ok()
 }
 
-/// A number in digits and nothing else.
+/// Parses a decimal number without a sign, which `str::parse` would accept.
 fn number(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
@@ -376,10 +371,9 @@ fn log2(n: u32) -> Option<u8> {
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> =
-        text.chars().map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
-    let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
-    Some(digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
+    let digits = text.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect::<Option<Vec<u8>>>()?;
+    (digits.len() % 2 == 0)
+        .then(|| digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
 }
 
 #[cfg(test)]

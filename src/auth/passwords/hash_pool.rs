@@ -1,8 +1,8 @@
-//! The hash pool: every password is hashed or checked here and nowhere else.
+//! The hash pool: the threads that hash and check all passwords.
 //!
-//! Rule: a fixed number of threads that give way to all others, a queue that is short in number and in time, and whoever
-//! comes after is told at once when to come back. Threat: one argon2id takes 19 MiB and a core for many milliseconds, so
-//! logins without bound take the machine's memory and the time of everybody who only shows a token.
+//! Rule: a fixed number of threads at low priority; a queue bounded in length and in waiting time; a request beyond it
+//! fails at once with the time of a retry. Threat: one argon2id takes 19 MiB and a core for many milliseconds, so
+//! unbounded logins would exhaust the memory of the machine and starve requests that only present a token.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -28,36 +28,35 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, StartError};
 
-/// The memory a worker hashes in. It is kept from one password to the next, since asking for 19 MiB costs as much as a
-/// tenth of the hash.
+/// The memory of a worker. It is reused for the next password, because allocating 19 MiB takes a tenth of the time of
+/// the hash.
 pub type Memory = Vec<Block>;
 
 type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 
-/// The longest that a password waits for a thread, as far as can be told when it comes: dear hashes, or other work on the
-/// machine, make even a short queue a long wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// The maximum expected wait for a thread. Expensive hashes, or other load on the machine, slow even a short queue.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// The threads that hash, and the queue before them. They end when the pool is dropped.
+/// The hash threads and their queue. The threads end when the pool is dropped.
 pub struct HashPool {
     jobs: SyncSender<Job>,
     workers: u32,
     load: Load,
 }
 
-/// How much there is to do, which is also what is counted.
+/// The load of the pool, and its metrics.
 #[derive(Clone)]
 struct Load {
     waiting: Gauge,
-    /// What one took of late, in microseconds: each counts for an eighth of it.
-    usual_run: Arc<AtomicU32>,
+    /// The moving average of the time of a run, in microseconds. The newest run has the weight 1/8.
+    average_run: Arc<AtomicU32>,
     wait: Histogram,
     run: Histogram,
     refused: Counter,
 }
 
 impl HashPool {
-    /// Starts `workers` threads, before which at most `queue` passwords wait.
+    /// Starts `workers` threads with a queue of at most `queue` passwords.
     pub fn start(workers: usize, queue: usize, registry: &mut Registry) -> Result<Self, StartError> {
         let (jobs, waiting) = sync_channel(queue);
         let waiting = Arc::new(Mutex::new(waiting));
@@ -65,14 +64,14 @@ impl HashPool {
             let waiting = Arc::clone(&waiting);
             thread::Builder::new()
                 .name(format!("hash-{i}"))
-                .spawn(move || work(&waiting))
+                .spawn(move || run_worker(&waiting))
                 .map_err(|error| StartError::setting("COUNTERSIGN_HASH_WORKERS", format_args!("{error}; set fewer")))?;
         }
         Ok(Self { jobs, workers: u32::try_from(workers).unwrap_or(u32::MAX), load: Load::new(registry) })
     }
 
-    /// Runs `work` on one of the threads. [`Error::Busy`] at once when too many wait, or too long. Work whose caller has gone
-    /// away before its turn is not done.
+    /// Runs `work` on one of the threads. Returns [`Error::Busy`] at once when the queue is full or the expected wait
+    /// too long. Work is skipped when its caller drops the future before a thread is free.
     pub async fn run<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -83,19 +82,19 @@ impl HashPool {
             self.load.refused.inc();
             Error::Busy { retry_after: wait }
         };
-        if wait > LONGEST_WAIT {
+        if wait > MAX_WAIT {
             return Err(busy());
         }
         let (reply, answer) = oneshot::channel();
-        let (load, asked) = (self.load.clone(), Instant::now());
+        let (load, queued) = (self.load.clone(), Instant::now());
         let job: Job = Box::new(move |memory| {
             load.waiting.dec();
             if !reply.is_closed() {
-                load.wait.observe(asked.elapsed().as_secs_f64());
+                load.wait.observe(queued.elapsed().as_secs_f64());
                 let begun = Instant::now();
                 let done = work(memory);
-                load.note_run(begun.elapsed());
-                let _gone_away = reply.send(done);
+                load.record_run(begun.elapsed());
+                let _caller_is_gone = reply.send(done);
             }
         });
         self.load.waiting.inc();
@@ -103,56 +102,56 @@ impl HashPool {
             self.load.waiting.dec();
             match refused {
                 TrySendError::Full(_) => busy(),
-                TrySendError::Disconnected(_) => Error::Internal("the hash threads are gone".into()),
+                TrySendError::Disconnected(_) => Error::Internal("the hash threads have ended".into()),
             }
         })?;
         answer.await.map_err(|gone| Error::Internal(gone.into()))
     }
 
-    /// How long it takes until a thread is free for one who comes now.
+    /// Estimates how long new work would wait for a thread.
     fn expected_wait(&self) -> Duration {
-        let (waiting, run) = (self.load.waiting.get(), self.load.usual_run.load(Ordering::Relaxed));
+        let (waiting, run) = (self.load.waiting.get(), self.load.average_run.load(Ordering::Relaxed));
         Duration::from_micros(u64::try_from(waiting).unwrap_or(0) * u64::from(run)) / self.workers.max(1)
     }
 }
 
 impl Load {
     fn new(registry: &mut Registry) -> Self {
-        // From a millisecond to some eight seconds.
+        // Buckets from 1 ms to some 8 s.
         let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 14));
         let (waiting, wait, run, refused) = (Gauge::default(), seconds(), seconds(), Counter::default());
         registry.register("hash_queue_length", "Passwords that wait for a hash thread", waiting.clone());
         let help = "How long a password waited for a hash thread";
         registry.register_with_unit("hash_wait", help, Unit::Seconds, wait.clone());
         registry.register_with_unit("hash_run", "How long hashing a password took", Unit::Seconds, run.clone());
-        let help = "Passwords that were turned away because too many waited";
+        let help = "Passwords that were refused because too many waited";
         registry.register("hash_refused", help, refused.clone());
-        Self { waiting, usual_run: Arc::default(), wait, run, refused }
+        Self { waiting, average_run: Arc::default(), wait, run, refused }
     }
 
-    fn note_run(&self, took: Duration) {
+    fn record_run(&self, took: Duration) {
         self.run.observe(took.as_secs_f64());
         let took = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
-        // Of two that end at the same moment one may not count, which is as well.
-        let usual = self.usual_run.load(Ordering::Relaxed);
-        let usual = if usual == 0 { took } else { usual - usual / 8 + took / 8 };
-        self.usual_run.store(usual, Ordering::Relaxed);
+        // The race is harmless: when two runs end at once, the average may miss one of them.
+        let average = self.average_run.load(Ordering::Relaxed);
+        let average = if average == 0 { took } else { average - average / 8 + took / 8 };
+        self.average_run.store(average, Ordering::Relaxed);
     }
 }
 
-/// Lets every other thread go before this one. Where the system has no such thing, or does not let us, it just goes on.
-fn give_way() {
+/// Sets the lowest priority for this thread, on Linux only. A failure is ignored.
+fn lower_priority() {
     #[cfg(target_os = "linux")]
     let _refused = rustix::process::setpriority_process(None, 19);
 }
 
-fn work(waiting: &Mutex<Receiver<Job>>) {
-    give_way();
+fn run_worker(waiting: &Mutex<Receiver<Job>>) {
+    lower_priority();
     let mut memory = Memory::new();
     loop {
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
-        // A panic costs the one password its answer, not the pool a thread.
+        // A panic fails one request and must not end the thread.
         if catch_unwind(AssertUnwindSafe(|| job(&mut memory))).is_err() {
             memory = Memory::new();
         }
@@ -169,7 +168,7 @@ mod tests {
         HashPool::start(1, queue, &mut Registry::default()).unwrap()
     }
 
-    /// Holds the pool's only thread until the sender is dropped.
+    /// Blocks the only thread of the pool until the sender is dropped.
     async fn occupy(pool: &Arc<HashPool>) -> std::sync::mpsc::Sender<()> {
         let (hold, held) = std::sync::mpsc::channel::<()>();
         let (started, begun) = oneshot::channel();
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_finds_the_queue_full_is_told_at_once() {
+    async fn a_full_queue_refuses_at_once() {
         let pool = Arc::new(pool(1));
         let hold = occupy(&pool).await;
         let waiting = tokio::spawn({
@@ -200,9 +199,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_would_wait_too_long_is_told_at_once_and_how_long_it_would_be() {
+    async fn a_wait_expected_to_be_too_long_is_refused_at_once_with_its_length() {
         let pool = Arc::new(pool(9));
-        pool.load.usual_run.store(1_200_000, Ordering::Relaxed);
+        pool.load.average_run.store(1_200_000, Ordering::Relaxed);
         let hold = occupy(&pool).await;
         let wait = async |pool: Arc<HashPool>| pool.run(|_| ()).await;
         let first = tokio::spawn(wait(Arc::clone(&pool)));
@@ -214,12 +213,12 @@ mod tests {
         first.await.unwrap().unwrap();
         second.await.unwrap().unwrap();
         pool.run(|_| ()).await.unwrap();
-        assert!(pool.load.usual_run.load(Ordering::Relaxed) < 1_200_000, "it learns");
+        assert!(pool.load.average_run.load(Ordering::Relaxed) < 1_200_000, "the average adapts");
     }
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn hash_threads_and_no_others_give_way() {
+    async fn only_hash_threads_have_low_priority() {
         let priority = || rustix::process::getpriority_process(None).unwrap();
         let own = priority();
         assert_eq!(pool(1).run(move |_| priority()).await.unwrap(), 19);
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_whose_caller_has_gone_away_is_not_done() {
+    async fn work_of_a_cancelled_caller_is_skipped() {
         let pool = Arc::new(pool(2));
         let hold = occupy(&pool).await;
         let done = Arc::new(AtomicUsize::new(0));
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_costs_its_caller_the_answer_and_nobody_else() {
+    async fn a_panic_fails_only_its_own_caller() {
         let pool = pool(1);
         assert!(matches!(pool.run(|_| panic!("on purpose")).await, Err::<(), _>(Error::Internal(_))));
         assert_eq!(pool.run(|_| 7).await.unwrap(), 7);

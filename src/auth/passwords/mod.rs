@@ -1,8 +1,8 @@
-//! Passwords: whether one is right, and the hash of a new one.
+//! Checking and hashing passwords.
 //!
-//! Rule: argon2id (RFC 9106) in PHC strings; an unknown name costs the same hash as a known one; a weaker hash, and one that
-//! other software wrote, is replaced when its password is next seen. Threats: guessing from a stolen database, and telling
-//! who has an account by the time an answer takes.
+//! Rule: new hashes are argon2id (RFC 9106) in PHC strings; an unknown username costs a hash as a known one does; a
+//! hash that is weaker or of another scheme is upgraded at the next successful check. Threats: guessing from a stolen
+//! database, and account enumeration by the time of the response.
 
 pub mod change;
 pub mod formats;
@@ -21,60 +21,61 @@ use crate::{
         passwords::{
             formats::{HashScheme, ParsedHash},
             hash_pool::Memory,
-            policy::{MAX_PASSWORD_BYTES, normal},
+            policy::{MAX_PASSWORD_BYTES, normalize},
         },
     },
     error::Error,
-    model::{HashCost, HashedPassword, PasswordHash, Status, UserId, fold_username, may_be_username},
+    model::{HashCost, HashedPassword, PasswordHash, Status, UserId, fold_username, is_valid_username},
 };
 
-/// What came of checking a password against a hash.
+/// The result of checking a password against a hash.
 enum Verdict {
     Wrong,
     Right,
-    /// Right, but the hash is weaker than new ones are.
+    /// The password is right, but the hash is weaker than a new one.
     Weak,
 }
 
 impl Auth {
-    /// Who has this username and this password, with the hash that was checked or has taken its place. The one way to check
-    /// a password: login, Basic and whatever comes to need it go through here, and what fails is recorded as an `attempt`.
-    /// [`Error::InvalidCredentials`] says nothing of why.
+    /// Checks a username and password. Returns the id of the user and the current hash, which an upgrade may have
+    /// replaced. All password checks go through here. A failed one is recorded in the name of `attempt`; an overlong
+    /// password is not. [`Error::InvalidCredentials`] does not reveal the reason.
     pub(in crate::auth) async fn check_password(
         &self,
         attempt: Actor,
         username: &str,
         password: &SecretString,
     ) -> Result<(UserId, PasswordHash), Error> {
-        // Composing takes time as well; NFC is never less than a third of what it was made of.
+        // Normalizing costs time too. NFC shrinks a text to no less than a third.
         if password.expose_secret().len() > 3 * MAX_PASSWORD_BYTES {
             return Err(Error::InvalidCredentials);
         }
-        let typed = Typed::new(password);
-        if typed.normal.len() > MAX_PASSWORD_BYTES {
+        let input = PasswordInput::new(password);
+        if input.normalized.len() > MAX_PASSWORD_BYTES {
             return Err(Error::InvalidCredentials);
         }
         let username = fold_username(username);
-        let found = match may_be_username(&username) {
+        let found = match is_valid_username(&username) {
             true => self.store.read().await?.password_of(&username).await?,
             false => None,
         };
         let known = found.as_ref().map(|(id, _, _)| *id);
-        // A disabled user's hash is run as any other, and counts for nothing.
+        // The hash of a disabled user is run all the same, so that the time does not reveal the status.
         let (active, hash) = match found {
             Some((id, hash, status)) => (Some(id).filter(|_| status == Status::Active), Some(hash)),
             None => (None, None),
         };
         let (auth, stored) = (self.clone(), hash.clone());
-        let checked = self.hash_pool.run(move |memory| {
+        let check = self.hash_pool.run(move |memory| {
             let begun = Instant::now();
-            let (verdict, scheme) = verify(memory, auth.settings.passwords.cost(), stored.as_ref(), &typed);
-            if typed.raw.is_none() {
+            let (verdict, scheme) = verify(memory, auth.settings.passwords.cost(), stored.as_ref(), &input);
+            // With two forms the hash runs twice, which would not be the cost of one check.
+            if input.raw.is_none() {
                 auth.refusal_delay.record(scheme, begun.elapsed());
             }
             (verdict, begun)
         });
-        let (verdict, begun) = checked.await?;
+        let (verdict, begun) = check.await?;
         match (active, hash, verdict) {
             (Some(id), Some(hash), Verdict::Right) => Ok((id, hash)),
             (Some(id), Some(hash), Verdict::Weak) => Ok((id, self.upgrade(id, hash, password).await)),
@@ -86,19 +87,18 @@ impl Auth {
         }
     }
 
-    /// Replaces a weak hash. That it could not be done, say in a storm of logins, is no reason to refuse the right
-    /// password: the next one tries again.
+    /// Replaces a weak hash and returns the current one. A failure, such as a full queue, is logged and does not refuse
+    /// the login: the next login tries again.
     async fn upgrade(&self, id: UserId, weak: PasswordHash, password: &SecretString) -> PasswordHash {
         let upgraded = async {
-            let strong = self.hash_password(password).await?;
-            let (auth, old, new) = (self.clone(), weak.clone(), strong.clone());
+            let (auth, old, new) = (self.clone(), weak.clone(), self.hash_password(password).await?);
             self.finish(async move {
                 let mut tx = auth.store.write().await?;
                 tx.upgrade_hash(id, &old, &new).await?;
-                tx.commit().await
+                tx.commit().await?;
+                Ok(new.hash)
             })
-            .await?;
-            Ok::<_, Error>(strong.hash)
+            .await
         };
         upgraded.await.unwrap_or_else(|error| {
             tracing::warn!(user = %id, %error, "a weak password hash was not upgraded");
@@ -106,39 +106,43 @@ impl Auth {
         })
     }
 
-    /// The hash of a new password, made in the hash pool.
+    /// Hashes a new password in the hash pool.
     pub(in crate::auth) async fn hash_password(&self, password: &SecretString) -> Result<HashedPassword, Error> {
-        let (cost, password) = (self.settings.passwords.cost(), normal(password));
+        let (cost, password) = (self.settings.passwords.cost(), normalize(password));
         let hash = self.hash_pool.run(move |memory| formats::hash(memory, cost, password.as_bytes())).await?;
-        hash.ok_or_else(|| Error::Internal("argon2 does not take the cost that is set".into()))
+        hash.ok_or_else(|| Error::Internal("argon2 rejects the configured cost".into()))
     }
 }
 
-/// A password as someone typed it: composed, as we hash it, and if that is something else as it came, as other software
-/// may have hashed it.
-struct Typed {
-    normal: Zeroizing<String>,
+/// A password to check. We hash the NFC form; other software may have hashed the raw form, which is `None` if equal.
+struct PasswordInput {
+    normalized: Zeroizing<String>,
     raw: Option<SecretString>,
 }
 
-impl Typed {
+impl PasswordInput {
     fn new(password: &SecretString) -> Self {
-        let normal = normal(password);
-        let raw = (*normal != password.expose_secret()).then(|| password.clone());
-        Self { normal, raw }
+        let normalized = normalize(password);
+        let raw = (*normalized != password.expose_secret()).then(|| password.clone());
+        Self { normalized, raw }
     }
 }
 
-/// Checks a password against a stored hash. Where there is none, or one that must not be run, a dummy is run in its place,
-/// so that its owner is not told from nobody by the time.
-fn verify(memory: &mut Memory, cost: HashCost, stored: Option<&PasswordHash>, typed: &Typed) -> (Verdict, HashScheme) {
+/// Checks a password against a stored hash. If there is none, or it cannot be run, a dummy hash runs in its place, so
+/// that the time does not reveal whether the user exists.
+fn verify(
+    memory: &mut Memory,
+    cost: HashCost,
+    stored: Option<&PasswordHash>,
+    input: &PasswordInput,
+) -> (Verdict, HashScheme) {
     let readable = stored.and_then(ParsedHash::parse);
     let is_real = readable.is_some();
     let stored = readable.unwrap_or_else(|| ParsedHash::dummy(HashScheme::ours(cost)));
-    let composed = stored.verify(memory, typed.normal.as_bytes());
-    let right =
-        typed.raw.as_ref().map_or(composed, |raw| stored.verify(memory, raw.expose_secret().as_bytes()) || composed);
-    let verdict = match (right && is_real, stored.scheme.is_as_good_as(cost)) {
+    let matches = stored.verify(memory, input.normalized.as_bytes());
+    let matches =
+        input.raw.as_ref().map_or(matches, |raw| stored.verify(memory, raw.expose_secret().as_bytes()) || matches);
+    let verdict = match (matches && is_real, stored.scheme.is_at_least(cost)) {
         (false, _) => Verdict::Wrong,
         (true, false) => Verdict::Weak,
         (true, true) => Verdict::Right,
@@ -151,11 +155,11 @@ mod tests {
     use super::*;
 
     const CHEAP: HashCost = HashCost { memory_kib: 8, iterations: 1 };
-    const DEARER: HashCost = HashCost { memory_kib: 16, iterations: 1 };
+    const EXPENSIVE: HashCost = HashCost { memory_kib: 16, iterations: 1 };
 
     fn checked(memory: &mut Memory, cost: HashCost, stored: &str, password: &str) -> &'static str {
         let stored = PasswordHash(stored.to_owned());
-        match verify(memory, cost, Some(&stored), &Typed::new(&password.into())).0 {
+        match verify(memory, cost, Some(&stored), &PasswordInput::new(&password.into())).0 {
             Verdict::Wrong => "wrong",
             Verdict::Right => "right",
             Verdict::Weak => "weak",
@@ -167,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_matched_by_its_password_alone() {
+    fn a_hash_matches_only_its_password() {
         let mut memory = Memory::new();
         let stored = hash(&mut memory, CHEAP);
         assert!(stored.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{stored}");
@@ -177,19 +181,19 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_cheaper_than_new_ones_is_weak() {
+    fn a_hash_with_less_work_than_a_new_one_is_weak() {
         let mut memory = Memory::new();
         let stored = hash(&mut memory, CHEAP);
-        assert_eq!(checked(&mut memory, DEARER, &stored, "my-password"), "weak");
-        assert_eq!(checked(&mut memory, DEARER, &stored, "other"), "wrong");
-        let dear = hash(&mut memory, DEARER);
-        assert_eq!(checked(&mut memory, CHEAP, &dear, "my-password"), "right");
-        let as_dear = HashCost { memory_kib: 8, iterations: 2 };
-        assert_eq!(checked(&mut memory, as_dear, &dear, "my-password"), "right", "it is the product that counts");
+        assert_eq!(checked(&mut memory, EXPENSIVE, &stored, "my-password"), "weak");
+        assert_eq!(checked(&mut memory, EXPENSIVE, &stored, "other"), "wrong");
+        let strong = hash(&mut memory, EXPENSIVE);
+        assert_eq!(checked(&mut memory, CHEAP, &strong, "my-password"), "right");
+        let same_work = HashCost { memory_kib: 8, iterations: 2 };
+        assert_eq!(checked(&mut memory, same_work, &strong, "my-password"), "right", "the product counts");
     }
 
     #[test]
-    fn a_password_that_other_software_hashed_as_it_was_typed_is_right() {
+    fn a_password_that_other_software_hashed_without_normalizing_is_right() {
         let mut memory = Memory::new();
         let decomposed = "zoe\u{308}-password";
         let stored = formats::hash(&mut memory, CHEAP, decomposed.as_bytes()).unwrap().hash.0;
@@ -198,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_of_absurd_cost_or_none_is_not_run_but_a_dummy_is() {
+    fn a_dummy_runs_in_place_of_an_unparseable_or_too_expensive_hash() {
         let mut memory = Memory::new();
         for stored in [
             "$argon2id$v=19$m=4000000,t=9,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
@@ -209,15 +213,15 @@ mod tests {
         ] {
             assert_eq!(checked(&mut memory, CHEAP, stored, "my-password"), "wrong");
         }
-        assert_eq!(memory.len(), 8, "the memory of the dummy was taken and no more");
+        assert_eq!(memory.len(), 8, "only the dummy allocated memory");
     }
 
     #[test]
-    fn the_dummy_costs_what_a_real_hash_costs_and_matches_nothing() {
+    fn the_dummy_costs_as_much_as_a_new_hash_and_matches_nothing() {
         let mut memory = Memory::new();
-        let (verdict, scheme) = verify(&mut memory, DEARER, None, &Typed::new(&"".into()));
+        let (verdict, scheme) = verify(&mut memory, EXPENSIVE, None, &PasswordInput::new(&"".into()));
         assert!(matches!(verdict, Verdict::Wrong));
-        assert_eq!(scheme, HashScheme::ours(DEARER));
-        assert_eq!(memory.len(), 16, "it was run");
+        assert_eq!(scheme, HashScheme::ours(EXPENSIVE));
+        assert_eq!(memory.len(), 16, "the dummy was run");
     }
 }

@@ -1,7 +1,7 @@
-//! What a new password must be.
+//! The policy for new passwords.
 //!
-//! Rule: long enough, not too long to hash, nothing HTTP Basic could not carry, not what its user is called, and not among
-//! those that are guessed first; nothing is asked of the kinds of its characters. Threat: guessing.
+//! Rule: a password has a minimum and a maximum length, no control characters (HTTP Basic cannot carry them), is not a
+//! name of its user, and is not a common password; no classes of characters are required. Threat: guessing.
 
 use secrecy::{ExposeSecret, SecretString};
 use unicode_normalization::UnicodeNormalization;
@@ -10,39 +10,40 @@ use zxcvbn::matching::patterns::MatchPattern;
 
 use crate::{auth::Auth, error::FieldError, model::fold_username};
 
-/// The longest password, in bytes; a limit, so that hashing one costs no more than the next.
+/// The maximum length of a password, in bytes. It bounds the cost of hashing.
 pub const MAX_PASSWORD_BYTES: usize = 1024;
-/// The longest password that is looked for among common ones, in characters.
+/// The maximum length of a common password, in characters. Longer ones are in no list.
 const MAX_COMMON_CHARS: usize = 32;
 
 impl Auth {
-    /// What is wrong with a new password, if anything. `own` is what its user is called: username, name and e-mail.
-    pub(in crate::auth) fn password_rule(
+    /// Checks a new password against the policy and returns the first violation. `own` are the names of the user:
+    /// username, display name and e-mail address.
+    pub(in crate::auth) fn check_policy(
         &self,
         field: &str,
         password: &SecretString,
         own: &[Option<&str>],
     ) -> Option<FieldError> {
         let fault = |code: &str, message: String| Some(FieldError::new(field, code, message));
-        let (password, least) = (normal(password), self.settings.passwords.password_min_length);
+        let (password, min) = (normalize(password), self.settings.passwords.password_min_length);
         if password.len() > MAX_PASSWORD_BYTES {
             fault("too-long", format!("must be at most {MAX_PASSWORD_BYTES} bytes"))
-        } else if password.chars().count() < least {
-            fault("too-short", format!("must have at least {least} characters"))
+        } else if password.chars().count() < min {
+            fault("too-short", format!("must have at least {min} characters"))
         } else if password.contains(char::is_control) {
-            // HTTP Basic could not carry it (RFC 7617, section 2).
+            // HTTP Basic cannot carry it (RFC 7617, section 2).
             fault("malformed", "must have no control character".to_owned())
         } else if is_own_name(&password, own) {
-            fault("own-name", "must not be what the user is called".to_owned())
+            fault("own-name", "must not be a name of the user".to_owned())
         } else if is_common(&password) {
-            fault("common", "is among those that are guessed first".to_owned())
+            fault("common", "is a common password".to_owned())
         } else {
             None
         }
     }
 }
 
-/// Whether this is the user's own username, name or e-mail, or what the latter begins with.
+/// Returns whether the password is a name of the user, or the part of one before an `@`.
 fn is_own_name(password: &str, own: &[Option<&str>]) -> bool {
     let password = Zeroizing::new(fold_username(password));
     own.iter()
@@ -51,8 +52,8 @@ fn is_own_name(password: &str, own: &[Option<&str>]) -> bool {
         .any(|name| name == *password || name.split_once('@').is_some_and(|(mailbox, _)| mailbox == *password))
 }
 
-/// Whether the whole of it is one thing that is guessed first: a word of zxcvbn's lists of passwords, words and names, also
-/// backwards or with digits for letters, a date, or a row of keys. Longer ones are in no list.
+/// Returns whether the whole password is a single pattern of zxcvbn: a word of its lists of passwords, words and names,
+/// also reversed or with digits for letters, a date, or a row of keys.
 fn is_common(password: &str) -> bool {
     if password.chars().count() > MAX_COMMON_CHARS {
         return false;
@@ -61,7 +62,7 @@ fn is_common(password: &str) -> bool {
     matches!(guessed.sequence(), [whole] if whole.pattern != MatchPattern::BruteForce)
 }
 
-/// The bytes that are hashed: NFC, so that `é` is the same password however the keyboard composes it.
-pub fn normal(password: &SecretString) -> Zeroizing<String> {
+/// Returns the form that is hashed: NFC, so that `é` is the same password however the keyboard composes it.
+pub fn normalize(password: &SecretString) -> Zeroizing<String> {
     Zeroizing::new(password.expose_secret().nfc().collect())
 }

@@ -1,7 +1,7 @@
-//! Users read out, with the hashes of their passwords, in the form that an import takes.
+//! Export of all users with their password hashes, in the format of an import.
 //!
-//! Rule: whoever reads all hashes leaves a record of it before the first one; pages are read one after the other, so that
-//! nobody waits for an export. Threat: a stolen session of an admin that takes the whole table along unseen.
+//! Rule: an export is recorded in the audit trail before the first hash is read; each page is a query of its own, so
+//! that an export blocks nobody. Threat: a stolen session of an admin that copies the whole table unnoticed.
 
 use serde::Serialize;
 
@@ -11,12 +11,12 @@ use crate::{
     model::{Event, Format, PasswordHash, Roles, Status, Timestamp, User, UserId, UserRecord},
 };
 
-/// Users that are read at a time.
+/// The users in a page.
 const PAGE: u32 = 1000;
 
-/// A user as they are written down. The one thing that shows a hash to others, which is what an export is for.
+/// A row of an export. It is the only type that serializes a password hash.
 #[derive(Serialize)]
-struct Written<'a> {
+struct ExportRow<'a> {
     id: UserId,
     username: &'a str,
     name: Option<&'a str>,
@@ -30,7 +30,7 @@ struct Written<'a> {
 }
 
 impl Auth {
-    /// Records that all users are about to be read out.
+    /// Records the beginning of an export. Call this before [`Auth::export_page`].
     pub async fn begin_export(&self, actor: Actor) -> Result<(), Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
@@ -41,8 +41,8 @@ impl Auth {
         .await
     }
 
-    /// The next users in the order of their ids, and where to go on; none at the end. Someone who is changed meanwhile is
-    /// there as they were when their page was read.
+    /// Returns the page after the id `after`, in the order of ids, with its last id, or `None` at the end. The export
+    /// is no snapshot: each user is in the state of the moment in which the page is read.
     pub async fn export_page(&self, after: UserId) -> Result<Option<(Vec<(User, PasswordHash)>, UserId)>, Error> {
         let page = self.store.read().await?.users_with_hashes(after, PAGE).await?;
         let last = page.last().map(|(user, _)| user.id);
@@ -50,7 +50,7 @@ impl Auth {
     }
 }
 
-/// The line that a file in this form begins with, if it has one.
+/// Returns the header line of a format, or an empty string.
 pub fn header(format: Format) -> String {
     match format {
         Format::Csv => UserRecord::FIELDS.join(",") + "\n",
@@ -58,9 +58,9 @@ pub fn header(format: Format) -> String {
     }
 }
 
-/// Writes users down, a line each.
+/// Serializes users, one per line.
 pub fn write_users(format: Format, users: &[(User, PasswordHash)]) -> Result<Vec<u8>, Error> {
-    let written = users.iter().map(|(user, hash)| Written {
+    let rows = users.iter().map(|(user, hash)| ExportRow {
         id: user.id,
         username: &user.username,
         name: user.name.as_deref(),
@@ -75,15 +75,15 @@ pub fn write_users(format: Format, users: &[(User, PasswordHash)]) -> Result<Vec
     let mut lines = Vec::new();
     match format {
         Format::Ndjson => {
-            for user in written {
-                serde_json::to_writer(&mut lines, &user).map_err(|error| Error::Internal(error.into()))?;
+            for row in rows {
+                serde_json::to_writer(&mut lines, &row).map_err(|error| Error::Internal(error.into()))?;
                 lines.push(b'\n');
             }
         }
         Format::Csv => {
             let mut csv = csv::Writer::from_writer(&mut lines);
-            for user in written {
-                csv.write_record(cells(&user)).map_err(|error| Error::Internal(error.into()))?;
+            for row in rows {
+                csv.write_record(cells(&row)).map_err(|error| Error::Internal(error.into()))?;
             }
             csv.flush().map_err(|error| Error::Internal(error.into()))?;
         }
@@ -91,18 +91,18 @@ pub fn write_users(format: Format, users: &[(User, PasswordHash)]) -> Result<Vec
     Ok(lines)
 }
 
-/// The fields in their order as text; what is not there is empty.
-fn cells(user: &Written<'_>) -> [String; UserRecord::FIELDS.len()] {
+/// Returns the CSV fields in the order of [`UserRecord::FIELDS`]; absent ones are empty.
+fn cells(row: &ExportRow<'_>) -> [String; UserRecord::FIELDS.len()] {
     [
-        user.id.to_string(),
-        user.username.to_owned(),
-        user.name.unwrap_or_default().to_owned(),
-        user.email.unwrap_or_default().to_owned(),
-        user.roles.to_string(),
-        user.status.as_str().to_owned(),
-        user.must_change_password.to_string(),
-        user.password_hash.to_owned(),
-        user.created_at.to_string(),
-        user.last_login_at.map(|at| at.to_string()).unwrap_or_default(),
+        row.id.to_string(),
+        row.username.to_owned(),
+        row.name.unwrap_or_default().to_owned(),
+        row.email.unwrap_or_default().to_owned(),
+        row.roles.to_string(),
+        row.status.as_str().to_owned(),
+        row.must_change_password.to_string(),
+        row.password_hash.to_owned(),
+        row.created_at.to_string(),
+        row.last_login_at.map(|at| at.to_string()).unwrap_or_default(),
     ]
 }

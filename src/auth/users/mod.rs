@@ -1,9 +1,9 @@
-//! Users: made, found, changed and taken away.
+//! Creating, finding, updating and deleting users.
 //!
-//! Rule: every field keeps its rule before anything is hashed, and the hash is made before the transaction begins; what is
-//! taken from a user ends what they hold in the same transaction; one admin who can come in stays. Threats: names that look
-//! like another's or break a header, a write lock held for the length of a hash, rights that outlive their end, and an
-//! installation that nobody can manage any more.
+//! Rule: all fields are validated before the password is hashed, and the hash is made before the transaction begins;
+//! disabling or deleting a user revokes their sessions and tokens in the same transaction; one active admin remains.
+//! Threats: usernames that imitate others or break a header, a write lock held for the time of a hash, rights that
+//! outlive their revocation, and an installation without an admin.
 
 pub mod bootstrap;
 pub mod export;
@@ -18,28 +18,28 @@ use crate::{
     error::{Error, FieldError},
     model::{
         Event, NewUser, Roles, SecretPurpose, Status, Timestamp, TokenHash, User, UserFilter, UserId, UserPatch,
-        fold_username, may_be_role, may_be_username, page::cut_to, search_key,
+        fold_username, is_valid_role, is_valid_username, page::cut_to, search_key,
     },
     store::Tx,
 };
 
-/// On whose word a user is made.
+/// The authority by which a user is created.
 #[derive(Clone, Copy, Debug)]
 pub enum Creator {
-    /// Someone with the scope `admin`.
+    /// A caller with the scope `admin`.
     Admin(Actor),
-    /// Whoever holds the setup token.
+    /// The holder of the setup token.
     Setup(TokenHash, Actor),
     /// The operator, by a setting.
     Operator,
 }
 
-/// Where a list goes on: what the last one was found by, and their id.
+/// The position in a list of users: the key by which the last one was found, and their id.
 pub type Cursor = (String, UserId);
 
 impl Auth {
-    /// Adds a user, or gives the one that the same request made before. [`Error::Invalid`] names every field that will not
-    /// do; [`Error::UsernameTaken`].
+    /// Creates a user, or returns the one that the same idempotent request created before. Fails with
+    /// [`Error::Invalid`], which names all invalid fields, or [`Error::UsernameTaken`].
     pub async fn create_user(
         &self,
         creator: Creator,
@@ -96,26 +96,26 @@ impl Auth {
     fn check_new_user(&self, new: &NewUser, password: &SecretString) -> Result<(), Error> {
         let mut fields = FieldError::all(new.validate());
         let own = [Some(new.username.as_str()), new.name.as_deref(), new.email.as_deref()];
-        fields.extend(self.password_rule("password", password, &own));
+        fields.extend(self.check_policy("password", password, &own));
         if fields.is_empty() { Ok(()) } else { Err(Error::Invalid(fields)) }
     }
 
-    /// The user with this id.
+    /// Returns the user with this id, or [`Error::NotFound`].
     pub async fn user(&self, id: UserId) -> Result<User, Error> {
         self.store.read().await?.user(id).await?.ok_or(Error::NotFound)
     }
 
-    /// The user with this username, in any case. [`Error::NotFound`] when there is none.
+    /// Returns the user with this username, ignoring case, or [`Error::NotFound`].
     pub async fn user_named(&self, username: &str) -> Result<User, Error> {
         let username = fold_username(username);
-        if !may_be_username(&username) {
+        if !is_valid_username(&username) {
             return Err(Error::NotFound);
         }
         self.store.read().await?.user_named(&username).await?.ok_or(Error::NotFound)
     }
 
-    /// A page of the users that the filter lets through, and where the next one begins. Those looked for by their beginning
-    /// come in the order of what was found, all others in that in which they were made.
+    /// Returns a page of the users that match the filter, and the cursor of the next page. With `begins_with` the order
+    /// is that of the matching names, otherwise that of creation.
     pub async fn users(
         &self,
         filter: &UserFilter,
@@ -123,12 +123,12 @@ impl Auth {
         limit: u32,
     ) -> Result<(Vec<User>, Option<Cursor>), Error> {
         let role = filter.role.as_deref();
-        if role.is_some_and(|role| !may_be_role(role)) {
+        if role.is_some_and(|role| !is_valid_role(role)) {
             return Ok((Vec::new(), None));
         }
         let mut conn = self.store.read().await?;
         match filter.begins_with.as_deref().map(search_key) {
-            // PostgreSQL has no place for a zero byte, and nobody's name has one.
+            // PostgreSQL rejects a NUL byte, and no name contains one.
             Some(begin) if begin.contains('\0') => Ok((Vec::new(), None)),
             Some(begin) if !begin.is_empty() => {
                 conn.users_beginning_with(&begin, role, filter.status, after, limit as usize).await
@@ -143,8 +143,8 @@ impl Auth {
         }
     }
 
-    /// Changes a user. With `versions`, only if it is still one of them: [`Error::Stale`]. [`Error::LastAdmin`] when nobody
-    /// would be left to manage the rest. Disabling ends every session and token.
+    /// Updates a user. Disabling revokes all sessions and tokens. Fails with [`Error::Stale`] if the user has none of
+    /// the given `versions`, and with [`Error::LastAdmin`] if no active admin would remain.
     pub async fn update_user(
         &self,
         actor: Actor,
@@ -160,28 +160,29 @@ impl Auth {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
             let mut tx = auth.store.write().await?;
-            let admins = if patch.takes_rights() { tx.lock_admins().await? } else { Vec::new() };
+            let admins = if patch.may_revoke_rights() { tx.lock_admins().await? } else { Vec::new() };
             let user = tx.locked_user(id, versions.as_deref()).await?;
             let changed = patch.apply(&user, now);
-            if patch.takes_rights() && !changed.is_active_admin() {
-                keep_an_admin(&admins, id)?;
+            if patch.may_revoke_rights() && !changed.is_active_admin() {
+                ensure_admin_remains(&admins, id)?;
             }
-            change_user(&mut tx, actor, &user, &changed, now).await?;
+            write_change(&mut tx, actor, &user, &changed, now).await?;
             tx.commit().await?;
             Ok(changed)
         })
         .await
     }
 
-    /// Takes a user away, with every session and token. [`Error::Stale`] and [`Error::LastAdmin`] as with a change.
+    /// Deletes a user with all sessions and tokens. Fails with [`Error::Stale`] and [`Error::LastAdmin`] as an update
+    /// does.
     pub async fn delete_user(&self, actor: Actor, id: UserId, versions: Option<Vec<Timestamp>>) -> Result<(), Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
             let mut tx = auth.store.write().await?;
             let admins = tx.lock_admins().await?;
             let user = tx.locked_user(id, versions.as_deref()).await?;
-            keep_an_admin(&admins, id)?;
-            // Before they go with the user: their JWTs are still about.
+            ensure_admin_remains(&admins, id)?;
+            // Deleting the sessions with the user would not mark their JWTs as revoked in the status lists.
             tx.end_all_of(id, now).await?;
             tx.delete_user(id).await?;
             tx.record(actor.did(Event::UserDeleted, now).on(id).to(&user.username));
@@ -190,7 +191,7 @@ impl Auth {
         .await
     }
 
-    /// A page of the directory, ids and display names of active users, and the cursor of the next one.
+    /// Returns a page of the directory, ids and display names of active users, and the cursor of the next page.
     pub async fn directory(
         &self,
         after: Option<UserId>,
@@ -203,13 +204,13 @@ impl Auth {
     }
 }
 
-/// Refuses to take away the last of the admins who can come in.
-pub(in crate::auth) fn keep_an_admin(admins: &[UserId], id: UserId) -> Result<(), Error> {
+/// Returns [`Error::LastAdmin`] if `id` is the only active admin.
+pub(in crate::auth) fn ensure_admin_remains(admins: &[UserId], id: UserId) -> Result<(), Error> {
     if admins == [id] { Err(Error::LastAdmin) } else { Ok(()) }
 }
 
-/// Writes what was changed of a user, with what follows from it, and records it.
-pub(in crate::auth) async fn change_user(
+/// Writes the changes of a user with an audit record. Disabling revokes all sessions and tokens.
+pub(in crate::auth) async fn write_change(
     tx: &mut Tx,
     actor: Actor,
     user: &User,

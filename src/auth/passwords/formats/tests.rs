@@ -1,4 +1,4 @@
-//! The forms of stored hashes, and what each of them matches.
+//! The formats of stored hashes, and which passwords match them.
 
 use super::*;
 
@@ -6,8 +6,8 @@ fn parse(text: &str) -> Option<ParsedHash> {
     ParsedHash::parse(&PasswordHash(text.to_owned()))
 }
 
-/// Hashes of `my-password` that Werkzeug 3.1, Django 5.2, passlib 1.7 and bcrypt 5.0 wrote, made cheap. The suite has
-/// them write more.
+/// Hashes of `my-password` by Werkzeug 3.1, Django 5.2, passlib 1.7 and bcrypt 5.0, at a low cost. The integration
+/// tests run these libraries to make more.
 const WRITTEN: [&str; 15] = [
     "scrypt:1024:8:1$C0W6EVUFksOoWM4D$862da8804c6834307d321640b68ef086c81a3a76d397b278c09495f82fea8c98\
      5d47ec391110f6f9f08ba32aaffa52fe9fcedb4ed47cd0a4b103ebbe45f7c242",
@@ -32,7 +32,7 @@ const WRITTEN: [&str; 15] = [
 ];
 
 #[test]
-fn a_hash_that_other_software_wrote_is_matched_by_its_password_alone() {
+fn a_hash_of_other_software_matches_only_its_password() {
     let mut memory = Memory::new();
     for text in WRITTEN {
         let stored = parse(text).unwrap_or_else(|| panic!("{text}"));
@@ -45,7 +45,7 @@ fn a_hash_that_other_software_wrote_is_matched_by_its_password_alone() {
 }
 
 #[test]
-fn bcrypt_sees_the_first_72_bytes_and_no_zero() {
+fn bcrypt_uses_the_first_72_bytes_and_rejects_a_nul() {
     let long = ParsedHash {
         scheme: HashScheme::Bcrypt { cost: 4, of_sha256: false },
         salt: vec![1; BCRYPT_SALT],
@@ -58,7 +58,7 @@ fn bcrypt_sees_the_first_72_bytes_and_no_zero() {
 }
 
 #[test]
-fn what_is_cut_changed_or_of_no_known_form_is_no_hash() {
+fn a_truncated_altered_or_unknown_hash_is_rejected() {
     for text in WRITTEN {
         assert!(parse(&text[..text.len() - 2]).is_none() || text.contains("argon2"), "{text}");
         assert!(parse(&text[..text.len() / 2]).is_none(), "{text}");
@@ -86,11 +86,11 @@ fn what_is_cut_changed_or_of_no_known_form_is_no_hash() {
     let salted = |salt: &str| {
         parse(&format!("pbkdf2:sha256:1${salt}$5541388282ca1fbab072b9221045fe7ffbb283f7553557764e512b855286be80"))
     };
-    assert!(salted("x").is_some() && salted(&"x".repeat(MAX_TEXT)).is_none());
+    assert!(salted("x").is_some() && salted(&"x".repeat(MAX_HASH_LEN)).is_none());
 }
 
 #[test]
-fn a_hash_that_costs_more_than_we_pay_is_not_run() {
+fn a_hash_beyond_the_cost_limits_is_rejected() {
     let tail = "$salt$5541388282ca1fbab072b9221045fe7ffbb283f7553557764e512b855286be80";
     for method in [
         "pbkdf2:sha256:0",

@@ -1,9 +1,9 @@
-//! Users brought along from elsewhere, with the hashes of their passwords, so that nobody has to choose another one.
+//! Import of users from other software with their password hashes, so that nobody has to change their password.
 //!
-//! Rule: a row keeps the rules of a user that is made here; rows are written in batches, each a transaction with its record
-//! in the audit trail, so an import that is interrupted leaves whole batches and can be run again. Threats: an import that
-//! takes the machine's memory or the one writer for minutes, a hash that could never be checked, and a row that takes over
-//! or locks out somebody who is there.
+//! Rule: rows are validated like users created here; they are written in transactions of whole batches with their audit
+//! records, so an interrupted import can be run again. Threats: an import that exhausts the memory of the machine or
+//! blocks the only writer for minutes, a hash that can never be checked, and a row that takes over or locks out an
+//! existing user.
 
 mod batch;
 mod rows;
@@ -17,7 +17,7 @@ use std::{
 
 use batch::Batch;
 pub use rows::Rows;
-use rows::{Broken, Row};
+use rows::{ReadError, Row};
 
 use crate::{
     auth::{Actor, Auth, Grant},
@@ -25,23 +25,23 @@ use crate::{
     model::Conflict,
 };
 
-/// What happened to a row.
+/// The outcome of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The user was made.
+    /// The user was created.
     Created,
-    /// The user was there and was changed.
+    /// The user existed and was updated.
     Updated,
-    /// The user was there and just like that.
+    /// The user existed and already had the values of the row.
     Unchanged,
-    /// The user was there and was left alone.
+    /// The user existed and was not touched.
     Skipped,
-    /// Nothing was done; the errors say why.
+    /// The row was rejected; its errors state the reason.
     Failed,
 }
 
 impl Outcome {
-    /// The word for reports.
+    /// The word used in reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -53,38 +53,38 @@ impl Outcome {
     }
 }
 
-/// What became of a row.
+/// The report of a row.
 #[derive(Clone, Debug)]
 pub struct RowReport {
-    /// The line it begins on, from 1.
+    /// The line on which the row begins, from 1.
     pub line: u64,
-    /// Whom it is about, if it is a username at all.
+    /// The folded username, if valid.
     pub username: Option<String>,
-    /// What happened.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Why nothing was done.
+    /// The errors of a rejected row.
     pub errors: Vec<FieldError>,
 }
 
-/// What became of an import.
+/// The counts of all outcomes of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Users that were made.
+    /// Created users.
     pub created: u64,
-    /// Users that were changed.
+    /// Updated users.
     pub updated: u64,
-    /// Users that were like that already.
+    /// Users that already had the values of the row.
     pub unchanged: u64,
-    /// Rows that were left out because somebody has the username.
+    /// Rows skipped because the username exists.
     pub skipped: u64,
-    /// Rows that could not be taken.
+    /// Rejected rows.
     pub failed: u64,
-    /// The line at which the import ended before its end, and why.
+    /// The line at which the import stopped early, and the reason.
     pub stopped: Option<(u64, FieldError)>,
 }
 
 impl Summary {
-    /// Counts a row.
+    /// Counts one outcome.
     pub fn count(&mut self, outcome: Outcome) {
         *match outcome {
             Outcome::Created => &mut self.created,
@@ -95,41 +95,41 @@ impl Summary {
         } += 1;
     }
 
-    /// How many rows were read.
+    /// Returns the number of rows read.
     pub fn rows(&self) -> u64 {
         self.created + self.updated + self.unchanged + self.skipped + self.failed
     }
 }
 
-/// How an import is to be done.
+/// The options of an import.
 #[derive(Clone, Copy, Debug)]
 pub struct Import {
-    /// Who does it.
+    /// The actor in the audit trail.
     pub actor: Actor,
-    /// What they were let in by, to be asked again before each batch.
+    /// The authorization of the caller, rechecked before each transaction.
     pub grant: Option<Grant>,
-    /// What to do about usernames that somebody has.
+    /// What to do when a username exists.
     pub conflict: Conflict,
-    /// Whether to do everything but keep it.
+    /// Whether to roll back all changes.
     pub dry_run: bool,
 }
 
-/// What came of a transaction: the reports, and the line that ended the import, in which case nothing was kept.
+/// The result of a transaction: the reports, and the line that stopped the import, which rolled the transaction back.
 #[derive(Default)]
-struct Done {
+struct Written {
     reports: Vec<RowReport>,
     stopped: Option<u64>,
 }
 
-/// What is still to be done.
-struct Work {
+/// The state of a running import.
+struct State {
     import: Import,
     rows: Rows,
-    /// Whom a dry run would have made, which the database does not know.
+    /// The users that a dry run would have created, which are not in the database.
     seen: SeenNames,
 }
 
-/// Usernames that a dry run has met, as hashes: of a million there are some megabytes.
+/// A set of usernames, stored as hashes: a million of them take some megabytes.
 #[derive(Default)]
 struct SeenNames {
     hasher: RandomState,
@@ -146,21 +146,22 @@ impl SeenNames {
     }
 }
 
-/// How long a transaction takes in one batch after the other: others wait, but each commit writes the same index pages anew.
-const HOLD: Duration = Duration::from_millis(500);
-/// How long others have the writer between two transactions.
+/// How long a transaction accepts further batches. A longer one blocks other writes; a shorter one writes the same
+/// index pages more often, once per commit.
+const MAX_TRANSACTION: Duration = Duration::from_millis(500);
+/// The pause between two transactions, for other writes.
 const PAUSE: Duration = Duration::from_millis(8);
 
 impl Auth {
-    /// Takes users in. `report` is told of each row in their order; when it fails, the import ends. [`Error::Invalid`] when
-    /// nothing can be read at all.
+    /// Imports users. Calls `report` for each row in order; an error of it ends the import. Returns [`Error::Invalid`]
+    /// when no row can be read.
     pub async fn import(
         &self,
         import: Import,
         rows: Rows,
         report: impl FnMut(RowReport) -> std::io::Result<()>,
     ) -> Result<Summary, Error> {
-        let imported = self.take_all_in(Work { import, rows, seen: SeenNames::default() }, report).await;
+        let imported = self.write_all(State { import, rows, seen: SeenNames::default() }, report).await;
         let auth = self.clone();
         self.finish(async move {
             let mut tx = auth.store.write().await?;
@@ -169,36 +170,36 @@ impl Auth {
         })
         .await?;
         if let Err(error) = self.refresh_known_costs().await {
-            tracing::warn!(%error, "what passwords cost was not learnt after an import");
+            tracing::warn!(%error, "the costs of imported password hashes could not be measured");
         }
         imported
     }
 
-    async fn take_all_in(
+    async fn write_all(
         &self,
-        mut work: Work,
+        mut state: State,
         mut report: impl FnMut(RowReport) -> std::io::Result<()>,
     ) -> Result<Summary, Error> {
-        let (mut summary, grant) = (Summary::default(), work.import.grant);
-        while let Some(batch) = work.rows.next().await {
+        let (mut summary, grant) = (Summary::default(), state.import.grant);
+        while let Some(batch) = state.rows.next().await {
             let batch = match batch {
                 Ok(batch) => batch,
-                Err(Broken { fault, .. }) if summary.rows() == 0 => return Err(Error::Invalid(vec![fault])),
-                Err(Broken { line, fault }) => {
-                    summary.stopped = Some((line, fault));
+                Err(ReadError { error, .. }) if summary.rows() == 0 => return Err(Error::Invalid(vec![error])),
+                Err(ReadError { line, error }) => {
+                    summary.stopped = Some((line, error));
                     break;
                 }
             };
             if let Some(grant) = grant {
                 self.recheck(grant).await?;
             }
-            let (done, rest) = self.take_in(work, batch).await?;
-            work = rest;
-            for row in done.reports {
+            let (written, rest) = self.write_transaction(state, batch).await?;
+            state = rest;
+            for row in written.reports {
                 summary.count(row.outcome);
                 report(row).map_err(|error| Error::Internal(error.into()))?;
             }
-            if let Some(line) = done.stopped {
+            if let Some(line) = written.stopped {
                 summary.stopped = Some((line, taken("username")));
                 break;
             }
@@ -207,34 +208,34 @@ impl Auth {
         Ok(summary)
     }
 
-    /// One transaction: a batch, and more of them if they are there in time.
-    async fn take_in(&self, mut work: Work, rows: Vec<Row>) -> Result<(Done, Work), Error> {
+    /// Writes a batch in a transaction, and further ones that are ready within [`MAX_TRANSACTION`].
+    async fn write_transaction(&self, mut state: State, rows: Vec<Row>) -> Result<(Written, State), Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
-            let mut next = Some(Batch::of(rows, &work, now)?);
+            let mut next = Some(Batch::new(rows, &state, now)?);
             let mut tx = auth.store.write_alone().await?;
             tx.begin_bulk().await?;
-            let (begun, mut all) = (Instant::now(), Done::default());
+            let (begun, mut all) = (Instant::now(), Written::default());
             while let Some(batch) = next {
-                let more = if begun.elapsed() < HOLD { work.rows.next_if_ready() } else { None };
-                // While the database writes this one, the next is made ready.
-                let ready = async { more.map(|rows| Batch::of(rows, &work, now)).transpose() };
-                let (done, ready) = tokio::join!(batch::take_in(&mut tx, work.import, batch, now), ready);
-                let done = done?;
-                if done.stopped.is_some() {
-                    return Ok((done, work));
+                let more = if begun.elapsed() < MAX_TRANSACTION { state.rows.next_if_ready() } else { None };
+                // Prepares the next batch while the database writes this one.
+                let prepared = async { more.map(|rows| Batch::new(rows, &state, now)).transpose() };
+                let (written, prepared) = tokio::join!(batch::write(&mut tx, state.import, batch, now), prepared);
+                let written = written?;
+                if written.stopped.is_some() {
+                    return Ok((written, state));
                 }
-                all.reports.extend(done.reports);
-                next = ready?;
+                all.reports.extend(written.reports);
+                next = prepared?;
             }
-            if work.import.dry_run {
-                let made = all.reports.iter().filter(|row| row.outcome == Outcome::Created);
-                made.filter_map(|row| row.username.as_ref()).for_each(|name| work.seen.add(name));
+            if state.import.dry_run {
+                let created = all.reports.iter().filter(|row| row.outcome == Outcome::Created);
+                created.filter_map(|row| row.username.as_ref()).for_each(|name| state.seen.add(name));
             } else {
                 tx.shrink_page_cache().await?;
                 tx.commit().await?;
             }
-            Ok((all, work))
+            Ok((all, state))
         })
         .await
     }

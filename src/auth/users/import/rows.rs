@@ -1,4 +1,4 @@
-//! The rows of an import, read and checked in a thread of their own while others are being written.
+//! The rows of an import. A thread of its own reads and validates them while earlier ones are written.
 
 use std::{
     cell::Cell,
@@ -15,46 +15,46 @@ use validator::Validate;
 use crate::{
     auth::passwords::formats::ParsedHash,
     error::{Error, FieldError},
-    model::{Format, PasswordHash, UserRecord, fold_username, may_be_username},
+    model::{Format, PasswordHash, UserRecord, fold_username, is_valid_username},
 };
 
-/// Rows that are written with one statement.
+/// The rows of a batch, written with one statement.
 const BATCH: usize = 5000;
-/// The largest row, in bytes: a quote that is never closed must not take the rest of the file for one row.
+/// The maximum size of a row, in bytes. Without it, an unclosed quote would buffer the rest of the file as one row.
 const MAX_ROW: usize = 64 * 1024;
 
-/// A row as it was read.
+/// A row of the source.
 pub struct Row {
-    /// The line it begins on, from 1.
+    /// The line on which the row begins, from 1.
     pub line: u64,
-    /// Whom it is about, folded, if that could be a username.
+    /// The folded username, if valid.
     pub username: Option<String>,
-    /// The user, with every field in the form we keep, or what is wrong with it.
+    /// The normalized record, or its errors.
     pub record: Result<UserRecord, Vec<FieldError>>,
 }
 
-/// Why there are no more rows although the source has not ended.
-pub struct Broken {
-    /// The line it happened on.
+/// An error that ended reading before the end of the source.
+pub struct ReadError {
+    /// The line of the error.
     pub line: u64,
-    /// What happened.
-    pub fault: FieldError,
+    /// The error.
+    pub error: FieldError,
 }
 
-/// Rows, in batches.
+/// A stream of batches of rows.
 pub struct Rows {
-    batches: mpsc::Receiver<Result<Vec<Row>, Broken>>,
-    broken: Option<Broken>,
+    batches: mpsc::Receiver<Result<Vec<Row>, ReadError>>,
+    error: Option<ReadError>,
 }
 
 impl Rows {
-    /// Begins to read.
+    /// Starts the thread that reads `source`.
     pub fn read(format: Format, source: impl Read + Send + 'static) -> Result<Self, Error> {
         let (sender, batches) = mpsc::channel(1);
         let read = move || {
             let since_row = Rc::new(Cell::new(0));
-            let source = Bounded { source, since_row: Rc::clone(&since_row) };
-            let mut out = Out { batches: sender, rows: Vec::with_capacity(BATCH), since_row };
+            let source = RowLimit { source, since_row: Rc::clone(&since_row) };
+            let mut out = Output { batches: sender, rows: Vec::with_capacity(BATCH), since_row };
             let read = match format {
                 Format::Csv => read_csv(source, &mut out),
                 Format::Ndjson => read_ndjson(source, &mut out),
@@ -62,23 +62,23 @@ impl Rows {
             out.finish(read);
         };
         let started = thread::Builder::new().name("import".to_owned()).spawn(read);
-        started.map(|_| Self { batches, broken: None }).map_err(|error| Error::Internal(error.into()))
+        started.map(|_| Self { batches, error: None }).map_err(|error| Error::Internal(error.into()))
     }
 
-    /// The next batch; none at the end.
-    pub async fn next(&mut self) -> Option<Result<Vec<Row>, Broken>> {
-        match self.broken.take() {
-            Some(broken) => Some(Err(broken)),
+    /// Returns the next batch, or `None` at the end.
+    pub async fn next(&mut self) -> Option<Result<Vec<Row>, ReadError>> {
+        match self.error.take() {
+            Some(error) => Some(Err(error)),
             None => self.batches.recv().await,
         }
     }
 
-    /// The next batch, if it has been read already.
+    /// Returns the next batch if it has been read already. An error is kept for [`Rows::next`].
     pub fn next_if_ready(&mut self) -> Option<Vec<Row>> {
         match self.batches.try_recv() {
             Ok(Ok(batch)) => Some(batch),
-            Ok(Err(broken)) => {
-                self.broken = Some(broken);
+            Ok(Err(error)) => {
+                self.error = Some(error);
                 None
             }
             Err(_) => None,
@@ -86,55 +86,47 @@ impl Rows {
     }
 }
 
-/// Where the thread leaves what it has read.
-struct Out {
-    batches: mpsc::Sender<Result<Vec<Row>, Broken>>,
+/// The sending side of [`Rows`].
+struct Output {
+    batches: mpsc::Sender<Result<Vec<Row>, ReadError>>,
     rows: Vec<Row>,
     since_row: Rc<Cell<usize>>,
 }
 
-/// Nobody wants the rows any more.
-struct Unwanted;
-
 /// Why reading ended early.
 enum End {
-    Unwanted,
-    Broken(Broken),
+    /// The receiver was dropped.
+    Closed,
+    Error(ReadError),
 }
 
-impl From<Unwanted> for End {
-    fn from(_: Unwanted) -> Self {
-        Self::Unwanted
-    }
-}
-
-impl Out {
-    fn push(&mut self, line: u64, record: Result<UserRecord, Vec<FieldError>>) -> Result<(), Unwanted> {
+impl Output {
+    fn push(&mut self, line: u64, record: Result<UserRecord, Vec<FieldError>>) -> Result<(), End> {
         self.since_row.set(0);
         self.rows.push(checked(line, record));
         if self.rows.len() < BATCH { Ok(()) } else { self.send() }
     }
 
-    fn send(&mut self) -> Result<(), Unwanted> {
+    fn send(&mut self) -> Result<(), End> {
         let rows = std::mem::replace(&mut self.rows, Vec::with_capacity(BATCH));
-        self.batches.blocking_send(Ok(rows)).map_err(|_| Unwanted)
+        self.batches.blocking_send(Ok(rows)).map_err(|_| End::Closed)
     }
 
     fn finish(mut self, read: Result<(), End>) {
         let sent = if self.rows.is_empty() { Ok(()) } else { self.send() };
-        if let (Ok(()), Err(End::Broken(broken))) = (sent, read) {
-            let _unwanted = self.batches.blocking_send(Err(broken));
+        if let (Ok(()), Err(End::Error(error))) = (sent, read) {
+            let _closed = self.batches.blocking_send(Err(error));
         }
     }
 }
 
-/// A source that ends in an error when a row is too large.
-struct Bounded<R> {
+/// A reader that fails when a row exceeds [`MAX_ROW`].
+struct RowLimit<R> {
     source: R,
     since_row: Rc<Cell<usize>>,
 }
 
-impl<R: Read> Read for Bounded<R> {
+impl<R: Read> Read for RowLimit<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.since_row.get() > MAX_ROW {
             return Err(io::ErrorKind::FileTooLarge.into());
@@ -145,21 +137,21 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
-fn broken(line: u64, error: &io::Error) -> End {
-    let fault = match error.kind() {
+fn io_error(line: u64, error: &io::Error) -> End {
+    let error = match error.kind() {
         io::ErrorKind::FileTooLarge => FieldError::new("", "too-long", "is over 64 KiB; is a quote not closed?"),
         _ => FieldError::new("", "unreadable", "could not be read any further"),
     };
-    End::Broken(Broken { line, fault })
+    End::Error(ReadError { line, error })
 }
 
-fn read_ndjson(source: impl Read, out: &mut Out) -> Result<(), End> {
+fn read_ndjson(source: impl Read, out: &mut Output) -> Result<(), End> {
     let mut source = BufReader::new(source);
     let (mut text, mut line) = (Vec::new(), 0);
     loop {
         text.clear();
         line += 1;
-        if source.read_until(b'\n', &mut text).map_err(|error| broken(line, &error))? == 0 {
+        if source.read_until(b'\n', &mut text).map_err(|error| io_error(line, &error))? == 0 {
             return Ok(());
         }
         let row = text.trim_ascii();
@@ -170,12 +162,12 @@ fn read_ndjson(source: impl Read, out: &mut Out) -> Result<(), End> {
 }
 
 fn from_json(row: &[u8]) -> Result<UserRecord, Vec<FieldError>> {
-    // serde would take an array for an object too, by the order of its fields.
+    // serde would also accept an array, with the fields in order.
     if row.first() != Some(&b'{') {
         return Err(vec![FieldError::new("", "malformed", "must be a JSON object")]);
     }
     serde_json::from_slice(row).map_err(|_| {
-        // Again, more slowly, to learn where.
+        // Parses again, with the slower deserializer that tracks the path of an error.
         let mut json = serde_json::Deserializer::from_slice(row);
         vec![match serde_path_to_error::deserialize::<_, UserRecord>(&mut json) {
             Err(error) if error.inner().is_data() => FieldError::wrong_shape(&error.path().to_string(), error.inner()),
@@ -184,15 +176,11 @@ fn from_json(row: &[u8]) -> Result<UserRecord, Vec<FieldError>> {
     })
 }
 
-fn read_csv(source: impl Read, out: &mut Out) -> Result<(), End> {
+fn read_csv(source: impl Read, out: &mut Output) -> Result<(), End> {
     let mut csv = csv::Reader::from_reader(source);
-    let fault = |line, fault| End::Broken(Broken { line, fault });
-    let header = match csv.headers() {
-        Ok(header) => header.clone(),
-        Err(error) => return Err(unreadable(error, 1)),
-    };
-    check_header(&header).map_err(|fault_of| fault(1, fault_of))?;
-    // After a line that ends with CR LF the reader stands before the LF and counts the next one as the same.
+    let header = csv.headers().map_err(|error| csv_error(error, 1))?.clone();
+    check_header(&header).map_err(|error| End::Error(ReadError { line: 1, error }))?;
+    // After CR LF the reader is positioned before the LF, so its line number lags by one.
     let behind = 2_u64.saturating_sub(csv.position().line());
     let mut row = StringRecord::new();
     loop {
@@ -205,26 +193,26 @@ fn read_csv(source: impl Read, out: &mut Out) -> Result<(), End> {
             }
             Err(error) => match error.kind() {
                 csv::ErrorKind::UnequalLengths { .. } => {
-                    let fault = FieldError::new("", "malformed", "has another number of fields than the header");
-                    out.push(line, Err(vec![fault]))?;
+                    let error = FieldError::new("", "malformed", "does not have as many fields as the header");
+                    out.push(line, Err(vec![error]))?;
                 }
                 csv::ErrorKind::Utf8 { .. } => {
                     out.push(line, Err(vec![FieldError::new("", "malformed", "is not UTF-8")]))?;
                 }
-                _ => return Err(unreadable(error, line)),
+                _ => return Err(csv_error(error, line)),
             },
         }
     }
 }
 
-fn unreadable(error: csv::Error, line: u64) -> End {
+fn csv_error(error: csv::Error, line: u64) -> End {
     match error.into_kind() {
-        csv::ErrorKind::Io(error) => broken(line, &error),
-        _ => broken(line, &io::ErrorKind::InvalidData.into()),
+        csv::ErrorKind::Io(error) => io_error(line, &error),
+        _ => io_error(line, &io::ErrorKind::InvalidData.into()),
     }
 }
 
-/// Every column must be one of ours, once, and the username must be among them.
+/// Checks that all columns are known and unique, and include the username.
 fn check_header(header: &StringRecord) -> Result<(), FieldError> {
     for (i, name) in header.iter().enumerate() {
         if !UserRecord::FIELDS.contains(&name) {
@@ -248,12 +236,12 @@ fn from_csv(row: &StringRecord, header: &StringRecord) -> Result<UserRecord, Vec
             csv::ErrorKind::Deserialize { err, .. } => err.field().and_then(|i| header.get(usize::try_from(i).ok()?)),
             _ => None,
         };
-        let mend = "is not of the type or form this field has";
-        vec![FieldError::new(column.unwrap_or_default(), "malformed", mend)]
+        let message = "is not of the type or form this field has";
+        vec![FieldError::new(column.unwrap_or_default(), "malformed", message)]
     })
 }
 
-/// Brings a row into the form we keep and says what is wrong with it.
+/// Normalizes and validates a row.
 fn checked(line: u64, record: Result<UserRecord, Vec<FieldError>>) -> Row {
     let mut record = match record {
         Ok(record) => record,
@@ -261,21 +249,21 @@ fn checked(line: u64, record: Result<UserRecord, Vec<FieldError>>) -> Row {
     };
     record.username = fold_username(&record.username);
     record.name = record.name.map(|name| name.nfc().collect());
-    record.password_hash = record.password_hash.map(unwrapped);
+    record.password_hash = record.password_hash.map(without_django_prefix);
     let mut errors = FieldError::all(record.validate());
     if record.id.is_some_and(|id| id.0.get_version_num() != 7) {
         errors.push(FieldError::new("id", "malformed", "must be a UUIDv7"));
     }
     if record.password_hash.as_ref().is_some_and(|hash| ParsedHash::parse(hash).is_none()) {
-        let mend = "is of no known form, was cut, or costs more than is paid";
-        errors.push(FieldError::new("password_hash", "malformed", mend));
+        let message = "is of no known form, was cut, or costs more than is paid";
+        errors.push(FieldError::new("password_hash", "malformed", message));
     }
-    let username = may_be_username(&record.username).then(|| record.username.clone());
+    let username = is_valid_username(&record.username).then(|| record.username.clone());
     Row { line, username, record: if errors.is_empty() { Ok(record) } else { Err(errors) } }
 }
 
-/// Django puts a name before PHC strings that say theirs already.
-fn unwrapped(hash: PasswordHash) -> PasswordHash {
+/// Removes the prefix `argon2` that Django writes before PHC strings, which name their function themselves.
+fn without_django_prefix(hash: PasswordHash) -> PasswordHash {
     match hash.0.strip_prefix("argon2$") {
         Some(phc) => PasswordHash(format!("${phc}")),
         None => hash,

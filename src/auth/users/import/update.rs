@@ -1,18 +1,18 @@
-//! Rows of an import about somebody who is there already.
+//! Rows of an import whose user exists.
 
 use crate::{
     auth::{
         Actor,
         passwords::formats,
-        users::{change_user, import::Outcome, keep_an_admin},
+        users::{ensure_admin_remains, import::Outcome, write_change},
     },
     error::{Error, FieldError},
     model::{Event, SecretPurpose, Timestamp, User, UserId, UserPatch, UserRecord},
     store::Tx,
 };
 
-/// Changes a user to what a row says, with all that follows from such a change; what it does not say stays. `admins` are
-/// those who can come in, and are locked.
+/// Updates a user with the fields of a row, with the consequences that such a change has elsewhere. `admins` are the
+/// active admins, whose rows are locked.
 pub async fn update_from(
     tx: &mut Tx,
     actor: Actor,
@@ -20,21 +20,27 @@ pub async fn update_from(
     admins: &mut Vec<UserId>,
     now: Timestamp,
 ) -> Result<(Outcome, Vec<FieldError>), Error> {
-    let failed = |field, code, mend| Ok((Outcome::Failed, vec![FieldError::new(field, code, mend)]));
+    let failed = |field, code, message| Ok((Outcome::Failed, vec![FieldError::new(field, code, message)]));
     let Some(user) = tx.user_named(&record.username).await? else {
         if record.password_hash.is_none() {
             return failed("password_hash", "required", "is missing");
         }
-        // Whoever a dry run would have made is not there.
+        // A dry run has not created the user of an earlier row.
         return Ok((Outcome::Updated, Vec::new()));
     };
     let user = tx.locked_user(user.id, None).await?;
     if record.id.is_some_and(|id| id != user.id) {
-        return failed("id", "not-allowed", "is not the id of the user of this name");
+        return failed("id", "not-allowed", "is not the id of the user with this username");
     }
-    let changed = patch(record).apply(&user, now);
-    if !changed.is_active_admin() && keep_an_admin(admins, user.id).is_err() {
-        return failed("roles", "last-admin", "would leave nobody to manage the rest");
+    let patch = UserPatch {
+        name: record.name.clone().map(Some),
+        email: record.email.clone().map(Some),
+        roles: record.roles.clone(),
+        status: record.status,
+    };
+    let changed = patch.apply(&user, now);
+    if !changed.is_active_admin() && ensure_admin_remains(admins, user.id).is_err() {
+        return failed("roles", "last-admin", "would leave no active admin");
     }
     let profile = update_profile(tx, actor, &user, &changed, now).await?;
     let password = update_password(tx, actor, record, &user, &changed, now).await?;
@@ -46,17 +52,17 @@ pub async fn update_from(
     Ok((if profile || password { Outcome::Updated } else { Outcome::Unchanged }, Vec::new()))
 }
 
-/// Name, e-mail, roles and status. Tells whether they are others now.
+/// Updates name, e-mail address, roles and status. Returns whether any of them changed.
 async fn update_profile(tx: &mut Tx, actor: Actor, user: &User, changed: &User, now: Timestamp) -> Result<bool, Error> {
     let profile = |user: &User| (user.name.clone(), user.email.clone(), user.roles.clone(), user.status);
     if profile(user) == profile(changed) {
         return Ok(false);
     }
-    change_user(tx, actor, user, changed, now).await?;
+    write_change(tx, actor, user, changed, now).await?;
     Ok(true)
 }
 
-/// The password, and whether another must be chosen. Tells whether anything is new.
+/// Updates the password hash and `must_change_password`. Returns whether either changed.
 async fn update_password(
     tx: &mut Tx,
     actor: Actor,
@@ -79,14 +85,5 @@ async fn update_password(
             Ok(true)
         }
         _ => Ok(false),
-    }
-}
-
-fn patch(record: &UserRecord) -> UserPatch {
-    UserPatch {
-        name: record.name.clone().map(Some),
-        email: record.email.clone().map(Some),
-        roles: record.roles.clone(),
-        status: record.status,
     }
 }
