@@ -9,7 +9,7 @@ use crate::{
         table::{cell, line},
     },
     config::{AuditCommand, Config},
-    error::{Error, StartError},
+    error::{CommandError, Error},
     http::views::AuditView,
     model::{AuditFilter, AuditRow, Timestamp, UserId},
 };
@@ -21,7 +21,7 @@ const PAGE: u32 = 1000;
 const WIDTHS: [usize; 9] = [8, 24, 20, 8, 16, 16, 9, 15, 0];
 
 /// Does what the command says of the audit trail.
-pub fn run(config: &Config, command: &AuditCommand) -> Result<Outcome, StartError> {
+pub fn run(config: &Config, command: &AuditCommand) -> Result<Outcome, CommandError> {
     beside_servers(config, async |auth| match command {
         AuditCommand::List { user, event, since, limit, json } => {
             let filter = filter(auth, user.as_deref(), event.clone(), *since).await?;
@@ -37,7 +37,7 @@ async fn filter(
     user: Option<&str>,
     event: Option<String>,
     since: Option<Timestamp>,
-) -> Result<AuditFilter, StartError> {
+) -> Result<AuditFilter, CommandError> {
     let user = match user {
         Some(username) => Some(find(auth, username).await?.id),
         None => None,
@@ -45,7 +45,7 @@ async fn filter(
     Ok(AuditFilter { user, event, since })
 }
 
-async fn list(auth: &Auth, filter: &AuditFilter, limit: u64, json: bool) -> Result<(), StartError> {
+async fn list(auth: &Auth, filter: &AuditFilter, limit: u64, json: bool) -> Result<(), CommandError> {
     let header = ["NUMBER", "AT", "EVENT", "OUTCOME", "BY", "TO", "METHOD", "ADDRESS", "TARGET"];
     let mut names = Names { auth, known: HashMap::new() };
     let mut text = if json { String::new() } else { line(&header, WIDTHS) };
@@ -71,7 +71,7 @@ struct Names<'a> {
 }
 
 impl Names<'_> {
-    async fn line(&mut self, row: AuditRow) -> Result<String, StartError> {
+    async fn line(&mut self, row: AuditRow) -> Result<String, CommandError> {
         let (actor, subject) = (self.name(row.actor).await?, self.name(row.subject).await?);
         let [number, at] = [row.seq.to_string(), row.at.to_string()];
         let (method, address) = (cell(row.method), cell(row.address));
@@ -79,7 +79,7 @@ impl Names<'_> {
         Ok(line(&cells, WIDTHS))
     }
 
-    async fn name(&mut self, id: Option<UserId>) -> Result<String, StartError> {
+    async fn name(&mut self, id: Option<UserId>) -> Result<String, CommandError> {
         let Some(id) = id else { return Ok(cell(None::<String>)) };
         if let Some(name) = self.known.get(&id) {
             return Ok(name.clone());
@@ -93,7 +93,7 @@ impl Names<'_> {
     }
 }
 
-async fn verify(auth: &Auth) -> Result<Outcome, StartError> {
+async fn verify(auth: &Auth) -> Result<Outcome, CommandError> {
     let verified = auth.verify_audit().await?;
     let records = verified.records;
     if let Some(number) = verified.broken_at {

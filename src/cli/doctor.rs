@@ -8,7 +8,7 @@ use crate::{
     auth::{self, Finding, Verdict},
     cli::{Outcome, json, print, run_async, table::table},
     config::{self, Config},
-    error::StartError,
+    error::CommandError,
     model::Clock,
     telemetry,
 };
@@ -35,11 +35,11 @@ struct Row<'a> {
 }
 
 /// Looks at everything and says how it is.
-pub fn run(config: &Config, as_json: bool) -> Result<Outcome, StartError> {
+pub fn run(config: &Config, as_json: bool) -> Result<Outcome, CommandError> {
     let mut findings = settings(config);
     findings.extend(weaknesses(config));
     if let Ok(settings) = config.settings() {
-        findings.extend(run_async(async { Ok(auth::examine(&Clock::System, &settings).await) })?);
+        findings.extend(run_async(auth::examine(&Clock::System, &settings))?);
     }
     let ok = findings.iter().all(|finding| finding.verdict != Verdict::Failed);
     let report = if as_json {

@@ -10,12 +10,12 @@ use crate::{
     auth::{Actor, Auth, Format, export_header, write_users},
     cli::{beside_servers, format_of, told},
     config::{Config, ExportCommand},
-    error::StartError,
+    error::CommandError,
     model::UserId,
 };
 
 /// Writes all users out.
-pub fn run(config: &Config, command: &ExportCommand) -> Result<(), StartError> {
+pub fn run(config: &Config, command: &ExportCommand) -> Result<(), CommandError> {
     let format = command.format.or_else(|| format_of(command.file.as_ref()?)).unwrap_or(Format::Ndjson);
     beside_servers(config, async |auth| {
         // Before the file is made: who may not read leaves none.
@@ -24,14 +24,14 @@ pub fn run(config: &Config, command: &ExportCommand) -> Result<(), StartError> {
             Some(file) => write_file(auth, format, file).await,
             None => write(auth, format, BufWriter::new(io::stdout().lock()))
                 .await?
-                .map_err(|error| StartError(format!("cannot write to standard output: {error}"))),
+                .map_err(|error| CommandError(format!("cannot write to standard output: {error}"))),
         }
     })
 }
 
 /// Into a new file that nobody else may read.
-async fn write_file(auth: &Auth, format: Format, file: &PathBuf) -> Result<(), StartError> {
-    let cannot = |error: io::Error| StartError(format!("{} cannot be written: {error}", file.display()));
+async fn write_file(auth: &Auth, format: Format, file: &PathBuf) -> Result<(), CommandError> {
+    let cannot = |error: io::Error| CommandError(format!("{} cannot be written: {error}", file.display()));
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -44,7 +44,7 @@ async fn write_file(auth: &Auth, format: Format, file: &PathBuf) -> Result<(), S
     written?.and_then(|()| made.sync_all()).map_err(cannot)
 }
 
-async fn write(auth: &Auth, format: Format, mut out: impl Write) -> Result<io::Result<()>, StartError> {
+async fn write(auth: &Auth, format: Format, mut out: impl Write) -> Result<io::Result<()>, CommandError> {
     let mut written = out.write_all(export_header(format).as_bytes());
     let mut after = UserId::default();
     while written.is_ok() {

@@ -14,7 +14,7 @@ use crate::{
     auth::{self, Actor, Auth, Durability, Format, Import, RowReport, Rows, Settings, Summary},
     cli::{Outcome, beside_servers_as, print, told},
     config::{Config, ImportCommand},
-    error::StartError,
+    error::CommandError,
     http::views::{RowView, SummaryView},
 };
 
@@ -22,7 +22,7 @@ use crate::{
 const MAX_SHOWN: u64 = 20;
 
 /// Takes users in and tells what became of them.
-pub fn run(config: &Config, command: &ImportCommand) -> Result<Outcome, StartError> {
+pub fn run(config: &Config, command: &ImportCommand) -> Result<Outcome, CommandError> {
     let mut source = open(&command.file)?;
     let format = match command.format.or_else(|| super::format_of(&command.file)) {
         Some(format) => format,
@@ -43,7 +43,7 @@ async fn take_in(
     format: Format,
     source: BufReader<Box<dyn Read + Send>>,
     report: &mut Report,
-) -> Result<Summary, StartError> {
+) -> Result<Summary, CommandError> {
     let bar = progress_bar(&command.file);
     let rows = Rows::read(format, bar.wrap_read(source)).map_err(told)?;
     let import =
@@ -53,7 +53,7 @@ async fn take_in(
     done.map_err(told)
 }
 
-fn open(file: &Path) -> Result<BufReader<Box<dyn Read + Send>>, StartError> {
+fn open(file: &Path) -> Result<BufReader<Box<dyn Read + Send>>, CommandError> {
     let source: Box<dyn Read + Send> = if file == Path::new("-") {
         Box::new(io::stdin())
     } else {
@@ -62,8 +62,8 @@ fn open(file: &Path) -> Result<BufReader<Box<dyn Read + Send>>, StartError> {
     Ok(BufReader::with_capacity(256 * 1024, source))
 }
 
-fn unreadable(file: &Path, error: &io::Error) -> StartError {
-    StartError(format!("{} cannot be read: {error}", file.display()))
+fn unreadable(file: &Path, error: &io::Error) -> CommandError {
+    CommandError(format!("{} cannot be read: {error}", file.display()))
 }
 
 /// A line that begins with a brace is no CSV header.
@@ -89,11 +89,11 @@ struct Report {
 }
 
 impl Report {
-    fn new(command: &ImportCommand) -> Result<Self, StartError> {
+    fn new(command: &ImportCommand) -> Result<Self, CommandError> {
         let lines: Option<Box<dyn Write>> = match &command.report {
             Some(file) => Some(Box::new(
                 File::create(file)
-                    .map_err(|error| StartError(format!("{} cannot be written: {error}", file.display())))?,
+                    .map_err(|error| CommandError(format!("{} cannot be written: {error}", file.display())))?,
             )),
             None if command.json => Some(Box::new(io::stdout())),
             None => None,
@@ -113,11 +113,11 @@ impl Report {
         Ok(())
     }
 
-    fn finish(mut self, summary: &Summary, command: &ImportCommand) -> Result<(), StartError> {
+    fn finish(mut self, summary: &Summary, command: &ImportCommand) -> Result<(), CommandError> {
         let view = SummaryView::new(summary, command.dry_run);
         if let Some(lines) = &mut self.lines {
             let written = write_line(lines, &view).and_then(|()| lines.flush());
-            written.map_err(|error| StartError(format!("the report cannot be written: {error}")))?;
+            written.map_err(|error| CommandError(format!("the report cannot be written: {error}")))?;
         }
         if command.json {
             return if command.report.is_some() { print(&super::json_line(&view)?) } else { Ok(()) };

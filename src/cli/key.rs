@@ -9,16 +9,16 @@ use crate::{
         table::{cell, table},
     },
     config::{Config, KeyCommand},
-    error::{Error, StartError},
+    error::{CommandError, Error, StartError},
     http::views::KeyList,
 };
 
 /// Does what the command says of the signing keys.
-pub fn run(config: &Config, command: KeyCommand) -> Result<(), StartError> {
+pub fn run(config: &Config, command: KeyCommand) -> Result<(), CommandError> {
     print(&beside_servers(config, async |auth| answer(auth, command).await)?)
 }
 
-async fn answer(auth: &Auth, command: KeyCommand) -> Result<String, StartError> {
+async fn answer(auth: &Auth, command: KeyCommand) -> Result<String, CommandError> {
     let mut text = String::new();
     match command {
         KeyCommand::Rotate => {
@@ -26,8 +26,9 @@ async fn answer(auth: &Auth, command: KeyCommand) -> Result<String, StartError> 
                 Error::NoRotation => StartError::setting(
                     "COUNTERSIGN_JWT_ALGORITHM",
                     "no key of this algorithm signs here; give the command the settings of the servers",
-                ),
-                error => error.into(),
+                )
+                .into(),
+                error => CommandError::from(error),
             })?;
             let _infallible = writeln!(text, "{} is public and signs from {}", next.kid, next.signs_from);
         }

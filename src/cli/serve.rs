@@ -20,7 +20,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Serves until SIGTERM or Ctrl-C.
 pub fn run(config: &Config) -> Result<(), StartError> {
     let _log = telemetry::start(config.log_format, &config.log, Clock::System)?;
-    super::run_async(serve(config))
+    super::run_async(serve(config))?
 }
 
 async fn serve(config: &Config) -> Result<(), StartError> {

@@ -8,20 +8,20 @@ use crate::{
         told,
     },
     config::{Config, SessionCommand, Which},
-    error::{Error, StartError},
+    error::{CommandError, Error},
     http::views::SessionList,
     model::{Session, SessionId},
 };
 
 /// Does what the command says of sessions.
-pub fn run(config: &Config, command: &SessionCommand) -> Result<(), StartError> {
+pub fn run(config: &Config, command: &SessionCommand) -> Result<(), CommandError> {
     if let SessionCommand::End(which) = command {
         confirm_everyone(which, "This ends the sessions of everyone.")?;
     }
     print(&beside_servers(config, async |auth| answer(auth, command).await)?)
 }
 
-async fn answer(auth: &Auth, command: &SessionCommand) -> Result<String, StartError> {
+async fn answer(auth: &Auth, command: &SessionCommand) -> Result<String, CommandError> {
     match command {
         SessionCommand::List { username, json: as_json } => {
             let sessions = auth.sessions(find(auth, username).await?.id).await?;
@@ -34,7 +34,7 @@ async fn answer(auth: &Auth, command: &SessionCommand) -> Result<String, StartEr
         }
         SessionCommand::End(Which { id: Some(id), .. }) => {
             match auth.end_session(Actor::Operator, None, SessionId(*id)).await {
-                Err(Error::NotFound) => Err(StartError(format!("there is no session {id}"))),
+                Err(Error::NotFound) => Err(CommandError(format!("there is no session {id}"))),
                 ended => ended.map_err(told).map(|()| format!("the session {id} was ended\n")),
             }
         }

@@ -8,20 +8,20 @@ use crate::{
         told,
     },
     config::{Config, TokenCommand, Which},
-    error::{Error, StartError},
+    error::{CommandError, Error},
     http::views::{CreatedToken, TokenList},
     model::{NewToken, PersonalToken, TokenId},
 };
 
 /// Does what the command says of personal access tokens.
-pub fn run(config: &Config, command: &TokenCommand) -> Result<(), StartError> {
+pub fn run(config: &Config, command: &TokenCommand) -> Result<(), CommandError> {
     if let TokenCommand::Revoke(which) = command {
         confirm_everyone(which, "This revokes the personal access tokens of everyone.")?;
     }
     print(&beside_servers(config, async |auth| answer(auth, command).await)?)
 }
 
-async fn answer(auth: &Auth, command: &TokenCommand) -> Result<String, StartError> {
+async fn answer(auth: &Auth, command: &TokenCommand) -> Result<String, CommandError> {
     match command {
         TokenCommand::List { username, json: as_json } => {
             let tokens = auth.tokens(find(auth, username).await?.id).await?;
@@ -35,9 +35,9 @@ async fn answer(auth: &Auth, command: &TokenCommand) -> Result<String, StartErro
             };
             let user = find(auth, username).await?;
             let (token, secret) = auth.issue_token(&user, new).await.map_err(|error| match error {
-                Error::InvalidToken => StartError(format!("{} is disabled and can have no token", user.username)),
+                Error::InvalidToken => CommandError(format!("{} is disabled and can have no token", user.username)),
                 Error::TooManyTokens => {
-                    StartError(format!("{} has as many tokens as one may have; revoke some first", user.username))
+                    CommandError(format!("{} has as many tokens as one may have; revoke some first", user.username))
                 }
                 error => told(error),
             })?;
@@ -50,7 +50,7 @@ async fn answer(auth: &Auth, command: &TokenCommand) -> Result<String, StartErro
         }
         TokenCommand::Revoke(Which { id: Some(id), .. }) => {
             match auth.revoke_token(Actor::Operator, None, TokenId(*id)).await {
-                Err(Error::NotFound) => Err(StartError(format!("there is no token {id}"))),
+                Err(Error::NotFound) => Err(CommandError(format!("there is no token {id}"))),
                 revoked => revoked.map_err(told).map(|()| format!("the token {id} was revoked\n")),
             }
         }

@@ -15,7 +15,7 @@ use crate::{
         told,
     },
     config::{Config, UserCommand},
-    error::StartError,
+    error::CommandError,
     http::views::UserView,
     model::{NewUser, Roles, Status, User, UserFilter, UserPatch},
 };
@@ -24,11 +24,11 @@ use crate::{
 const PAGE: u32 = 1000;
 
 /// Does what the command says of users.
-pub fn run(config: &Config, command: &UserCommand) -> Result<(), StartError> {
+pub fn run(config: &Config, command: &UserCommand) -> Result<(), CommandError> {
     print(&beside_servers(config, async |auth| answer(auth, command).await)?)
 }
 
-async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, StartError> {
+async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, CommandError> {
     match command {
         UserCommand::Create { username, name, email, roles, must_change_password } => {
             let roles = if roles.is_empty() { vec![Roles::DEFAULT.to_owned()] } else { roles.clone() };
@@ -74,14 +74,14 @@ async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, StartError
     }
 }
 
-async fn change_status(auth: &Auth, username: &str, status: Status) -> Result<String, StartError> {
+async fn change_status(auth: &Auth, username: &str, status: Status) -> Result<String, CommandError> {
     let user = find(auth, username).await?;
     let patch = UserPatch { status: Some(status), ..UserPatch::default() };
     let user = auth.update_user(Actor::Operator, user.id, None, patch).await.map_err(told)?;
     Ok(format!("{} is {}\n", user.username, user.status.as_str()))
 }
 
-async fn list(auth: &Auth, begins_with: Option<String>, role: Option<String>, json: bool) -> Result<(), StartError> {
+async fn list(auth: &Auth, begins_with: Option<String>, role: Option<String>, json: bool) -> Result<(), CommandError> {
     let filter = UserFilter { begins_with, role, status: None };
     let row = |cells: [&str; 4]| line(&cells, [24, 8, 24, 24]);
     let mut text = if json { String::new() } else { row(["USERNAME", "STATUS", "ROLES", "LAST LOGIN"]) };
@@ -122,8 +122,8 @@ fn card(user: &User) -> String {
 
 /// From whoever sits there, twice and unseen, or the first line of standard input. Never from an argument, which other
 /// users of the machine can read.
-fn read_password() -> Result<SecretString, StartError> {
-    let cannot = |error: std::io::Error| StartError(format!("the password cannot be read: {error}"));
+fn read_password() -> Result<SecretString, CommandError> {
+    let cannot = |error: std::io::Error| CommandError(format!("the password cannot be read: {error}"));
     if !std::io::stdin().is_terminal() {
         let mut line = zeroize::Zeroizing::new(String::new());
         std::io::stdin().lock().read_line(&mut line).map_err(cannot)?;
@@ -134,6 +134,6 @@ fn read_password() -> Result<SecretString, StartError> {
     if password == *again {
         Ok(password.into())
     } else {
-        Err(StartError("the two are not the same; nothing was changed".into()))
+        Err(CommandError("the two are not the same; nothing was changed".into()))
     }
 }
