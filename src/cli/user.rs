@@ -130,7 +130,7 @@ fn read_password() -> Result<SecretString, CommandError> {
         return Ok(line.trim_end_matches(['\r', '\n']).into());
     }
     let password = rpassword::prompt_password("Password: ").map_err(cannot)?;
-    let again = zeroize::Zeroizing::new(rpassword::prompt_password("IdempotentRequest more: ").map_err(cannot)?);
+    let again = zeroize::Zeroizing::new(rpassword::prompt_password("Once more: ").map_err(cannot)?);
     if password == *again {
         Ok(password.into())
     } else {
