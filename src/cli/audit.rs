@@ -1,12 +1,13 @@
-//! `countersign audit`: the audit trail, from the command line.
+//! `countersign audit`: lists and verifies the audit trail.
 
 use std::{collections::HashMap, num::NonZeroU64};
 
 use crate::{
     auth::Auth,
     cli::{
-        Outcome, beside_servers, find, json_line, print, print_page,
+        Outcome, find, json_line, print, print_page,
         table::{cell, line},
+        with_auth,
     },
     config::{AuditCommand, Config},
     error::{CommandError, Error},
@@ -14,15 +15,15 @@ use crate::{
     model::{AuditFilter, AuditRow, Timestamp, UserId},
 };
 
-/// Records that are read at a time.
+/// Records read per page.
 const PAGE: u32 = 1000;
 
-/// How wide the columns are.
+/// Column widths in characters.
 const WIDTHS: [usize; 9] = [8, 24, 20, 8, 16, 16, 9, 15, 0];
 
-/// Does what the command says of the audit trail.
+/// Runs `countersign audit`.
 pub fn run(config: &Config, command: &AuditCommand) -> Result<Outcome, CommandError> {
-    beside_servers(config, async |auth| match command {
+    with_auth(config, async |auth| match command {
         AuditCommand::List { user, event, since, limit, json } => {
             let filter = filter(auth, user.as_deref(), event.clone(), *since).await?;
             list(auth, &filter, limit.map_or(u64::MAX, NonZeroU64::get), *json).await?;
@@ -64,7 +65,7 @@ async fn list(auth: &Auth, filter: &AuditFilter, limit: u64, json: bool) -> Resu
     }
 }
 
-/// Who is meant by an id, for people. Those who are gone stay an id.
+/// Resolves user ids to usernames, with a cache. A deleted user stays an id.
 struct Names<'a> {
     auth: &'a Auth,
     known: HashMap<UserId, String>,
@@ -98,7 +99,7 @@ async fn verify(auth: &Auth) -> Result<Outcome, CommandError> {
     let records = verified.records;
     if let Some(number) = verified.broken_at {
         print(&format!("record {number} was changed or is missing; the {records} before it hang together\n"))?;
-        return Ok(Outcome::NeedsPerson);
+        return Ok(Outcome::NeedsAttention);
     }
     print(&format!("{records} records hang together, from the first to the last\n"))?;
     Ok(Outcome::Done)

@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line: one module per command.
 
 mod audit;
 mod backup;
@@ -30,25 +30,25 @@ use crate::{
     model::{Clock, User},
 };
 
-/// What came of a command that could be carried out.
+/// The outcome of a command that ran; it determines the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// What was asked.
+    /// The command did what was asked. Exit code 0.
     Done,
-    /// The same, and something was found that needs a person.
-    NeedsPerson,
+    /// As [`Outcome::Done`], but it found something that needs a person. Exit code 3.
+    NeedsAttention,
 }
 
 impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Done => Self::SUCCESS,
-            Outcome::NeedsPerson => Self::from(3),
+            Outcome::NeedsAttention => Self::from(3),
         }
     }
 }
 
-/// Does what the command says.
+/// Runs the command, `serve` by default.
 pub fn run(cli: &Cli) -> Result<Outcome, CommandError> {
     let config = &cli.config;
     match &cli.command {
@@ -72,7 +72,7 @@ pub fn run(cli: &Cli) -> Result<Outcome, CommandError> {
 
 fn migrate(config: &Config) -> Result<(), CommandError> {
     let settings = config.settings()?;
-    let (before, now) = run_async(auth::migrate(&settings))??;
+    let (before, now) = block_on(auth::migrate(&settings))??;
     let now = cell(now);
     print(&match before {
         None => format!("the schema was made, up to migration {now}\n"),
@@ -88,9 +88,9 @@ fn completions(shell: clap_complete::Shell) -> String {
 }
 
 /// Runs a future to completion.
-fn run_async<F: Future>(future: F) -> Result<F::Output, StartError> {
+fn block_on<F: Future>(future: F) -> Result<F::Output, StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        // What comes back from a thread of the database or of the hashes goes on before anything new is begun.
+        // Tasks woken by a database or hashing thread enter the global queue; they resume before new work starts.
         .global_queue_interval(1)
         .enable_all()
         .build()
@@ -98,37 +98,34 @@ fn run_async<F: Future>(future: F) -> Result<F::Output, StartError> {
     Ok(runtime.block_on(future))
 }
 
-/// Does something with the service, which may run elsewhere on the same database.
-fn beside_servers<T>(
-    config: &Config,
-    work: impl AsyncFnOnce(&Auth) -> Result<T, CommandError>,
-) -> Result<T, CommandError> {
-    beside_servers_as(config.settings()?, work)
+/// Runs `work` on the service, beside servers that may use the same database.
+fn with_auth<T>(config: &Config, work: impl AsyncFnOnce(&Auth) -> Result<T, CommandError>) -> Result<T, CommandError> {
+    with_settings(config.settings()?, work)
 }
 
-/// The same with these settings.
-fn beside_servers_as<T>(
+/// As [`with_auth`], with these settings.
+fn with_settings<T>(
     settings: Settings,
     work: impl AsyncFnOnce(&Auth) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
-    run_async(async {
+    block_on(async {
         let auth = Auth::start_beside(Clock::System, settings).await?;
         let done = work(&auth).await;
         auth.stop().await;
-        auth.sync().map_err(told)?;
+        auth.sync().map_err(explain)?;
         done
     })?
 }
 
-/// The user with this username.
+/// Finds a user by their username.
 async fn find(auth: &Auth, username: &str) -> Result<User, CommandError> {
     match auth.user_named(username).await {
         Err(Error::NotFound) => Err(CommandError(format!("there is no user {username}"))),
-        found => found.map_err(told),
+        found => found.map_err(explain),
     }
 }
 
-/// Asks whether everyone is meant, if everyone is, unless that was said.
+/// Asks for confirmation of `--everyone`, unless `--yes` was given.
 fn confirm_everyone(which: &Which, what: &str) -> Result<(), CommandError> {
     if !which.everyone || which.yes {
         return Ok(());
@@ -146,8 +143,8 @@ fn confirm_everyone(which: &Which, what: &str) -> Result<(), CommandError> {
     }
 }
 
-/// An error in one sentence for whoever typed the command.
-fn told(error: Error) -> CommandError {
+/// Turns an error into a sentence for the operator.
+fn explain(error: Error) -> CommandError {
     match error {
         Error::Invalid(fields) => {
             let fields: Vec<_> = fields.iter().map(|field| format!("{} {}", field.field, field.message)).collect();
@@ -157,12 +154,12 @@ fn told(error: Error) -> CommandError {
         Error::LastAdmin => {
             CommandError("without this user no admin could come in any more; make another one first".into())
         }
-        Error::Stale => CommandError("someone has changed the user meanwhile; try again".into()),
+        Error::Stale => CommandError("the user was changed in the meantime; try again".into()),
         error => error.into(),
     }
 }
 
-/// The form that a file's name says it has.
+/// The format that a file's extension stands for.
 fn format_of(file: &Path) -> Option<Format> {
     match file.extension()?.to_str()? {
         "csv" => Some(Format::Csv),
@@ -171,17 +168,17 @@ fn format_of(file: &Path) -> Option<Format> {
     }
 }
 
-/// A value as programs read it, on one line.
+/// Serializes a value as one line of JSON.
 fn json_line(value: &impl Serialize) -> Result<String, CommandError> {
     Ok(serde_json::to_string(value).map_err(|error| CommandError(error.to_string()))? + "\n")
 }
 
-/// A value as programs read it, and people too.
+/// Serializes a value as indented JSON.
 fn json(value: &impl Serialize) -> Result<String, CommandError> {
     Ok(serde_json::to_string_pretty(value).map_err(|error| CommandError(error.to_string()))? + "\n")
 }
 
-/// Writes a page of a list. Tells whether someone reads on: `… | head` has seen enough.
+/// Prints a page of a list. Returns false when the reader has closed the pipe, as `head` does.
 fn print_page(text: &str) -> Result<bool, CommandError> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
