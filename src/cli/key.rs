@@ -26,7 +26,7 @@ async fn answer(auth: &Auth, command: KeyCommand) -> Result<String, CommandError
             let next = auth.rotate_keys(Actor::Operator).await.map_err(|error| match error {
                 Error::NoRotation => StartError::setting(
                     "COUNTERSIGN_JWT_ALGORITHM",
-                    "a key of this algorithm cannot be rotated; run the command with the servers' settings",
+                    "no stored key signs with this algorithm; run the command with the servers' settings",
                 )
                 .into(),
                 error => CommandError::from(error),
