@@ -1,5 +1,5 @@
 //! Backup and restore of a SQLite database. A backup is a SQLite file and can be written while servers write. A restore
-//! replaces all rows in one transaction, so a reader sees the old state or the new one. The files' schemas list the tables.
+//! replaces all rows in one transaction, so a reader sees the old state or the new one. The schema lists the tables.
 
 use std::{
     fmt::Display,
@@ -117,8 +117,8 @@ async fn replace_all(conn: &mut SqliteConnection, copy: &VerifiedCopy) -> Result
     Ok(())
 }
 
-/// The tables of a file and their columns, quoted for SQL. The table of sqlx is left out: it records how each file got its
-/// schema.
+/// The tables of a file and their columns, quoted for SQL. The table of sqlx is left out: it records how each file got
+/// its schema.
 async fn tables(conn: &mut SqliteConnection, file: &str) -> Result<Vec<(String, String)>, Error> {
     let sql = format!(
         r#"SELECT format('"%w"', t.name), (SELECT group_concat(format('"%w"', name), ', ' ORDER BY cid)

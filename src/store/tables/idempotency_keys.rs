@@ -25,8 +25,8 @@ impl<C: Connection> Conn<C> {
 }
 
 impl Tx {
-    /// Stores a response, replacing one from before `since`. Returns false if a concurrent request has stored one for this
-    /// key.
+    /// Stores a response, replacing one from before `since`. Returns false if a concurrent request has stored one for
+    /// this key.
     pub async fn store_response(
         &mut self,
         key: TokenHash,

@@ -56,8 +56,8 @@ impl Tx {
         Ok(inserted == 1)
     }
 
-    /// Sets `verifies_until` of every other key that has none: the time when the longest-lived token that it may have signed
-    /// by `last_signature` has expired.
+    /// Sets `verifies_until` of every other key that has none: the time when the longest-lived token that it may have
+    /// signed by `last_signature` has expired.
     pub async fn retire_signing_keys_but(&mut self, kid: &str, last_signature: Timestamp) -> Result<(), Error> {
         execute!(
             self,

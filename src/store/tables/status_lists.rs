@@ -1,6 +1,6 @@
 //! `status_lists` and `revoked_statuses`: the ended sessions, as bits in lists for services that verify offline. An index
-//! belongs to one session (`sessions.status_list`, `status_idx`); its bit stays set until the session would have expired.
-//! A list is open, then closed, then deleted once no unexpired token refers to it.
+//! belongs to one session (`sessions.status_list`, `status_idx`); its bit stays set until the session would have
+//! expired. A list is open, then closed, then deleted once no unexpired token refers to it.
 
 use crate::{
     error::Error,
@@ -126,8 +126,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Deletes up to `most` marks of closed lists that expired before `moment`. Returns how many. In the open list marks
-    /// stay: a new session could get the index while other services still use a cached list in which it is revoked.
+    /// Deletes up to `most` marks of closed lists that expired before `moment`. Returns how many. In the open list
+    /// marks stay: a new session could get the index while services use a cached list in which it is revoked.
     pub async fn delete_statuses_expired_before(&mut self, moment: Timestamp, most: u32) -> Result<u64, Error> {
         let most = i64::from(most);
         Ok(execute!(

@@ -44,7 +44,8 @@ impl<C: Connection> Conn<C> {
     ) -> Result<Vec<User>, Error> {
         let (after, limit) = (after.unwrap_or_default(), i64::from(limit));
         let (status, pattern) = (status.map_or("", Status::as_str), role_pattern(role));
-        // Nearly every user is active and has the role `user`, so a scan finds them soon. The others have partial indexes.
+        // Nearly every user is active and has the role `user`, so a scan finds them soon.
+        // The others have partial indexes.
         Ok(match (role, status) {
             (_, "disabled") => select_users!(
                 fetch_all(self),
@@ -82,9 +83,9 @@ impl<C: Connection> Conn<C> {
         })
     }
 
-    /// Users whose username, name or e-mail begins with `prefix`, in order of the matching key, after the cursor `after`: the
-    /// key and id of the last match. A user with several matches is listed once, by the first. Also returns the next cursor if
-    /// there may be more. A page may have fewer than `limit` users when many matches were repeated ones.
+    /// Users whose username, name or e-mail begins with `prefix`, in order of the matching key, after the cursor
+    /// `after`: the key and id of the last match. A user with several matches is listed once, by the first. Also
+    /// returns the next cursor if there may be more. A page with many repeated matches may be shorter than `limit`.
     pub async fn users_beginning_with(
         &mut self,
         prefix: &str,
