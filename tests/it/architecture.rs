@@ -85,7 +85,7 @@ fn imports_run_one_way() {
 }
 
 #[test]
-fn each_thing_is_touched_in_one_place() {
+fn each_dependency_is_used_by_its_own_modules_only() {
     for (path, code) in sources(Path::new("src")) {
         // What `scripts/sqlx-prepare` sets while it compiles one store.
         let (own, code) = (module(&path), code.replace("sqlx_prepare", "").replace("sqlx-prepare", ""));
@@ -127,14 +127,14 @@ fn migrations_of_both_stores_have_the_same_names() {
 
 /// What the API document does not show, the tables of the tests do not see.
 #[test]
-fn a_route_outside_the_api_document_needs_no_credential_or_is_another_spelling() {
+fn routes_missing_from_the_api_document_are_public_or_aliases() {
     let routes = ["src/http/mod.rs", "src/http/routes/mod.rs"].map(|file| fs::read_to_string(file).unwrap()).concat();
     let paths: Vec<_> = routes.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     assert_eq!(paths, ["/health", "/verify", "/users/", "/docs", "/docs/", "/docs/{*file}"]);
 }
 
 #[test]
-fn main_is_short_and_the_map_names_every_module() {
+fn main_is_short_and_lib_documents_every_module() {
     assert!(fs::read_to_string("src/main.rs").unwrap().lines().count() < 50);
     let map = fs::read_to_string("src/lib.rs").unwrap();
     for entry in fs::read_dir("src").unwrap() {
@@ -207,7 +207,7 @@ fn file_of(path: &[String], files: &HashMap<Vec<String>, String>) -> Option<Vec<
 /// Within each folder of `src`, files and folders import each other one way, too. The types of a room (`Auth`, `Store`,
 /// `App`) are in its own `mod.rs`, which all of the room may import; further down, a `mod.rs` is a file like any other.
 #[test]
-fn imports_within_a_room_run_one_way() {
+fn imports_within_a_module_run_one_way() {
     let parts = |path: &Path| -> Vec<String> {
         path.with_extension("").components().map(|part| part.as_os_str().to_str().unwrap().to_owned()).collect()
     };

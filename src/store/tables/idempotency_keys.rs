@@ -1,5 +1,5 @@
-//! `idempotency_keys`: the sealed responses to requests that may be retried, by a hash of the caller and their key. A row is
-//! valid for a day.
+//! `idempotency_keys`: the sealed responses to requests that may be retried, by a hash of the caller and their key. A
+//! row is valid for a day.
 
 use crate::{
     error::Error,

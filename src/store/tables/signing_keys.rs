@@ -1,5 +1,5 @@
-//! `signing_keys`: the keys that sign JWTs. For each algorithm, the newest key whose `signs_from` has passed signs. When a
-//! key is added, the others get a `verifies_until`; they are deleted at that time.
+//! `signing_keys`: the keys that sign JWTs. For each algorithm, the newest key whose `signs_from` has passed signs.
+//! When a key is added, the others get a `verifies_until`; they are deleted at that time.
 
 use crate::{
     error::Error,

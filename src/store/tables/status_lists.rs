@@ -1,5 +1,5 @@
-//! `status_lists` and `revoked_statuses`: the ended sessions, as bits in lists for services that verify offline. An index
-//! belongs to one session (`sessions.status_list`, `status_idx`); its bit stays set until the session would have
+//! `status_lists` and `revoked_statuses`: the ended sessions, as bits in lists for services that verify offline. An
+//! index belongs to one session (`sessions.status_list`, `status_idx`); its bit stays set until the session would have
 //! expired. A list is open, then closed, then deleted once no unexpired token refers to it.
 
 use crate::{

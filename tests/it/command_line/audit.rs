@@ -6,7 +6,7 @@ use super::{Shell, login};
 use crate::support::{Answer, Database, PASSWORD, basic, on_postgres};
 
 #[tokio::test]
-async fn the_trail_is_listed_as_the_route_gives_it() {
+async fn audit_list_matches_the_route() {
     let database = Database::new().await;
     let shell = Shell::on(&database);
     let server = shell.serve();
@@ -44,7 +44,7 @@ async fn the_trail_is_listed_as_the_route_gives_it() {
 }
 
 #[tokio::test]
-async fn a_trail_of_many_pages_is_listed_whole() {
+async fn a_trail_of_many_pages_is_listed_completely() {
     let database = Database::new().await;
     let shell = Shell::on(&database);
     shell.create("root", &["user", "admin"]);
@@ -61,7 +61,7 @@ async fn a_trail_of_many_pages_is_listed_whole() {
 }
 
 #[tokio::test]
-async fn a_broken_chain_is_told_by_its_number_and_an_exit_code_of_its_own() {
+async fn a_broken_chain_is_reported_with_its_record_number_and_exit_code_3() {
     let database = Database::new().await;
     let shell = Shell::on(&database);
     for name in ["root", "sergio", "zoe"] {

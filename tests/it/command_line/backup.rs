@@ -39,7 +39,7 @@ async fn come_and_go(app: Arc<App>, acknowledged: Acknowledged, stop: Arc<Atomic
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_holds_all_that_was_acknowledged_before_it_began_while_logins_and_logouts_go_on() {
+async fn a_backup_during_writes_has_all_that_was_acknowledged_before_it() {
     if on_postgres().is_some() {
         return; // which has tools of its own
     }
@@ -74,7 +74,7 @@ async fn it_holds_all_that_was_acknowledged_before_it_began_while_logins_and_log
 }
 
 #[tokio::test]
-async fn it_is_for_its_owner_alone_and_takes_the_place_of_nothing() {
+async fn a_backup_is_private_to_its_owner_and_overwrites_no_file() {
     if on_postgres().is_some() {
         return; // which has tools of its own
     }
@@ -101,7 +101,7 @@ async fn it_is_for_its_owner_alone_and_takes_the_place_of_nothing() {
 }
 
 #[tokio::test]
-async fn a_backup_that_fails_leaves_nothing_behind() {
+async fn a_failed_backup_leaves_no_files() {
     if on_postgres().is_some() {
         return; // which has tools of its own
     }
@@ -137,7 +137,7 @@ pub fn damaged(mut file: Vec<u8>) -> Vec<u8> {
 
 /// Someone who is tired of waiting, here for a lock.
 #[tokio::test]
-async fn interrupted_it_leaves_nothing_behind() {
+async fn an_interrupted_backup_leaves_no_files() {
     if on_postgres().is_some() {
         return; // which has tools of its own
     }
@@ -159,7 +159,7 @@ async fn interrupted_it_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn postgresql_has_tools_of_its_own() {
+async fn backup_and_restore_refuse_postgresql_and_name_its_tools() {
     let database = Database::new().await;
     let shell = Shell::on(&database.at("postgres://nobody@127.0.0.1:1/nowhere".into()));
     for (args, tool) in [(["backup", "file"], "pg_dump"), (["restore", "file"], "pg_restore")] {

@@ -14,7 +14,7 @@ fn script_for(shell: &str, folder: &TempDir) -> Vec<u8> {
 }
 
 #[test]
-fn each_shell_gets_a_script_that_knows_every_command() {
+fn the_script_of_each_shell_has_every_command() {
     let folder = TempDir::new().unwrap();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = String::from_utf8(script_for(shell, &folder)).unwrap();
@@ -27,7 +27,7 @@ fn each_shell_gets_a_script_that_knows_every_command() {
 
 /// What bash itself offers after these words.
 #[test]
-fn bash_completes_what_was_begun() {
+fn bash_completes_a_partial_command() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("completions"), script_for("bash", &folder)).unwrap();
     let ask = "source ./completions; COMP_WORDS=(countersign token re); COMP_CWORD=2; \

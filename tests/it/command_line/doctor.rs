@@ -86,7 +86,7 @@ fn admin(database: &Database) {
 }
 
 #[tokio::test]
-async fn what_is_well_is_said_to_be_so_with_and_without_a_server() {
+async fn a_healthy_installation_passes_with_and_without_a_server() {
     let database = installation().await;
     let without = doctor(&database, &[]);
     assert_eq!((without.code, without.amiss()), (0, vec![]), "{}", without.text);
@@ -104,7 +104,7 @@ async fn what_is_well_is_said_to_be_so_with_and_without_a_server() {
 }
 
 #[tokio::test]
-async fn weak_settings_are_named_and_bad_ones_fail() {
+async fn weak_settings_are_warnings_and_invalid_ones_fail() {
     let database = installation().await;
     let env = database.folder.path().join(".env");
     fs::write(&env, "COUNTERSIGN_JWT_SECRET=canary-canary-canary-canary-canary\n").unwrap();
@@ -138,7 +138,7 @@ async fn weak_settings_are_named_and_bad_ones_fail() {
 }
 
 #[tokio::test]
-async fn what_others_may_read_fails_and_stays_as_it_is() {
+async fn files_readable_by_others_fail_and_are_not_changed() {
     let database = installation().await;
     let names = fs::read_dir(database.folder.path()).unwrap().map(|entry| entry.unwrap().path());
     for path in names.filter(|path| !path.to_string_lossy().ends_with(".lock")) {
@@ -151,7 +151,7 @@ async fn what_others_may_read_fails_and_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_schema_that_is_behind_is_told_and_left_and_one_that_is_ahead_fails() {
+async fn an_older_schema_is_a_warning_and_a_newer_one_fails() {
     let database = Database::new().await;
     database.migrate_to(3).await;
     let private = |database: &Database| {
@@ -170,7 +170,7 @@ async fn a_schema_that_is_behind_is_told_and_left_and_one_that_is_ahead_fails() 
 }
 
 #[tokio::test]
-async fn what_is_amiss_in_a_database_fails_with_its_mend() {
+async fn faults_in_a_database_fail_with_a_remedy() {
     let database = installation().await;
     for (sql, back, check, said) in [
         (
@@ -202,7 +202,7 @@ async fn what_is_amiss_in_a_database_fails_with_its_mend() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_missing_or_another_fails() {
+async fn a_missing_or_wrong_secret_key_fails() {
     let database = installation().await;
     let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [9; 32]);
     let report = doctor(&database, &["--secret-key", &key]);
@@ -214,7 +214,7 @@ async fn a_key_that_is_missing_or_another_fails() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_missing_or_damaged_is_told_and_not_made() {
+async fn a_missing_or_damaged_database_is_reported_and_not_created() {
     if on_postgres().is_some() {
         return; // it is about files
     }
@@ -238,7 +238,7 @@ async fn a_database_that_is_missing_or_damaged_is_told_and_not_made() {
 }
 
 #[tokio::test]
-async fn a_postgresql_that_does_not_answer_fails() {
+async fn an_unreachable_postgresql_fails() {
     if on_postgres().is_none() {
         return;
     }

@@ -21,7 +21,7 @@ fn users(count: usize) -> String {
 
 /// A Flask app's own table, written by Flask-SQLAlchemy's usual model and Werkzeug, moves in with one command.
 #[tokio::test]
-async fn a_flask_table_with_werkzeug_hashes_moves_in_with_one_command_and_nobody_resets_a_password() {
+async fn a_flask_table_with_werkzeug_hashes_is_imported_by_one_command_without_password_resets() {
     let Some(python) = python_with("werkzeug") else { return };
     let app = App::start().await;
     let folder = app.database.folder.path();
@@ -61,7 +61,7 @@ for row in database.execute("SELECT username, email, password_hash FROM user"):
 }
 
 #[tokio::test]
-async fn what_became_of_the_rows_is_told_to_people_and_to_programs() {
+async fn outcomes_of_rows_are_reported_as_text_and_as_json() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let shell = Shell::on(&app.database);
@@ -109,7 +109,7 @@ async fn what_became_of_the_rows_is_told_to_people_and_to_programs() {
 }
 
 #[tokio::test]
-async fn an_export_is_readable_by_its_owner_alone_and_comes_in_again() {
+async fn an_export_is_private_to_its_owner_and_can_be_imported() {
     let app = App::start().await;
     let shell = Shell::on(&app.database);
     assert_eq!(shell.run(&["import", "-"], &users(2500)).unwrap(), "2500 created\n");
@@ -135,7 +135,7 @@ async fn an_export_is_readable_by_its_owner_alone_and_comes_in_again() {
 }
 
 #[tokio::test]
-async fn an_import_that_is_killed_leaves_whole_batches_and_is_run_again() {
+async fn a_killed_import_leaves_whole_batches_and_can_be_repeated() {
     let database = Database::new().await;
     let (shell, count) = (Shell::on(&database), 60_000);
     let file = database.folder.path().join("users.csv");
@@ -165,7 +165,7 @@ async fn an_import_that_is_killed_leaves_whole_batches_and_is_run_again() {
 }
 
 #[tokio::test]
-async fn a_running_server_writes_and_lets_in_while_an_import_runs_beside_it() {
+async fn a_running_server_accepts_logins_during_an_import() {
     let app = App::start().await;
     let file = app.database.folder.path().join("users.csv");
     fs::write(&file, users(60_000)).unwrap();
@@ -187,7 +187,7 @@ async fn a_running_server_writes_and_lets_in_while_an_import_runs_beside_it() {
 
 /// A bar is for people: it is drawn on a terminal and nowhere else.
 #[test]
-fn an_import_shows_how_far_it_is_on_a_terminal() {
+fn an_import_shows_a_progress_bar_on_a_terminal() {
     let Some(script) = crate::support::outside("script") else { return };
     if on_postgres().is_some() {
         return;
@@ -207,7 +207,7 @@ fn an_import_shows_how_far_it_is_on_a_terminal() {
 }
 
 #[tokio::test]
-async fn an_admin_who_is_demoted_in_the_middle_imports_no_further() {
+async fn an_import_stops_when_its_admin_is_demoted() {
     let app = App::start().await;
     app.create("other", &["admin"]).await;
     let (body, others) = tokio::sync::mpsc::channel::<Result<String, std::io::Error>>(1);

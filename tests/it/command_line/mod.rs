@@ -114,7 +114,7 @@ fn files(database: &Database) -> Vec<String> {
 }
 
 #[test]
-fn exit_codes_tell_what_is_not_done_from_what_is_not_understood_and_help_says_so() {
+fn exit_codes_distinguish_failures_from_usage_errors_and_help_lists_them() {
     let folder = TempDir::new().unwrap();
     let ended = |args: &[&str]| {
         let done = Binary::new(folder.path()).args(args).output();

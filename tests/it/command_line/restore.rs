@@ -16,7 +16,7 @@ async fn get(server: &Server, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_lived_before_a_restore_is_dead_after_it_also_beside_a_running_server() {
+async fn a_restore_ends_every_session_token_and_key_also_on_a_running_server() {
     if on_postgres().is_some() {
         return; // which has tools of its own
     }
@@ -84,7 +84,7 @@ async fn what_lived_before_a_restore_is_dead_after_it_also_beside_a_running_serv
 
 /// By the commands of the guide, as they are written there.
 #[tokio::test]
-async fn the_way_of_the_guide_with_postgresql_revives_nothing_either() {
+async fn the_postgresql_procedure_of_the_guide_revives_no_credential() {
     if on_postgres().is_none() || ["pg_dump", "pg_restore", "psql"].iter().any(|tool| outside(tool).is_none()) {
         return;
     }
@@ -126,7 +126,7 @@ async fn the_way_of_the_guide_with_postgresql_revives_nothing_either() {
 
 /// Servers keep lists they have signed by their versions, which must not come a second time.
 #[tokio::test]
-async fn no_status_list_has_a_version_again_that_it_had_before() {
+async fn no_status_list_version_is_reused_after_a_restore() {
     if on_postgres().is_some() {
         return; // which has tools of its own
     }
@@ -150,7 +150,7 @@ async fn no_status_list_has_a_version_again_that_it_had_before() {
 }
 
 #[tokio::test]
-async fn it_makes_the_database_that_is_missing_and_brings_an_older_backup_up_to_date() {
+async fn a_restore_creates_a_missing_database_and_migrates_an_older_backup() {
     if on_postgres().is_some() {
         return; // which has tools of its own
     }
@@ -177,7 +177,7 @@ async fn it_makes_the_database_that_is_missing_and_brings_an_older_backup_up_to_
 }
 
 #[tokio::test]
-async fn what_is_no_sound_backup_is_refused_and_the_database_is_as_it_was() {
+async fn an_invalid_backup_is_refused_and_the_database_is_unchanged() {
     if on_postgres().is_some() {
         return; // which has tools of its own
     }
@@ -236,7 +236,7 @@ async fn what_is_no_sound_backup_is_refused_and_the_database_is_as_it_was() {
 /// A table that a migration adds is restored by itself, for the files say which there are. Whether something in it lets
 /// someone in, and must end with a restore as sessions, tokens and keys do (`auth/backup.rs`), is for a person to say.
 #[tokio::test]
-async fn it_is_known_of_every_table_what_a_restore_does_with_it() {
+async fn every_table_is_classified_for_restore() {
     if on_postgres().is_some() {
         return; // which has tools of its own
     }
@@ -264,7 +264,7 @@ async fn fill(database: &Database, name: &str) {
 }
 
 #[tokio::test]
-async fn killed_in_the_middle_it_leaves_the_old_or_the_new_and_no_mixture() {
+async fn a_killed_restore_leaves_the_old_or_the_new_state() {
     if on_postgres().is_some() {
         return; // which has tools of its own
     }

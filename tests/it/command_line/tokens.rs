@@ -54,7 +54,7 @@ async fn tokens_are_issued_listed_and_revoked_beside_a_running_server() {
 }
 
 #[tokio::test]
-async fn no_issued_token_may_do_more_than_its_user_and_a_disabled_user_gets_none() {
+async fn an_issued_token_never_exceeds_its_user_and_a_disabled_user_gets_none() {
     let database = Database::new().await;
     let shell = Shell::on(&database);
     shell.create("root", &["user", "admin"]);
@@ -116,7 +116,7 @@ async fn sessions_are_listed_and_ended_beside_a_running_server() {
 }
 
 #[tokio::test]
-async fn after_a_break_in_every_session_and_token_ends_also_for_those_who_verify_offline() {
+async fn everyone_ends_every_session_and_token_also_for_offline_verification() {
     let database = Database::new().await;
     let shell = Shell::on(&database);
     let server = shell.serve();
@@ -152,7 +152,7 @@ async fn after_a_break_in_every_session_and_token_ends_also_for_those_who_verify
 }
 
 #[tokio::test]
-async fn a_list_whose_reader_has_seen_enough_ends_without_a_word() {
+async fn a_closed_pipe_ends_a_list_without_an_error() {
     let database = Database::new().await;
     let shell = Shell::on(&database);
     shell.create("root", &["user", "admin"]);
@@ -165,7 +165,7 @@ async fn a_list_whose_reader_has_seen_enough_ends_without_a_word() {
 
 /// By a terminal of its own, which `script` makes.
 #[tokio::test]
-async fn a_person_is_asked_whether_everyone_is_meant() {
+async fn everyone_asks_for_confirmation_on_a_terminal() {
     let Some(script) = outside("script") else { return };
     let database = Database::new().await;
     for (answer, code, said) in

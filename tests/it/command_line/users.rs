@@ -6,7 +6,7 @@ use super::Shell;
 use crate::support::{Answer, App, Database, PASSWORD, basic};
 
 #[tokio::test]
-async fn users_are_made_shown_and_changed_beside_a_running_server() {
+async fn users_are_created_shown_and_changed_beside_a_running_server() {
     let app = App::on(Database::new().await, &[]).await;
     let shell = Shell::on(&app.database);
     let password = format!("{PASSWORD}\n");
@@ -44,7 +44,7 @@ async fn users_are_made_shown_and_changed_beside_a_running_server() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_done_is_said_in_one_sentence_that_shows_no_password() {
+async fn a_failed_command_prints_one_sentence_without_the_password() {
     let app = App::start().await;
     let shell = Shell::on(&app.database);
     for (args, stdin, said) in [

@@ -25,7 +25,7 @@ async fn expect_each(app: &App, credentials: &[String], status: u16) {
 }
 
 #[tokio::test]
-async fn a_password_that_was_right_is_not_hashed_again_while_it_is_the_same() {
+async fn a_cached_password_is_not_hashed_again_until_it_changes() {
     let app = App::start_with(&["--argon2-iterations", "16384"]).await;
     let sergio = app.user("sergio").await;
     let begun = Instant::now();
@@ -41,7 +41,7 @@ async fn a_password_that_was_right_is_not_hashed_again_while_it_is_the_same() {
 }
 
 #[tokio::test]
-async fn what_an_admin_changes_of_a_user_is_seen_by_the_next_request_with_each_credential() {
+async fn an_admins_change_of_a_user_applies_to_the_next_request_of_each_credential() {
     let app = App::start().await;
     let all = credentials(&app, "sergio").await;
     expect_each(&app, &all, 200).await;
@@ -66,7 +66,7 @@ async fn what_an_admin_changes_of_a_user_is_seen_by_the_next_request_with_each_c
 }
 
 #[tokio::test]
-async fn each_way_to_end_a_credential_ends_it_for_the_next_request() {
+async fn each_way_to_end_a_credential_applies_to_the_next_request() {
     let app = App::start().await;
     let ends: [(&str, [u16; 4]); 7] = [
         ("logout", [200, 401, 401, 200]),
@@ -111,7 +111,7 @@ async fn each_way_to_end_a_credential_ends_it_for_the_next_request() {
 }
 
 #[tokio::test]
-async fn what_is_kept_runs_out_with_its_credential() {
+async fn a_cache_entry_expires_with_its_credential() {
     let app = App::start_with(&["--jwt-ttl", "1m", "--token-ttl", "2m"]).await;
     app.create("sergio", &["user"]).await;
     let (opaque, jwt) = app.tokens("sergio").await;
@@ -127,7 +127,7 @@ async fn what_is_kept_runs_out_with_its_credential() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_refused_beside_one_that_is_kept_and_does_not_touch_it() {
+async fn a_wrong_password_is_refused_and_does_not_evict_the_cached_one() {
     let app = App::start().await;
     let sergio = app.user("sergio").await;
     for _ in 0..2 {
@@ -139,7 +139,7 @@ async fn a_wrong_password_is_refused_beside_one_that_is_kept_and_does_not_touch_
 
 /// Each token is ended while others use it. Whoever began after the end was acknowledged is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_credential_that_is_ended_while_it_is_used_is_refused_from_then_on_each_time() {
+async fn a_credential_that_ends_during_use_is_refused_from_then_on() {
     const USERS: usize = 8;
     // Ten thousand when that is asked for, which takes some minutes.
     let times = if std::env::var_os("COUNTERSIGN_TEST_REPEATS").is_some() { 10_000 } else { 400 };
@@ -192,7 +192,7 @@ async fn a_credential_that_is_ended_while_it_is_used_is_refused_from_then_on_eac
 
 /// Two processes on one database, as people have them: one changes, the other notices.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_another_process_takes_back_is_refused_a_quarter_of_a_second_later_or_with_postgresql_one() {
+async fn a_revocation_by_another_process_applies_within_250_ms_or_one_second_with_postgresql() {
     let database = Database::new().await;
     let server = || {
         Binary::new(database.folder.path())
@@ -229,7 +229,7 @@ async fn what_another_process_takes_back_is_refused_a_quarter_of_a_second_later_
 }
 
 #[tokio::test]
-async fn with_the_cache_off_everything_is_read_each_time() {
+async fn without_the_cache_every_check_reads_the_database() {
     let app = App::start_with(&["--credential-cache", "0"]).await;
     let all = credentials(&app, "sergio").await;
     expect_each(&app, &all, 200).await;

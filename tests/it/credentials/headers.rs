@@ -92,7 +92,7 @@ fn expect_problem(answer: Answer, route: (&str, &str, u16), status: u16, code: &
 }
 
 #[tokio::test]
-async fn the_table_of_protected_routes_is_whole() {
+async fn the_table_of_protected_routes_is_complete() {
     let document: serde_json::Value = serde_json::from_str(&countersign::http::document()).unwrap();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
@@ -105,7 +105,7 @@ async fn the_table_of_protected_routes_is_whole() {
 }
 
 #[tokio::test]
-async fn a_valid_credential_of_each_kind_opens_each_route() {
+async fn each_route_accepts_a_valid_credential_of_each_kind() {
     let app = App::start().await;
     for route in PROTECTED {
         for kind in [Kind::Basic, Kind::Opaque, Kind::Jwt, Kind::Personal] {
@@ -133,7 +133,7 @@ async fn no_credential_gets_both_challenges_on_each_route() {
 }
 
 #[tokio::test]
-async fn a_malformed_or_unknown_credential_opens_nothing() {
+async fn a_malformed_or_unknown_credential_is_refused() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     let (opaque, jwt) = (&opaque["Bearer ".len()..], &jwt["Bearer ".len()..]);
@@ -216,7 +216,7 @@ async fn a_malformed_or_unknown_credential_opens_nothing() {
 }
 
 #[tokio::test]
-async fn the_scheme_is_known_in_any_case_and_spaces_before_the_value_do_not_matter() {
+async fn the_scheme_is_case_insensitive_and_leading_spaces_are_ignored() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     for header in [&opaque, &jwt, &basic("root", PASSWORD)] {
@@ -228,7 +228,7 @@ async fn the_scheme_is_known_in_any_case_and_spaces_before_the_value_do_not_matt
 }
 
 #[tokio::test]
-async fn an_expired_credential_opens_nothing() {
+async fn an_expired_credential_is_refused() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     app.turn_clock(Duration::from_secs(30 * 60));
@@ -247,7 +247,7 @@ async fn an_expired_credential_opens_nothing() {
 }
 
 #[tokio::test]
-async fn a_revoked_credential_opens_nothing() {
+async fn a_revoked_credential_is_refused() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
@@ -259,7 +259,7 @@ async fn a_revoked_credential_opens_nothing() {
 }
 
 #[tokio::test]
-async fn no_credential_of_a_disabled_user_opens_anything_from_the_next_request_on() {
+async fn every_credential_of_a_disabled_user_is_refused_from_the_next_request_on() {
     let app = App::start().await;
     app.create("other", &["user", "admin"]).await;
     let (opaque, jwt) = app.tokens("other").await;
@@ -274,7 +274,7 @@ async fn no_credential_of_a_disabled_user_opens_anything_from_the_next_request_o
 }
 
 #[tokio::test]
-async fn a_demoted_user_is_demoted_from_the_next_request_on_whatever_the_jwt_says() {
+async fn a_demotion_applies_to_the_next_request_whatever_the_jwt_claims() {
     let app = App::start().await;
     app.create("other", &["user", "admin"]).await;
     let (opaque, jwt) = app.tokens("other").await;
@@ -286,7 +286,7 @@ async fn a_demoted_user_is_demoted_from_the_next_request_on_whatever_the_jwt_say
 }
 
 #[tokio::test]
-async fn what_was_let_in_under_one_scheme_is_not_let_in_under_the_other() {
+async fn a_cached_credential_is_refused_under_the_other_scheme() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     for header in [opaque, jwt, basic("root", PASSWORD)] {
@@ -302,7 +302,7 @@ async fn what_was_let_in_under_one_scheme_is_not_let_in_under_the_other() {
 }
 
 #[tokio::test]
-async fn two_authorization_headers_are_one_too_many() {
+async fn two_authorization_headers_are_refused() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
     for route in PROTECTED {
@@ -326,7 +326,7 @@ async fn a_script_on_a_page_gets_no_basic_challenge() {
 }
 
 #[tokio::test]
-async fn nothing_but_the_authorization_header_says_who_is_calling() {
+async fn only_the_authorization_header_identifies_the_caller() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     let (opaque, jwt) = (&opaque["Bearer ".len()..], &jwt["Bearer ".len()..]);
@@ -353,7 +353,7 @@ async fn nothing_but_the_authorization_header_says_who_is_calling() {
 }
 
 #[tokio::test]
-async fn a_stored_hash_presented_as_a_token_opens_nothing_and_no_token_is_in_the_database() {
+async fn a_stored_hash_is_no_credential_and_the_database_holds_no_token() {
     let app = App::start().await;
     let login = app.login("root").await;
     let hex =
@@ -374,7 +374,7 @@ async fn a_stored_hash_presented_as_a_token_opens_nothing_and_no_token_is_in_the
 }
 
 #[tokio::test]
-async fn json_has_no_room_for_a_role_that_was_not_given() {
+async fn json_cannot_add_a_role_to_the_caller() {
     let app = App::start().await;
     let user = app.user("sergio").await;
     let body = json!({"username": "eve", "password": PASSWORD, "roles": ["admin"]});

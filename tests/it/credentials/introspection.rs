@@ -16,7 +16,7 @@ fn token(header: &str) -> &str {
 }
 
 #[tokio::test]
-async fn each_kind_of_token_is_known_by_a_service() {
+async fn a_service_can_introspect_each_kind_of_token() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     let service = app.personal_token("root", &json!({"name": "service", "scopes": ["introspect"]})).await;
@@ -42,7 +42,7 @@ async fn each_kind_of_token_is_known_by_a_service() {
 }
 
 #[tokio::test]
-async fn whatever_does_not_live_is_inactive_and_nothing_else_is_said() {
+async fn an_invalid_token_is_inactive_without_further_claims() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let service = app.personal_token("root", &json!({"name": "service", "scopes": ["introspect"]})).await;
@@ -68,7 +68,7 @@ async fn whatever_does_not_live_is_inactive_and_nothing_else_is_said() {
 }
 
 #[tokio::test]
-async fn a_request_without_its_token_is_an_error_in_the_words_of_oauth() {
+async fn a_request_without_a_token_is_an_oauth_error() {
     let app = App::start().await;
     for path in ["/oauth/introspect", "/oauth/revoke"] {
         for form in ["", "token=", "token=a&token=b", "token_type_hint=access_token"] {
@@ -89,7 +89,7 @@ async fn a_request_without_its_token_is_an_error_in_the_words_of_oauth() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_not_known_is_told_so_in_the_words_of_oauth_and_elsewhere_in_ours() {
+async fn an_unauthorized_service_gets_an_oauth_error_here_and_a_problem_elsewhere() {
     let app = App::start().await;
     for (credential, error) in [(basic("root", "wrong"), "invalid_client"), ("Bearer x".into(), "invalid_token")] {
         assert_eq!(ask(&app, &credential, "/oauth/introspect", "x").await.expect(401).json()["error"], error);
@@ -101,7 +101,7 @@ async fn a_service_that_is_not_known_is_told_so_in_the_words_of_oauth_and_elsewh
 }
 
 #[tokio::test]
-async fn a_user_revokes_tokens_of_their_own_and_a_service_those_of_anyone() {
+async fn a_user_revokes_own_tokens_and_a_service_those_of_anyone() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     app.create("other", &["user"]).await;
@@ -136,7 +136,7 @@ async fn a_user_revokes_tokens_of_their_own_and_a_service_those_of_anyone() {
 }
 
 #[tokio::test]
-async fn the_metadata_leads_to_what_there_is() {
+async fn the_metadata_names_existing_endpoints() {
     let app = App::start_with(&["--issuer", "https://example.com/auth/"]).await;
     let metadata = app.anon().get("/.well-known/oauth-authorization-server").await.expect(200).json();
     assert_eq!(metadata["issuer"], "https://example.com/auth/");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{App, bearer, on_postgres};
 
 #[tokio::test]
-async fn a_token_is_shown_once_and_says_what_it_is() {
+async fn a_token_is_shown_once_with_its_properties() {
     let app = App::start().await;
     let user = app.user("sergio").await;
     let about = json!({"name": "backup", "scopes": ["profile"], "expires_in": 3600});
@@ -38,7 +38,7 @@ async fn a_token_is_shown_once_and_says_what_it_is() {
 }
 
 #[tokio::test]
-async fn without_scopes_and_end_a_token_has_its_makers_scopes_and_no_end() {
+async fn by_default_a_token_has_its_creators_scopes_and_no_expiry() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let token = app.personal_token("sergio", &json!({"name": "all"})).await;
@@ -52,7 +52,7 @@ async fn without_scopes_and_end_a_token_has_its_makers_scopes_and_no_end() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_taken_back_is_refused_at_once() {
+async fn a_revoked_token_is_refused_at_once() {
     let app = App::start().await;
     let user = app.user("sergio").await;
     let made = user.post("/me/tokens", &json!({"name": "a"})).await.expect(201).json();
@@ -67,7 +67,7 @@ async fn a_token_that_is_taken_back_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn no_token_may_do_more_than_its_maker_then_or_its_owner_now() {
+async fn a_token_never_exceeds_its_creator_then_or_its_owner_now() {
     let app = App::start().await;
     let user = app.user("sergio").await;
     for scopes in [json!(["admin"]), json!(["profile", "introspect"])] {
@@ -102,7 +102,7 @@ async fn no_token_may_do_more_than_its_maker_then_or_its_owner_now() {
 }
 
 #[tokio::test]
-async fn a_field_that_does_not_keep_its_rule_is_named() {
+async fn an_invalid_field_is_named() {
     let app = App::start().await;
     let admin = app.admin();
     for (body, errors) in [
@@ -143,7 +143,7 @@ async fn a_user_has_at_most_a_hundred_tokens() {
 }
 
 #[tokio::test]
-async fn a_wrong_checksum_is_refused_and_no_token_nor_its_hash_opens_anything_or_lies_in_the_database() {
+async fn a_wrong_checksum_is_refused_without_a_lookup_and_the_database_holds_only_the_hash() {
     let app = App::start().await;
     let header = app.personal_token("root", &json!({"name": "a"})).await;
     let token = &header["Bearer ".len()..];

@@ -49,7 +49,7 @@ async fn the_commands_of_the_article_work_word_for_word() {
 
 /// Every `sh` block of README that talks to the server, in its order, in one shell, as a newcomer would.
 #[tokio::test]
-async fn the_commands_of_the_readme_work_as_they_are_written() {
+async fn the_commands_of_the_readme_work_as_written() {
     if outside("curl").is_none() {
         return;
     }

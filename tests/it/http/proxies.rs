@@ -326,13 +326,13 @@ fn refused_requests_do_not_arrive(proxy: &Proxy, good: &str, admins: &str) {
 }
 
 #[tokio::test]
-async fn nginx_asks_us_and_passes_on_what_we_say_and_nothing_else() {
+async fn nginx_verifies_each_request_and_forwards_only_our_identity_headers() {
     let (app, port) = countersign().await;
     holds(app, move || Proxy::nginx(port)).await;
 }
 
 #[tokio::test]
-async fn caddy_asks_us_and_passes_on_what_we_say_and_nothing_else() {
+async fn caddy_verifies_each_request_and_forwards_only_our_identity_headers() {
     let (app, port) = countersign().await;
     holds(app, move || Proxy::caddy(port)).await;
 }

@@ -47,7 +47,7 @@ async fn headers_over_16_kib_are_refused() {
 }
 
 #[tokio::test]
-async fn whatever_the_body_is_it_never_makes_a_5xx() {
+async fn no_body_causes_a_5xx() {
     let app = App::start().await;
     let deep = "[".repeat(20_000);
     let bodies: &[&[u8]] = &[
@@ -90,7 +90,7 @@ async fn whatever_the_body_is_it_never_makes_a_5xx() {
 }
 
 #[tokio::test]
-async fn a_zero_byte_in_a_name_is_only_an_unknown_name() {
+async fn a_nul_byte_in_a_username_is_an_unknown_username() {
     let app = App::start().await;
     for name in ["\0", "a\0b", "\u{ffff}", "😀"] {
         let answer = app.anon().post("/login", &json!({"username": name, "password": PASSWORD})).await;
@@ -99,7 +99,7 @@ async fn a_zero_byte_in_a_name_is_only_an_unknown_name() {
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_end_is_given_ten_seconds() {
+async fn an_incomplete_head_times_out_after_ten_seconds() {
     let app = App::start().await;
     let mut stream = TcpStream::connect(&app.address).await.unwrap();
     stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n").await.unwrap();
@@ -114,7 +114,7 @@ async fn a_head_that_does_not_end_is_given_ten_seconds() {
 }
 
 #[tokio::test]
-async fn each_head_on_a_connection_is_given_ten_seconds_of_its_own() {
+async fn the_head_timeout_starts_anew_for_each_request() {
     let app = App::start().await;
     let mut stream = TcpStream::connect(&app.address).await.unwrap();
     let mut answer = vec![0; 4096];
@@ -135,7 +135,7 @@ async fn each_head_on_a_connection_is_given_ten_seconds_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_end_is_given_fifteen_seconds() {
+async fn an_incomplete_body_times_out_after_fifteen_seconds() {
     let app = App::start().await;
     let mut stream = TcpStream::connect(&app.address).await.unwrap();
     let head = "POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{";
@@ -153,7 +153,7 @@ async fn a_body_that_does_not_end_is_given_fifteen_seconds() {
 
 /// Otherwise 900 of them would hold every place for ever.
 #[tokio::test]
-async fn a_client_that_does_not_read_its_answer_is_given_fifteen_seconds() {
+async fn a_client_that_does_not_read_is_disconnected_after_fifteen_seconds() {
     let app = App::start().await;
     let file = app.anon().get("/docs/swagger-ui-bundle.js").await.expect(200).text.len();
     let mut stream = TcpStream::connect(&app.address).await.unwrap();
@@ -169,7 +169,7 @@ async fn a_client_that_does_not_read_its_answer_is_given_fifteen_seconds() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_gets_a_400_and_the_service_goes_on() {
+async fn malformed_http_is_refused_and_the_service_continues() {
     let app = App::start().await;
     for bytes in
         [&b"\x16\x03\x01\x02\0\x01"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\r\n\r\n\r\nhello\r\n\r\n"]
@@ -188,7 +188,7 @@ async fn what_is_not_http_gets_a_400_and_the_service_goes_on() {
 
 /// The client goes away while its write waits for another process to let go of the database.
 #[tokio::test]
-async fn a_write_finishes_though_its_client_has_gone_away_and_the_log_tells_of_it() {
+async fn a_write_finishes_and_is_logged_when_its_client_disconnects() {
     let database = Database::new().await;
     let server = Binary::new(database.folder.path())
         .env("DATABASE_URL", &database.url)
@@ -227,7 +227,7 @@ async fn a_write_finishes_though_its_client_has_gone_away_and_the_log_tells_of_i
 }
 
 #[tokio::test]
-async fn every_answer_has_an_id_and_is_not_to_be_kept_or_guessed_at() {
+async fn every_response_has_a_request_id_no_caching_and_nosniff() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
     let mut ids = std::collections::HashSet::new();
@@ -243,7 +243,7 @@ async fn every_answer_has_an_id_and_is_not_to_be_kept_or_guessed_at() {
 
 /// 900 connections that say nothing; the next one waits until one of them goes.
 #[tokio::test]
-async fn connections_beyond_the_cap_wait_for_a_place() {
+async fn connections_beyond_the_cap_wait() {
     let Some(python) = crate::support::outside("python3") else { return };
     let folder = tempfile::TempDir::new().unwrap();
     let server = Binary::new(folder.path()).serve();
@@ -269,7 +269,7 @@ assert late.recv(100).startswith(b"HTTP/1.1 200")
 
 /// Another process, or another server, is in the middle of something and does not go on.
 #[tokio::test]
-async fn while_another_holds_the_database_writes_are_refused_soon_and_checks_go_on() {
+async fn while_another_process_locks_the_database_writes_get_503_and_checks_continue() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     let held = app.database.hold_writes().await;
@@ -325,7 +325,7 @@ impl HalfSent {
 
 /// Else a thief could keep a request open, and outlive every logout with it.
 #[tokio::test]
-async fn a_credential_that_was_ended_while_the_body_was_on_its_way_does_nothing() {
+async fn a_credential_that_ends_while_the_body_is_read_is_refused() {
     let app = App::start().await;
     app.create("other", &["user", "admin"]).await;
     let (json, form) = ("application/json", "application/x-www-form-urlencoded");

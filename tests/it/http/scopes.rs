@@ -28,7 +28,7 @@ fn routes() -> BTreeMap<(String, String), Option<String>> {
 }
 
 #[test]
-fn the_table_in_the_guide_is_the_routers() {
+fn the_scope_table_in_the_guide_matches_the_router() {
     let mut table = "| route | scope |\n| --- | --- |\n".to_owned();
     for ((path, method), scope) in routes() {
         let scope = scope.map_or("any".to_owned(), |scope| format!("`{scope}`"));
@@ -39,7 +39,7 @@ fn the_table_in_the_guide_is_the_routers() {
 }
 
 #[tokio::test]
-async fn each_route_is_opened_by_its_scope_alone_and_says_which_one_was_missing() {
+async fn each_route_needs_its_scope_only_and_names_it_when_missing() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
     let mut tokens = BTreeMap::new();

@@ -36,7 +36,7 @@ async fn with_hs256_the_key_set_is_empty() {
 }
 
 #[tokio::test]
-async fn the_key_set_may_be_kept_and_asked_for_again_by_its_tag() {
+async fn the_key_set_is_cacheable_and_revalidates_by_etag() {
     let app = App::start().await;
     let first = app.anon().get("/.well-known/jwks.json").await.expect(200);
     assert_eq!(first.header("cache-control"), "public, max-age=300");
@@ -51,7 +51,7 @@ async fn the_key_set_may_be_kept_and_asked_for_again_by_its_tag() {
 }
 
 #[tokio::test]
-async fn the_kid_of_a_token_names_a_key_of_the_set() {
+async fn the_kid_of_a_token_is_in_the_key_set() {
     let app = App::start().await;
     let (_, jwt) = app.tokens("root").await;
     let keys = app.anon().get("/.well-known/jwks.json").await.json();

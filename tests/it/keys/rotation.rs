@@ -33,7 +33,7 @@ async fn signs(app: &App) -> String {
 }
 
 #[tokio::test]
-async fn the_next_key_is_public_before_it_signs_and_the_old_one_verifies_until_its_last_token_has_run_out() {
+async fn the_next_key_is_published_before_it_signs_and_the_old_one_verifies_until_its_last_token_expires() {
     let app = App::start().await;
     let old = signs(&app).await;
     assert_eq!(states(&app).await, ["signing"]);
@@ -71,7 +71,7 @@ async fn the_next_key_is_public_before_it_signs_and_the_old_one_verifies_until_i
 }
 
 #[tokio::test]
-async fn keys_turn_over_by_themselves_when_it_is_time() {
+async fn keys_rotate_on_schedule() {
     let app = App::start_with(&["--key-rotation", "1d"]).await;
     let auth = app.service.auth();
     let old = signs(&app).await;
@@ -145,7 +145,7 @@ async fn two_servers_that_rotate_at_once_make_one_key() {
 }
 
 #[tokio::test]
-async fn an_unknown_kid_asks_nothing_of_the_database() {
+async fn an_unknown_kid_does_not_query_the_database() {
     let app = App::start().await;
     let (_, jwt) = app.tokens("root").await;
     let (_, rest) = jwt["Bearer ".len()..].split_once('.').unwrap();
@@ -157,7 +157,7 @@ async fn an_unknown_kid_asks_nothing_of_the_database() {
 }
 
 #[tokio::test]
-async fn with_another_algorithm_the_old_keys_verify_until_their_tokens_have_run_out() {
+async fn after_a_change_of_algorithm_old_keys_verify_until_their_tokens_expire() {
     let app = App::start().await;
     let (_, old) = app.tokens("root").await;
     let later = App::on(app.database.clone(), &["--jwt-algorithm", "RS256"]).await;
@@ -213,7 +213,7 @@ async fn the_command_rotates_beside_a_running_server() {
 }
 
 #[tokio::test]
-async fn a_command_with_other_settings_than_the_servers_changes_nothing() {
+async fn rotate_with_other_settings_than_the_servers_changes_nothing() {
     let database = Database::new().await;
     let app = App::on(database.clone(), &["--jwt-algorithm", "EdDSA"]).await;
     let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32]);
@@ -231,7 +231,7 @@ async fn a_command_with_other_settings_than_the_servers_changes_nothing() {
 }
 
 #[tokio::test]
-async fn going_back_to_an_algorithm_makes_a_key_that_stays() {
+async fn returning_to_an_algorithm_creates_a_new_lasting_key() {
     let app = App::start().await;
     let (_, first) = app.tokens("root").await;
     drop(App::on(app.database.clone(), &["--jwt-algorithm", "EdDSA"]).await);
@@ -245,7 +245,7 @@ async fn going_back_to_an_algorithm_makes_a_key_that_stays() {
 }
 
 #[tokio::test]
-async fn with_hs256_the_keys_before_it_go_when_their_tokens_have_run_out() {
+async fn after_a_change_to_hs256_old_keys_are_deleted_when_their_tokens_expire() {
     let app = App::start().await;
     let (_, jwt) = app.tokens("root").await;
     let flags = ["--jwt-algorithm", "HS256", "--jwt-secret", "a secret that is longer than 32 bytes"];
@@ -260,7 +260,7 @@ async fn with_hs256_the_keys_before_it_go_when_their_tokens_have_run_out() {
 
 /// A server whose clock is behind must not make a key of its own beside the first.
 #[tokio::test]
-async fn a_clock_that_is_behind_signs_with_the_key_there_is() {
+async fn a_server_whose_clock_is_behind_signs_with_the_existing_key() {
     let app = App::start().await;
     let kid = signs(&app).await;
     app.turn_clock_back(Duration::from_secs(3600));
@@ -273,7 +273,7 @@ async fn a_clock_that_is_behind_signs_with_the_key_there_is() {
 
 /// Whoever had got hold of a private key could sign with it for ever, were it believed for ever.
 #[tokio::test]
-async fn a_key_whose_time_is_over_is_believed_no_more_whatever_it_signs() {
+async fn a_retired_key_is_not_trusted_whatever_it_signs() {
     let app = App::start().await;
     let (_, jwt) = app.tokens("root").await;
     let jwt = &jwt["Bearer ".len()..];

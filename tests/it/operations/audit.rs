@@ -23,7 +23,7 @@ async fn told(app: &App) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_done_to_sessions_and_tokens_is_recorded() {
+async fn changes_to_sessions_and_tokens_are_recorded() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     let made = async || {
@@ -63,7 +63,7 @@ async fn what_is_done_to_sessions_and_tokens_is_recorded() {
 }
 
 #[tokio::test]
-async fn what_is_done_to_users_is_recorded() {
+async fn changes_to_users_are_recorded() {
     let app = App::start().await;
     let body = json!({"username": "sergio", "password": PASSWORD});
     let id = app.admin().post("/admin/users", &body).await.expect(201).json()["id"].as_str().unwrap().to_owned();
@@ -90,7 +90,7 @@ async fn what_is_done_to_users_is_recorded() {
 }
 
 #[tokio::test]
-async fn what_was_refused_changes_nothing_and_is_not_recorded_as_done() {
+async fn refused_requests_change_nothing_and_are_not_recorded_as_done() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let (opaque, _) = app.tokens("root").await;
@@ -101,7 +101,7 @@ async fn what_was_refused_changes_nothing_and_is_not_recorded_as_done() {
 
 /// The chain of records, followed by hand: each hash covers its row and the hash before.
 #[tokio::test]
-async fn each_record_hangs_on_the_one_before() {
+async fn each_record_is_chained_to_the_one_before() {
     let app = App::start().await;
     for _ in 0..3 {
         let (opaque, _) = app.tokens("root").await;
@@ -147,7 +147,7 @@ async fn verified(app: &App) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_record_that_was_changed_or_is_missing_shows() {
+async fn a_changed_or_missing_record_is_detected() {
     let app = App::start().await;
     for _ in 0..5 {
         app.tokens("root").await;
@@ -173,7 +173,7 @@ async fn a_record_that_was_changed_or_is_missing_shows() {
 }
 
 #[tokio::test]
-async fn what_is_too_old_is_forgotten_and_the_rest_is_verified_from_there() {
+async fn records_past_retention_are_deleted_and_the_rest_still_verifies() {
     let app = App::start_with(&["--audit-retention", "30d"]).await;
     for _ in 0..3 {
         app.turn_clock(Duration::from_secs(10 * 86_400));
@@ -207,7 +207,7 @@ async fn what_is_too_old_is_forgotten_and_the_rest_is_verified_from_there() {
 }
 
 #[tokio::test]
-async fn logins_are_recorded_also_those_that_fail_and_never_what_was_typed() {
+async fn logins_and_failures_are_recorded_without_what_was_typed() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     app.login("sergio").await;
@@ -240,7 +240,7 @@ async fn logins_are_recorded_also_those_that_fail_and_never_what_was_typed() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_recorded_wherever_it_is_checked_and_a_refresh_too() {
+async fn wrong_passwords_and_refreshes_are_recorded_on_every_route() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let (opaque, _) = app.tokens("sergio").await;
@@ -279,7 +279,7 @@ async fn newest(app: &App) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn the_trail_is_read_by_user_event_and_time_in_pages() {
+async fn the_trail_is_filtered_by_user_event_and_time_in_pages() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     for username in ["sergio", "root", "sergio"] {

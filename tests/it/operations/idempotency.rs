@@ -13,7 +13,7 @@ async fn post(app: &App, credential: &str, path: &str, key: &str, body: &Value) 
 }
 
 #[tokio::test]
-async fn a_user_is_made_once_and_the_answer_stays_the_same() {
+async fn a_retried_creation_creates_one_user_and_repeats_the_response() {
     let app = App::start().await;
     let root = basic("root", PASSWORD);
     let body = json!({"username": "sergio", "password": PASSWORD, "roles": ["user", "editor"]});
@@ -32,7 +32,7 @@ async fn a_user_is_made_once_and_the_answer_stays_the_same() {
 }
 
 #[tokio::test]
-async fn a_token_is_made_once_and_shown_to_whoever_asks_again_with_the_key() {
+async fn a_retried_token_creation_returns_the_same_token() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let (root, sergio) = (basic("root", PASSWORD), basic("sergio", PASSWORD));
@@ -61,7 +61,7 @@ async fn a_token_is_made_once_and_shown_to_whoever_asks_again_with_the_key() {
 }
 
 #[tokio::test]
-async fn what_was_refused_is_not_remembered() {
+async fn refused_requests_are_not_stored() {
     let app = App::start().await;
     let root = basic("root", PASSWORD);
     let body = |name: &str| json!({"username": name, "password": PASSWORD});
@@ -75,7 +75,7 @@ async fn what_was_refused_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn of_many_who_come_at_once_with_one_key_all_get_the_one_answer() {
+async fn concurrent_requests_with_one_key_get_one_response() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
     let body = json!({"name": "a"});

@@ -48,7 +48,7 @@ fn series(text: &str) -> BTreeMap<&str, f64> {
 }
 
 #[tokio::test]
-async fn requests_hashes_and_commits_are_counted_and_nobody_is_named() {
+async fn metrics_count_requests_hashes_and_commits_without_names() {
     let counted = Counted::start().await;
     let login: Value = counted.login().await.expect(200).json();
     let token = bearer(login["opaque_token"].as_str().unwrap());
@@ -89,7 +89,7 @@ async fn requests_hashes_and_commits_are_counted_and_nobody_is_named() {
 }
 
 #[tokio::test]
-async fn metrics_have_a_listener_of_their_own_which_ends_with_the_server() {
+async fn metrics_have_a_separate_listener_that_stops_with_the_server() {
     let counted = Counted::start().await;
     Answer::of(counted.get("/metrics")).await.expect(404);
     Answer::of(counted.client.get(format!("{}/health", counted.metrics))).await.expect(404);
@@ -101,7 +101,7 @@ async fn metrics_have_a_listener_of_their_own_which_ends_with_the_server() {
 
 /// A parser that is not ours takes all of it, and each metric it finds is one that the documentation explains.
 #[tokio::test]
-async fn prometheus_reads_it_and_the_documentation_has_every_metric() {
+async fn prometheus_parses_the_metrics_and_the_docs_list_each() {
     let counted = Counted::start().await;
     counted.login().await.expect(200);
     let text = counted.scrape().await.text;

@@ -32,7 +32,7 @@ fn refusal_of(variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_bad_setting_stops_the_start_with_a_sentence_that_names_it_and_the_mend() {
+fn an_invalid_setting_stops_the_start_with_its_name_and_a_remedy() {
     let key = "openssl rand -base64 32";
     for (name, value, mend) in [
         ("DATABASE_URL", "canary", "sqlite://FILE or postgres://"),
@@ -81,7 +81,7 @@ fn a_bad_setting_stops_the_start_with_a_sentence_that_names_it_and_the_mend() {
 }
 
 #[test]
-fn settings_that_do_not_fit_together_are_refused_by_name() {
+fn conflicting_settings_are_refused_by_name() {
     let hs256 = ("COUNTERSIGN_JWT_ALGORITHM", "HS256");
     for secret in [None, Some("canary"), Some("canary-of-thirty-one-bytes-long")] {
         let variables: Vec<_> = std::iter::once(hs256).chain(secret.map(|s| ("COUNTERSIGN_JWT_SECRET", s))).collect();
@@ -103,7 +103,7 @@ fn settings_that_do_not_fit_together_are_refused_by_name() {
 }
 
 #[test]
-fn every_setting_is_a_flag_a_variable_and_a_line_of_the_example() {
+fn every_setting_has_a_flag_a_variable_and_a_line_in_the_example() {
     let example = fs::read_to_string(".env.example").unwrap();
     let in_example: BTreeSet<_> = example
         .lines()
@@ -133,7 +133,7 @@ fn every_setting_is_a_flag_a_variable_and_a_line_of_the_example() {
 }
 
 #[test]
-fn help_shows_no_secret_that_the_environment_holds() {
+fn help_shows_no_secret_from_the_environment() {
     let folder = TempDir::new().unwrap();
     let mut binary = Binary::new(folder.path()).args(&["--help"]);
     for name in ["SECRET_KEY", "JWT_SECRET", "SETUP_TOKEN", "ADMIN_PASSWORD"] {
@@ -154,7 +154,7 @@ fn a_setting_prints_no_secret() {
 }
 
 #[test]
-fn a_line_of_the_env_file_that_cannot_be_read_stops_the_start() {
+fn a_malformed_line_of_the_env_file_stops_the_start() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join(".env"), "COUNTERSIGN_LISTEN=127.0.0.1:0\nNAME=a canary that is not in quotes\n")
         .unwrap();
@@ -174,7 +174,7 @@ fn a_setting_that_is_not_utf_8_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_value_in_single_quotes_is_taken_as_it_is() {
+async fn a_value_in_single_quotes_is_literal() {
     let folder = TempDir::new().unwrap();
     let env = "COUNTERSIGN_ADMIN_USERNAME=root\nCOUNTERSIGN_ADMIN_PASSWORD='my $HOME #1 \"word\"'\n";
     fs::write(folder.path().join(".env"), env).unwrap();
@@ -194,7 +194,7 @@ fn a_flag_without_its_value_is_refused_by_name() {
 }
 
 #[test]
-fn a_setting_that_may_be_missing_may_be_empty() {
+fn an_optional_setting_may_be_empty() {
     let folder = TempDir::new().unwrap();
     let mut binary = Binary::new(folder.path());
     for name in [
@@ -214,7 +214,7 @@ fn a_setting_that_may_be_missing_may_be_empty() {
 }
 
 #[tokio::test]
-async fn another_secret_key_than_the_one_it_was_made_with_is_refused() {
+async fn a_different_secret_key_is_refused() {
     let database = Database::new().await;
     let start = |key: &str| {
         let binary = Binary::new(database.folder.path())

@@ -18,7 +18,7 @@ fn wait_for_continue(stream: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn on_sigterm_a_request_under_way_finishes_while_ready_says_503() {
+async fn on_sigterm_a_request_in_progress_finishes_while_ready_returns_503() {
     let folder = TempDir::new().unwrap();
     let mut server = Binary::new(folder.path()).serve();
     let mut idle = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
@@ -51,7 +51,7 @@ async fn on_sigterm_a_request_under_way_finishes_while_ready_says_503() {
 }
 
 #[test]
-fn a_request_that_does_not_end_does_not_hold_the_process_for_longer_than_ten_seconds() {
+fn a_stalled_request_delays_shutdown_by_at_most_ten_seconds() {
     let folder = TempDir::new().unwrap();
     let mut server = Binary::new(folder.path()).serve();
     let mut stuck = TcpStream::connect(("127.0.0.1", server.port)).unwrap();

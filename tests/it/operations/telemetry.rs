@@ -66,7 +66,7 @@ async fn no_secret_is_in_the_log_at_any_level() {
 }
 
 #[tokio::test]
-async fn each_request_is_one_line_that_says_who_did_what_and_how_it_went() {
+async fn each_request_is_one_log_line_with_caller_route_and_status() {
     let (log, _) = walk("json").await;
     let lines: Vec<Value> = log
         .lines()

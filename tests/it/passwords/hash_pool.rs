@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::support::{Answer, App, PASSWORD, basic};
 
 #[tokio::test]
-async fn a_full_queue_is_answered_with_503_and_when_to_come_back_and_tokens_go_on() {
+async fn a_full_hash_queue_returns_503_with_retry_after_and_tokens_still_work() {
     // One thread and one place, each hash some tens of milliseconds.
     let app = App::start_with(&["--hash-workers", "1", "--hash-queue", "1", "--argon2-memory-kib", "19456"]).await;
     app.create("gone", &["user"]).await;

@@ -14,7 +14,7 @@ async fn sessions(app: &App, credential: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_user_sees_where_each_session_was_begun_and_which_is_this_one() {
+async fn the_session_list_has_client_details_and_marks_the_current_one() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let login = app.with(basic("sergio", PASSWORD)).request(Method::POST, "/login").header("user-agent", "a phone");
@@ -52,7 +52,7 @@ async fn a_user_ends_one_session_and_its_tokens_are_refused_at_once() {
 }
 
 #[tokio::test]
-async fn a_session_of_someone_else_is_not_found_and_goes_on() {
+async fn a_session_of_another_user_is_not_found_and_continues() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let (opaque, _) = app.tokens("root").await;
@@ -65,7 +65,7 @@ async fn a_session_of_someone_else_is_not_found_and_goes_on() {
 }
 
 #[tokio::test]
-async fn ending_all_but_this_leaves_this_and_with_basic_none() {
+async fn ending_the_other_sessions_keeps_the_current_one_and_none_with_basic() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let (roots, _) = app.tokens("root").await;
@@ -86,7 +86,7 @@ async fn ending_all_but_this_leaves_this_and_with_basic_none() {
 }
 
 #[tokio::test]
-async fn the_oldest_session_gives_way_to_one_too_many() {
+async fn the_oldest_session_ends_when_the_limit_is_exceeded() {
     let app = App::start_with(&["--sessions-per-user", "3"]).await;
     app.create("sergio", &["user"]).await;
     let (roots, _) = app.tokens("root").await;
@@ -122,7 +122,7 @@ async fn a_login_never_ends_its_own_session() {
 
 /// A use that one server saw counts on the other once it is written down.
 #[tokio::test]
-async fn servers_on_one_database_share_when_a_session_was_last_used() {
+async fn servers_on_one_database_share_the_last_use_of_a_session() {
     let one = App::start_with(&["--idle-ttl", "10m"]).await;
     let two = App::on(one.database.clone(), &["--idle-ttl", "10m"]).await;
     let (opaque, _) = one.tokens("root").await;
@@ -140,7 +140,7 @@ async fn servers_on_one_database_share_when_a_session_was_last_used() {
 }
 
 #[tokio::test]
-async fn when_a_session_was_last_seen_is_known_at_once_and_written_later() {
+async fn last_seen_at_is_visible_at_once_and_written_later() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let (opaque, _) = app.tokens("sergio").await;
@@ -159,7 +159,7 @@ async fn when_a_session_was_last_seen_is_known_at_once_and_written_later() {
 }
 
 #[tokio::test]
-async fn a_session_that_lies_idle_for_too_long_is_dead_and_one_that_is_used_lives_on() {
+async fn an_idle_session_expires_and_a_used_one_does_not() {
     let app = App::start_with(&["--idle-ttl", "10m", "--jwt-ttl", "1h"]).await;
     app.create("sergio", &["user"]).await;
     let (used, _) = app.tokens("sergio").await;
@@ -183,7 +183,7 @@ async fn a_session_that_lies_idle_for_too_long_is_dead_and_one_that_is_used_live
 }
 
 #[tokio::test]
-async fn a_session_that_is_used_all_the_time_still_ends_when_its_time_has_come() {
+async fn a_session_in_constant_use_still_reaches_its_absolute_expiry() {
     let app = App::start_with(&["--idle-ttl", "2h", "--token-ttl", "3h"]).await;
     let (opaque, _) = app.tokens("root").await;
     for _ in 0..2 {

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{App, bearer, claims_of};
 
 #[tokio::test]
-async fn the_opaque_token_gives_a_new_jwt_of_the_same_session() {
+async fn the_opaque_token_returns_a_new_jwt_of_the_same_session() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let login = app.login("sergio").await;
@@ -41,7 +41,7 @@ async fn a_jwt_does_not_outlive_the_session() {
 }
 
 #[tokio::test]
-async fn nothing_but_the_opaque_token_of_a_login_is_refreshed() {
+async fn only_the_opaque_token_of_a_login_can_be_refreshed() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     let personal = app.personal_token("root", &json!({"name": "a"})).await;
@@ -57,7 +57,7 @@ async fn nothing_but_the_opaque_token_of_a_login_is_refreshed() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_exchanged_ends_the_session_when_it_is_presented_again_anywhere() {
+async fn reuse_of_a_rotated_token_on_any_route_ends_the_session() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     for (method, path) in [(Method::POST, "/refresh?rotate=true"), (Method::POST, "/refresh"), (Method::GET, "/me")] {
@@ -89,7 +89,7 @@ async fn a_token_that_was_exchanged_ends_the_session_when_it_is_presented_again_
 }
 
 #[tokio::test]
-async fn of_fifty_who_exchange_a_token_at_once_exactly_one_does_and_the_copy_ends_the_session() {
+async fn of_fifty_concurrent_rotations_one_succeeds_and_the_reuse_ends_the_session() {
     let app = App::start().await;
     for _ in 0..3 {
         let (opaque, _) = app.tokens("root").await;
@@ -107,7 +107,7 @@ async fn of_fifty_who_exchange_a_token_at_once_exactly_one_does_and_the_copy_end
 
 /// Both are known before either exchanges: it is the exchange itself that finds the copy.
 #[tokio::test]
-async fn of_two_who_were_let_in_with_one_token_the_one_that_comes_late_ends_the_session() {
+async fn of_two_authenticated_rotations_the_later_one_ends_the_session() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
     let held = app.database.hold_writes().await;
@@ -127,7 +127,7 @@ async fn of_two_who_were_let_in_with_one_token_the_one_that_comes_late_ends_the_
 }
 
 #[tokio::test]
-async fn an_exchange_makes_the_session_no_longer() {
+async fn a_rotation_does_not_extend_the_session() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
     app.turn_clock(Duration::from_secs(86_400));
@@ -139,7 +139,7 @@ async fn an_exchange_makes_the_session_no_longer() {
 }
 
 #[tokio::test]
-async fn the_first_of_very_many_exchanged_tokens_still_ends_the_session() {
+async fn reuse_of_the_oldest_rotated_token_still_ends_the_session() {
     let app = App::start().await;
     let exchange = async |token: &str| {
         let fresh = app.with(token).send(Method::POST, "/refresh?rotate=true").await.expect(200).json();

@@ -54,7 +54,7 @@ async fn a_list_is_a_signed_token_of_its_own_type() {
 }
 
 #[tokio::test]
-async fn the_bit_of_a_session_is_set_in_the_list_served_next_however_it_ends() {
+async fn however_a_session_ends_its_bit_is_set_in_the_next_list() {
     let app = App::start_with(&["--sessions-per-user", "6"]).await;
     let id = app.create("sergio", &["user"]).await;
     let mut tokens = Vec::new();
@@ -83,7 +83,7 @@ async fn the_bit_of_a_session_is_set_in_the_list_served_next_however_it_ends() {
 }
 
 #[tokio::test]
-async fn a_list_is_asked_for_again_by_its_tag_and_changes_with_a_revocation() {
+async fn a_list_revalidates_by_etag_and_changes_with_a_revocation() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     let (path, _) = place(&jwt);
@@ -101,7 +101,7 @@ async fn a_list_is_asked_for_again_by_its_tag_and_changes_with_a_revocation() {
 
 /// @sd-jwt/jwt-status-list, which this project did not write, finds the place in our JWT and the bit in our list.
 #[tokio::test]
-async fn a_published_library_reads_our_lists() {
+async fn a_published_library_parses_our_lists() {
     let Some(node) = node() else { return };
     let app = App::start().await;
     let mut tokens = Vec::new();
@@ -126,7 +126,7 @@ console.log(tokens.map((token) => list.getStatus(getStatusListFromJWT(token).idx
 }
 
 #[tokio::test]
-async fn places_tell_nothing_of_the_order_of_logins() {
+async fn status_indexes_do_not_reveal_the_order_of_logins() {
     let app = App::start().await;
     let mut places = Vec::new();
     for _ in 0..40 {
@@ -143,7 +143,7 @@ async fn places_tell_nothing_of_the_order_of_logins() {
 
 /// With lists of four places, what takes a hundred thousand logins takes a few.
 #[tokio::test]
-async fn a_list_that_is_full_is_closed_and_dropped_once_nothing_in_it_lives() {
+async fn a_full_list_is_closed_and_deleted_after_its_last_token_expires() {
     let app = App::start().await;
     app.tokens("root").await;
     app.database.sql("UPDATE status_lists SET size = 4").await;
@@ -169,7 +169,7 @@ async fn a_list_that_is_full_is_closed_and_dropped_once_nothing_in_it_lives() {
 }
 
 #[tokio::test]
-async fn a_place_that_was_revoked_is_nobodys_until_its_tokens_would_have_run_out() {
+async fn a_revoked_index_is_not_reused_until_its_tokens_would_have_expired() {
     let app = App::start().await;
     let (opaque, first) = app.tokens("root").await;
     app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
@@ -193,7 +193,7 @@ async fn in_the_open_list_a_mark_outlives_its_token() {
 
 /// With a session that ends while the list is being made, the bit is in the next one.
 #[tokio::test]
-async fn no_revocation_is_lost_among_many_who_ask_for_the_list() {
+async fn no_revocation_is_lost_under_concurrent_list_requests() {
     let app = App::start().await;
     let mut tokens = Vec::new();
     for _ in 0..60 {
@@ -217,7 +217,7 @@ async fn no_revocation_is_lost_among_many_who_ask_for_the_list() {
 }
 
 #[tokio::test]
-async fn a_list_does_not_outlive_the_key_that_signs_it_nor_is_one_served_that_is_about_to_run_out() {
+async fn a_list_expires_with_its_signing_key_and_is_renewed_in_time() {
     let app = App::start_with(&["--jwt-ttl", "1s"]).await;
     let (_, jwt) = app.tokens("root").await;
     let (path, _) = place(&jwt);
@@ -233,7 +233,7 @@ async fn a_list_does_not_outlive_the_key_that_signs_it_nor_is_one_served_that_is
 }
 
 #[tokio::test]
-async fn a_session_from_before_there_were_lists_gets_tokens_without_the_claim() {
+async fn a_session_older_than_status_lists_gets_tokens_without_the_claim() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
     app.database.sql("UPDATE sessions SET status_list = NULL, status_idx = NULL").await;

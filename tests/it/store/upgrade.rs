@@ -6,7 +6,7 @@ use crate::support::{App, Database, bearer, on_postgres};
 
 /// What the first version left behind: a user with a session, and a key that signs.
 #[tokio::test]
-async fn sessions_and_keys_of_the_first_schema_live_on() {
+async fn sessions_and_keys_of_the_first_schema_survive_migration() {
     let database = Database::new().await;
     let app = App::on(database.clone(), &[]).await;
     app.create("root", &["user", "admin"]).await;

@@ -49,7 +49,7 @@ async fn change(app: &App, id: &str, body: &Value) -> Answer {
 }
 
 #[tokio::test]
-async fn what_is_given_is_changed_and_the_rest_stays() {
+async fn a_patch_changes_only_the_given_fields() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     let body = json!({"name": "Sergio", "email": "s@example.com", "roles": ["user", "editor"]});
@@ -77,7 +77,7 @@ async fn what_is_given_is_changed_and_the_rest_stays() {
 }
 
 #[tokio::test]
-async fn a_change_is_made_only_to_the_version_that_if_match_names() {
+async fn if_match_guards_against_lost_updates() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     let path = format!("/admin/users/{id}");
@@ -103,7 +103,7 @@ async fn a_change_is_made_only_to_the_version_that_if_match_names() {
 }
 
 #[tokio::test]
-async fn disabling_ends_everything_at_once_and_enabling_revives_nothing() {
+async fn disabling_ends_every_credential_at_once_and_enabling_revives_none() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     let held = Held::of(&app, "sergio").await;
@@ -120,7 +120,7 @@ async fn disabling_ends_everything_at_once_and_enabling_revives_nothing() {
 }
 
 #[tokio::test]
-async fn a_change_of_roles_counts_from_the_next_request_on() {
+async fn a_change_of_roles_applies_from_the_next_request_on() {
     let app = App::start().await;
     let id = app.create("other", &["user", "admin"]).await;
     let held = Held::of(&app, "other").await;
@@ -134,7 +134,7 @@ async fn a_change_of_roles_counts_from_the_next_request_on() {
 }
 
 #[tokio::test]
-async fn a_deleted_user_is_gone_with_everything_and_the_name_is_free() {
+async fn deleting_a_user_ends_every_credential_and_frees_the_name() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     let held = Held::of(&app, "sergio").await;
@@ -151,7 +151,7 @@ async fn a_deleted_user_is_gone_with_everything_and_the_name_is_free() {
 }
 
 #[tokio::test]
-async fn the_last_active_admin_stays() {
+async fn the_last_active_admin_cannot_be_removed() {
     let app = App::start().await;
     let root = app.admin().get("/me").await.json()["user"]["id"].as_str().unwrap().to_owned();
     let other = app.create("other", &["admin"]).await;
@@ -168,7 +168,7 @@ async fn the_last_active_admin_stays() {
 }
 
 #[tokio::test]
-async fn of_admins_who_remove_each_other_at_once_one_stays() {
+async fn of_admins_who_remove_each_other_concurrently_one_remains() {
     let app = App::start().await;
     for round in 0..8 {
         let names = [format!("a{round}"), format!("b{round}")];
@@ -194,7 +194,7 @@ async fn of_admins_who_remove_each_other_at_once_one_stays() {
 }
 
 #[tokio::test]
-async fn a_password_that_an_admin_gives_ends_what_was_before() {
+async fn a_password_set_by_an_admin_ends_earlier_credentials() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     let held = Held::of(&app, "sergio").await;
@@ -212,7 +212,7 @@ async fn a_password_that_an_admin_gives_ends_what_was_before() {
 }
 
 #[tokio::test]
-async fn whoever_must_choose_another_password_can_do_nothing_else() {
+async fn a_user_who_must_change_the_password_can_do_nothing_else() {
     let app = App::start().await;
     let body = json!({"username": "sergio", "password": PASSWORD, "must_change_password": true});
     let made = app.admin().post("/admin/users", &body).await.expect(201).json();
@@ -238,7 +238,7 @@ async fn whoever_must_choose_another_password_can_do_nothing_else() {
 }
 
 #[tokio::test]
-async fn changing_ones_own_password_takes_the_current_one_and_ends_everything_else() {
+async fn changing_ones_password_needs_the_current_one_and_ends_other_credentials() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let (held, others) = (Held::of(&app, "sergio").await, Held::of(&app, "sergio").await);

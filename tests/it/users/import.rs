@@ -47,7 +47,7 @@ async fn stored_hash(app: &App, username: &str) -> String {
 }
 
 #[tokio::test]
-async fn users_come_in_from_csv_and_log_in_with_the_password_they_have() {
+async fn users_imported_from_csv_log_in_with_their_old_passwords() {
     let app = App::start().await;
     let body = format!(
         "username,name,email,roles,status,must_change_password,password_hash,created_at,last_login_at\r\n\
@@ -84,7 +84,7 @@ async fn users_come_in_from_csv_and_log_in_with_the_password_they_have() {
 }
 
 #[tokio::test]
-async fn a_row_that_breaks_a_rule_is_named_with_its_line_and_the_others_come_in() {
+async fn an_invalid_row_is_reported_with_its_line_and_the_others_are_imported() {
     let app = App::start().await;
     let id = "01a209a4-5175-7d1f-96a9-8817ee5490a8";
     let rows = [
@@ -137,7 +137,7 @@ async fn a_row_that_breaks_a_rule_is_named_with_its_line_and_the_others_come_in(
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_at_all_is_refused_before_anything_is_done() {
+async fn an_unreadable_file_is_refused_before_any_row() {
     let app = App::start().await;
     for (media_type, body, error) in [
         ("text/csv", "username,password\na,b\n", "header:unknown"),
@@ -162,7 +162,7 @@ async fn what_cannot_be_read_at_all_is_refused_before_anything_is_done() {
 }
 
 #[tokio::test]
-async fn usernames_that_somebody_has_are_skipped_updated_or_end_the_import_as_was_said() {
+async fn taken_usernames_are_skipped_updated_or_stop_the_import_as_requested() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     let (opaque, _) = app.tokens("sergio").await;
@@ -199,7 +199,7 @@ async fn usernames_that_somebody_has_are_skipped_updated_or_end_the_import_as_wa
 }
 
 #[tokio::test]
-async fn rows_with_ids_come_in_a_second_time_as_the_users_they_are() {
+async fn a_repeated_import_matches_rows_by_username_and_id() {
     let app = App::start().await;
     let row = |name: &str, end: &str| json!({"username": name, "id": format!("01a209a4-5175-7d1f-96a9-8817ee5490{end}"), "password_hash": DJANGO});
     let rows = [row("one", "01"), row("two", "02")];
@@ -217,7 +217,7 @@ async fn rows_with_ids_come_in_a_second_time_as_the_users_they_are() {
 }
 
 #[tokio::test]
-async fn an_import_takes_no_last_admin_away() {
+async fn an_import_never_removes_the_last_admin() {
     let app = App::start().await;
     let demote = json!({"username": "root", "roles": ["user"]});
     let disable = json!({"username": "root", "status": "disabled"});
@@ -231,7 +231,7 @@ async fn an_import_takes_no_last_admin_away() {
 }
 
 #[tokio::test]
-async fn a_dry_run_tells_the_same_and_keeps_nothing() {
+async fn a_dry_run_reports_the_same_and_writes_nothing() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     // More than one batch: the second meets what the first would have made.
@@ -258,7 +258,7 @@ async fn a_dry_run_tells_the_same_and_keeps_nothing() {
 }
 
 #[tokio::test]
-async fn an_export_is_what_an_import_takes_and_nothing_is_lost_on_the_way() {
+async fn an_export_imports_without_loss() {
     let app = App::start().await;
     let rows = format!(
         "username,name,email,roles,status,must_change_password,password_hash,last_login_at\n\
@@ -297,7 +297,7 @@ async fn an_export_is_what_an_import_takes_and_nothing_is_lost_on_the_way() {
 
 /// Each hash is made by the library itself, just now, and the user logs in by it.
 #[tokio::test]
-async fn hashes_of_werkzeug_django_passlib_and_bcrypt_let_their_users_in() {
+async fn users_log_in_with_hashes_of_werkzeug_django_passlib_and_bcrypt() {
     let Some(python) = python_with("werkzeug, django, passlib, bcrypt, argon2") else { return };
     let script = r#"
 import sys, bcrypt
@@ -358,7 +358,7 @@ print(bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode().replace("$2b$
 }
 
 #[tokio::test]
-async fn while_some_hashes_are_dearer_an_unknown_name_is_refused_no_sooner_than_their_owners() {
+async fn while_slower_hashes_exist_an_unknown_name_is_refused_no_sooner() {
     let app = App::start().await;
     let dear = "pbkdf2_sha256$2000000$somesalt$aqusDOCYp2m+J7gNDpSViXOWSnXnLj02rdU+gCrGf18=";
     ndjson(&app, "", &[json!({"username": "dear", "password_hash": dear})]).await;
