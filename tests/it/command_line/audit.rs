@@ -1,4 +1,4 @@
-//! `countersign audit`.
+//! `countersign audit`: listing and verifying the trail.
 
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ async fn audit_list_matches_the_route() {
     let third = served["items"][1]["at"].as_str().unwrap();
     assert_eq!(numbers(&["--since", third, "--event", "login.succeeded"]), [4, 3]);
 
-    // People see names, as long as someone has them.
+    // The table shows usernames, and the ids of deleted users.
     shell.run(&["user", "delete", "sergio"], "").unwrap();
     let table = list(&["--limit", "2"]).unwrap();
     let lines: Vec<_> = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();

@@ -1,4 +1,4 @@
-//! `countersign import` and `countersign export`.
+//! `countersign import` and `countersign export`: users as files.
 
 use std::{fmt::Write as _, fs, process::Command, time::Duration};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Shell;
 use crate::support::{Answer, App, Binary, Database, PASSWORD, basic, on_postgres, python_with};
 
-/// A cheap hash of `my-password` that Werkzeug made.
+/// A cheap hash of `my-password` by Werkzeug.
 const HASH: &str =
     "pbkdf2:sha256:1000$nxUst4XxMQKHyBQn$5541388282ca1fbab072b9221045fe7ffbb283f7553557764e512b855286be80";
 
@@ -19,7 +19,7 @@ fn users(count: usize) -> String {
     })
 }
 
-/// A Flask app's own table, written by Flask-SQLAlchemy's usual model and Werkzeug, moves in with one command.
+/// The table has the columns of Flask-SQLAlchemy's usual model and hashes of Werkzeug.
 #[tokio::test]
 async fn a_flask_table_with_werkzeug_hashes_is_imported_by_one_command_without_password_resets() {
     let Some(python) = python_with("werkzeug") else { return };
@@ -44,7 +44,7 @@ for row in database.execute("SELECT username, email, password_hash FROM user"):
 "#;
     let table = Command::new(python).args(["-c", script]).arg(folder.join("flask.db")).output().unwrap();
     assert!(table.status.success(), "{}", String::from_utf8_lossy(&table.stderr));
-    // As `sqlite3 -csv -header flask.db 'SELECT username, email, password_hash FROM user' | countersign import -`.
+    // Like `sqlite3 -csv -header flask.db 'SELECT username, email, password_hash FROM user' | countersign import -`.
     let said = Shell::on(&app.database).run(&["import", "-"], &String::from_utf8(table.stdout).unwrap());
     assert_eq!(said.unwrap(), "4 created\n");
     for i in 0..4 {
@@ -120,7 +120,7 @@ async fn an_export_is_private_to_its_owner_and_can_be_imported() {
         #[cfg(unix)]
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777, 0o600);
         let error = shell.run(&["export", file], "").unwrap_err();
-        assert!(error.contains("cannot be written"), "a file that is there stays: {error}");
+        assert!(error.contains("cannot be written"), "an existing file is not overwritten: {error}");
         let other = Database::new().await;
         assert_eq!(Shell::on(&other).run(&["import", file], "").unwrap(), "2501 created\n");
         let text = fs::read_to_string(&path).unwrap();
@@ -148,9 +148,9 @@ async fn a_killed_import_leaves_whole_batches_and_can_be_repeated() {
         .args(&["--secret-key", &base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32])])
         .args(&args)
         .spawn();
-    // In the middle: some batches are there, not all.
+    // Kill the import after the first batches.
     while database.text(made).await == "0" {
-        assert!(killed.0.try_wait().unwrap().is_none(), "it ended before it had begun");
+        assert!(killed.0.try_wait().unwrap().is_none(), "it ended before its first batch");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     killed.0.kill().unwrap();
@@ -185,10 +185,10 @@ async fn a_running_server_accepts_logins_during_an_import() {
     assert_eq!(verified["ok"], true);
 }
 
-/// A bar is for people: it is drawn on a terminal and nowhere else.
+/// The bar is drawn on a terminal only.
 #[test]
 fn an_import_shows_a_progress_bar_on_a_terminal() {
-    let Some(script) = crate::support::outside("script") else { return };
+    let Some(script) = crate::support::find_program("script") else { return };
     if on_postgres().is_some() {
         return;
     }

@@ -1,9 +1,9 @@
-//! `countersign migrate`.
+//! `countersign migrate`: creating and upgrading the schema.
 
 use super::{Shell, login, me};
 use crate::support::{Database, on_postgres};
 
-/// The last migration there is.
+/// The number of the newest migration.
 fn newest() -> i64 {
     let files = std::fs::read_dir("migrations").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     files.filter_map(|name| name.split('_').next().unwrap().parse().ok()).max().unwrap()

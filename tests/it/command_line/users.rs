@@ -1,4 +1,4 @@
-//! `countersign user`: beside a running server, which goes by it once it has noticed.
+//! `countersign user`, beside a running server, which applies the changes.
 
 use serde_json::Value;
 
@@ -25,10 +25,10 @@ async fn users_are_created_shown_and_changed_beside_a_running_server() {
     let roles =
         shell.run(&["user", "role", "sergio", "--add", "editor", "--add", "admin", "--remove", "user"], "").unwrap();
     assert_eq!(roles, "sergio has the roles: admin editor\n");
-    app.database.let_notice().await;
+    app.database.poll_other_writers().await;
     app.with(&jwt).get("/admin/users").await.expect(200);
     assert_eq!(shell.run(&["user", "disable", "sergio"], "").unwrap(), "sergio is disabled\n");
-    app.database.let_notice().await;
+    app.database.poll_other_writers().await;
     for token in [&opaque, &jwt] {
         app.with(token).get("/me").await.expect(401);
     }
@@ -37,7 +37,7 @@ async fn users_are_created_shown_and_changed_beside_a_running_server() {
     let caller = app.with(basic("sergio", "another-password"));
     assert_eq!(caller.get("/me").await.expect(403).problem(), "password-change-required");
     assert_eq!(shell.run(&["user", "delete", "sergio"], "").unwrap(), "sergio was deleted\n");
-    app.database.let_notice().await;
+    app.database.poll_other_writers().await;
     Answer::of(caller.request(reqwest::Method::GET, "/me")).await.expect(401);
     let recorded = "SELECT CAST(COUNT(*) AS TEXT) FROM audit WHERE method = 'command'";
     assert_eq!(app.database.text(recorded).await, "7");

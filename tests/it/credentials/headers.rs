@@ -1,4 +1,4 @@
-//! Every protected route × every credential × every state it can be in.
+//! Every protected route with every credential in every state.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use serde_json::json;
 
 use crate::support::{Answer, App, PASSWORD, b64, basic, bearer, free_port};
 
-/// An id that is nobody's.
+/// An id that no user, session or token has.
 const ID: &str = "01a209a4-5175-7d1f-96a9-8817ee5490a8";
 
-/// Each protected route, and what it answers to an admin, whatever the credential; where it differs, `answer_to` says so.
+/// Each protected route and its status for an admin. `expected_status` has those that depend on the credential.
 const PROTECTED: &[(&str, &str, u16)] = &[
     ("POST", "/refresh", 403),
     ("POST", "/logout", 204),
@@ -55,8 +55,8 @@ const PROTECTED: &[(&str, &str, u16)] = &[
     ("POST", "/admin/keys/rotate", 202),
 ];
 
-/// What the route answers to an admin with this kind of credential.
-fn answer_to(method: Kind, (_, path, status): (&str, &str, u16)) -> u16 {
+/// The status of a route for an admin with this kind of credential.
+fn expected_status(method: Kind, (_, path, status): (&str, &str, u16)) -> u16 {
     match (path, method) {
         ("/refresh", Kind::Opaque) => 200,
         ("/logout", Kind::Basic | Kind::Personal) => 409,
@@ -76,12 +76,12 @@ const BASIC: &str = r#"Basic realm="countersign", charset="UTF-8""#;
 const BEARER: &str = r#"Bearer realm="countersign""#;
 const INVALID: &str = r#"Bearer realm="countersign", error="invalid_token""#;
 
-/// What the same request answers with this header.
+/// Sends the request of a row of the table with this `Authorization` header.
 async fn ask(app: &App, (method, path, _): (&str, &str, u16), authorization: &str) -> Answer {
     app.with(authorization).send(method.parse().unwrap(), &path.replace("{id}", ID)).await
 }
 
-/// Fails unless it is this problem; the answer to HEAD has no body to say so.
+/// Asserts that a response is this problem. A response to HEAD has no body, so only its status is checked.
 #[track_caller]
 fn expect_problem(answer: Answer, route: (&str, &str, u16), status: u16, code: &str) -> Answer {
     let answer = answer.expect(status);
@@ -117,7 +117,7 @@ async fn each_route_accepts_a_valid_credential_of_each_kind() {
                 Kind::Personal => app.personal_token("root", &json!({"name": "a"})).await,
             };
             let answer = ask(&app, *route, &credential).await;
-            assert_eq!(answer.status, answer_to(kind, *route), "{route:?} by {kind:?}: {answer:?}");
+            assert_eq!(answer.status, expected_status(kind, *route), "{route:?} by {kind:?}: {answer:?}");
         }
     }
 }
@@ -231,18 +231,18 @@ async fn the_scheme_is_case_insensitive_and_leading_spaces_are_ignored() {
 async fn an_expired_credential_is_refused() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
-    app.turn_clock(Duration::from_secs(30 * 60));
+    app.advance_clock(Duration::from_secs(30 * 60));
     for route in PROTECTED {
         expect_problem(ask(&app, *route, &jwt).await, *route, 401, "invalid-token");
     }
-    app.turn_clock(Duration::from_secs(30 * 24 * 3600 - 30 * 60));
+    app.advance_clock(Duration::from_secs(30 * 24 * 3600 - 30 * 60));
     for route in PROTECTED {
         expect_problem(ask(&app, *route, &opaque).await, *route, 401, "invalid-token");
     }
     assert_eq!(app.service.auth().delete_expired().await.unwrap(), 0);
-    app.turn_clock(Duration::from_secs(1));
+    app.advance_clock(Duration::from_secs(1));
     assert_eq!(app.service.auth().delete_expired().await.unwrap(), 1, "what has run out is forgotten");
-    app.turn_clock_back(Duration::from_secs(30 * 24 * 3600));
+    app.set_clock_back(Duration::from_secs(30 * 24 * 3600));
     assert_eq!(app.with(&opaque).get("/me").await.expect(401).problem(), "invalid-token");
 }
 

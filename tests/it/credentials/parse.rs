@@ -1,4 +1,4 @@
-//! The parser of the `Authorization` header, against anything at all.
+//! The parser of the `Authorization` header, with arbitrary input.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use countersign::{auth::Credential, error::Error, model::OpaqueToken};

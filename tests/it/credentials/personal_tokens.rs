@@ -30,10 +30,10 @@ async fn a_token_is_shown_once_with_its_properties() {
     app.service.auth().write_activity().await.unwrap();
     assert_eq!(user.get("/me/tokens").await.json()["items"][0]["last_used_at"], "2026-01-01T00:00:00.000Z");
 
-    app.turn_clock(Duration::from_secs(3600));
+    app.advance_clock(Duration::from_secs(3600));
     assert_eq!(app.with(bearer(token)).get("/me").await.expect(401).problem(), "invalid-token");
     assert_eq!(user.get("/me/tokens").await.json(), json!({"items": []}));
-    app.turn_clock(Duration::from_secs(1));
+    app.advance_clock(Duration::from_secs(1));
     assert_eq!(app.service.auth().delete_expired().await.unwrap(), 1);
 }
 
@@ -42,7 +42,7 @@ async fn by_default_a_token_has_its_creators_scopes_and_no_expiry() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let token = app.personal_token("sergio", &json!({"name": "all"})).await;
-    app.turn_clock(Duration::from_secs(10 * 365 * 86_400));
+    app.advance_clock(Duration::from_secs(10 * 365 * 86_400));
     let me = app.with(&token).get("/me").await.expect(200).json();
     assert_eq!((&me["scopes"], &me["expires_at"]), (&json!(["profile", "users:read", "tokens"]), &Value::Null));
     let none = app.personal_token("sergio", &json!({"name": "none", "scopes": []})).await;
@@ -156,7 +156,7 @@ async fn a_wrong_checksum_is_refused_without_a_lookup_and_the_database_holds_onl
     let hex = if on_postgres().is_some() { "encode(token_hash, 'hex')" } else { "lower(hex(token_hash))" };
     let hash = app.database.text(&format!("SELECT {hex} FROM personal_tokens")).await;
     let wrong = [flip(4), flip(20), flip(51), token.to_uppercase(), token[4..].into(), format!("{token}A"), hash];
-    // With the table away a token that is looked up is an error of ours, and one that is not is just wrong.
+    // Without the table, a lookup is an internal error. A token that is refused without a lookup still gets a 401.
     app.database.sql("ALTER TABLE personal_tokens RENAME TO away").await;
     for wrong in wrong {
         assert_eq!(app.with(bearer(&wrong)).get("/me").await.expect(401).problem(), "invalid-token", "{wrong}");

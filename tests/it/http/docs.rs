@@ -1,4 +1,4 @@
-//! `/openapi.json` and `/docs`.
+//! `/openapi.json` and `/docs`: the API document and its page.
 
 use std::{collections::HashSet, process::Command};
 
@@ -37,7 +37,7 @@ async fn the_docs_page_loads_nothing_from_other_servers() {
     assert!(app.anon().get("/docs/swagger-initializer.js").await.text.contains("/openapi.json"));
 }
 
-/// openapi-spec-validator, which this project did not write, knows the rules of OpenAPI 3.1.
+/// openapi-spec-validator checks the rules of OpenAPI 3.1.
 #[test]
 fn the_document_is_valid_openapi() {
     let Some(python) = python_with("openapi_spec_validator") else { return };

@@ -1,4 +1,4 @@
-//! Problems: one form everywhere (RFC 9457), each kind with a page and a line in the docs.
+//! Problems: one format everywhere (RFC 9457), each kind with a page and a line in the docs.
 
 use reqwest::Method;
 

@@ -1,4 +1,4 @@
-//! `/health` and `/ready`.
+//! `/health` and `/ready`: liveness and readiness.
 
 use crate::support::App;
 

@@ -1,4 +1,4 @@
-//! Which scope each route takes: the API document says it, the guide has the table, and the service keeps to it.
+//! The scope of each route: the API document, the table of the guide and the service agree.
 
 use std::{collections::BTreeMap, fmt::Write, fs};
 
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::support::{App, bearer};
 
-/// Each route with a credential, and the scope it takes if any, from the document that the router makes.
+/// Each route that takes a credential, and the scope it needs, from the API document of the router.
 fn routes() -> BTreeMap<(String, String), Option<String>> {
     let document: Value = serde_json::from_str(&countersign::http::document()).unwrap();
     let mut routes = BTreeMap::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
-            // A route that takes a credential only if there is one says so by an empty alternative.
+            // An empty alternative means that the credential is optional.
             let security = operation["security"].as_array().cloned().unwrap_or_default();
             if security.is_empty() || security.contains(&json!({})) {
                 continue;

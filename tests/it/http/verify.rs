@@ -1,4 +1,4 @@
-//! `/verify`: forward-auth.
+//! `/verify`: forward authentication for proxies.
 
 use reqwest::Method;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `/.well-known`: what others check our tokens with, tried by others.
+//! `/.well-known`: the keys for offline verification, also through a published library.
 
 use std::process::Command;
 
@@ -58,15 +58,15 @@ async fn the_kid_of_a_token_is_in_the_key_set() {
     assert_eq!(header_of(&jwt["Bearer ".len()..])["kid"], keys["keys"][0]["kid"]);
 }
 
-/// PyJWT, which this project did not write, finds the key by `kid` and checks signature, issuer, audience and times.
+/// PyJWT finds the key by `kid` and checks signature, issuer, audience and times.
 #[tokio::test]
 async fn an_independent_library_verifies_our_jwts_through_the_key_set() {
     let Some(python) = python_with("jwt, cryptography") else { return };
     for algorithm in ["ES256", "EdDSA", "RS256"] {
         let app = App::start_with(&["--jwt-algorithm", algorithm]).await;
-        // PyJWT reads the machine's clock; the tests begin in the past.
+        // PyJWT reads the machine's clock, but the tests start in the past.
         let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        app.turn_clock(std::time::Duration::from_secs(seconds - u64::try_from(app.now_seconds()).unwrap()));
+        app.advance_clock(std::time::Duration::from_secs(seconds - u64::try_from(app.now_seconds()).unwrap()));
         let (_, jwt) = app.tokens("root").await;
         let script = r#"
 import json, sys, jwt

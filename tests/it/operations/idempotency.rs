@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: a request that comes again is answered as before and does nothing.
+//! `Idempotency-Key`: a retried request gets the stored response and changes nothing.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ async fn a_retried_token_creation_returns_the_same_token() {
     assert_eq!(again, first);
     app.with(bearer(first["token"].as_str().unwrap())).get("/me").await.expect(200);
     let others = post(&app, &sergio, "/me/tokens", "key", &body).await.expect(201).json();
-    assert_ne!(others["token"], first["token"], "a key is its caller's own");
+    assert_ne!(others["token"], first["token"], "a key belongs to its caller");
     post(&app, &root, "/admin/users", "key", &json!({"username": "x", "password": PASSWORD})).await.expect(201);
     assert_eq!(app.admin().get("/me/tokens").await.json()["items"].as_array().unwrap().len(), 1);
     if crate::support::on_postgres().is_none() {
@@ -52,10 +52,10 @@ async fn a_retried_token_creation_returns_the_same_token() {
             assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()));
         }
     }
-    app.turn_clock(Duration::from_secs(86_400));
+    app.advance_clock(Duration::from_secs(86_400));
     let later = post(&app, &root, "/me/tokens", "key", &body).await.expect(201).json();
-    assert_ne!(later["token"], first["token"], "a key is remembered for a day");
-    app.turn_clock(Duration::from_secs(86_401));
+    assert_ne!(later["token"], first["token"], "a key is valid for a day");
+    app.advance_clock(Duration::from_secs(86_401));
     app.service.auth().delete_expired().await.unwrap();
     assert_eq!(app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM idempotency_keys").await, "0");
 }

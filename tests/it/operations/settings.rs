@@ -1,5 +1,5 @@
-//! Settings: each a flag, a variable and a line of `.env.example`; a bad one stops the start with one sentence that names
-//! it and the mend, and shows no secret.
+//! Settings: each has a flag, a variable and a line of `.env.example`. An invalid one stops the start with one sentence
+//! that has its name, a remedy and no secret.
 
 use std::{collections::BTreeSet, fs};
 
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::support::{Binary, Database};
 
-/// What the binary says when it is started with this variable, in one line.
+/// The error line of the binary when it starts with this variable.
 fn refusal(name: &str, value: &str) -> String {
     refusal_of(&[(name, value)])
 }
@@ -26,7 +26,7 @@ fn refusal_of(variables: &[(&str, &str)]) -> String {
     assert_eq!(text.lines().count(), 1, "one sentence: {text}");
     assert!(!text.contains("canary"), "{text}");
     if ["SECRET", "JWT_", "DATABASE_URL", "ARGON2"].iter().any(|name| variables.iter().any(|(n, _)| n.contains(name))) {
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{variables:?}: nothing is made on a bad setting");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{variables:?}: no file is created");
     }
     text
 }

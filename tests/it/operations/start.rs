@@ -1,4 +1,4 @@
-//! The start: what a first one makes and says, and that others after it, or beside it, change nothing.
+//! Startup: what the first start creates and prints, and that later or concurrent ones change nothing.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Answer, App, Binary, Database, PASSWORD, basic, bearer, on_postgres, outside};
+use crate::support::{Answer, App, Binary, Database, PASSWORD, basic, bearer, find_program, on_postgres};
 
 fn modes(folder: &Path) -> Vec<(String, u32)> {
     let mut modes: Vec<_> = fs::read_dir(folder)
@@ -36,9 +36,9 @@ async fn the_first_start_creates_private_files_and_prints_the_next_steps() {
         assert!(server.welcome.contains(said), "{said}: {}", server.welcome);
     }
 
-    // The line that is shown works as it is.
+    // The printed command works as it is.
     let from = server.welcome.find("    curl").unwrap();
-    if outside("curl").is_some() {
+    if find_program("curl").is_some() {
         let done = Command::new("bash").args(["-c", &server.welcome[from..]]).output().unwrap();
         let user: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
         assert_eq!((&user["username"], &user["roles"]), (&json!("admin"), &json!(["admin", "user"])));
@@ -167,7 +167,7 @@ async fn without_its_key_file_a_database_with_keys_is_refused_and_no_key_is_crea
     assert!(!folder.path().join("countersign.key").exists());
 }
 
-/// All the servers of one database: each migration once, one key, one setup token.
+/// All servers share one database: each migration runs once, with one key and one setup token.
 #[tokio::test]
 async fn ten_concurrent_starts_on_an_empty_database_agree() {
     let database = Database::new().await;
@@ -250,10 +250,10 @@ fn a_file_that_is_no_database_is_refused_and_unchanged() {
     assert!(!folder.path().join("countersign.key").exists());
 }
 
-/// `sqlx migrate run`, by the real sqlx-cli, with the `DATABASE_URL` of `.env.example`; then the server starts on it.
+/// The real sqlx-cli runs `sqlx migrate run` with the `DATABASE_URL` of `.env.example`. Then the server starts on it.
 #[tokio::test]
 async fn the_server_starts_on_a_schema_created_by_sqlx_migrate_run() {
-    let Some(sqlx) = outside("sqlx") else { return };
+    let Some(sqlx) = find_program("sqlx") else { return };
     let root = env!("CARGO_MANIFEST_DIR");
     let database = Database::new().await;
     let folder = database.folder.path();
@@ -281,7 +281,7 @@ async fn the_server_starts_on_a_schema_created_by_sqlx_migrate_run() {
     let server = binary.serve();
     if on_postgres().is_none() {
         let mode = fs::metadata(folder.join("countersign.db")).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode, 0o600, "what others could read is closed to them");
+        assert_eq!(mode, 0o600, "files readable by others are made private");
     }
     let request = reqwest::Client::new().request(Method::GET, format!("{}/ready", server.url()));
     Answer::of(request).await.expect(200);
@@ -291,7 +291,7 @@ async fn the_server_starts_on_a_schema_created_by_sqlx_migrate_run() {
 #[tokio::test]
 async fn during_startup_health_succeeds_and_ready_does_not() {
     if on_postgres().is_some() {
-        return; // what holds the start up here is the lock beside a file
+        return; // the test delays the start with the lock file beside a SQLite file
     }
     let folder = TempDir::new().unwrap();
     let lock = fs::File::create(folder.path().join("countersign.db.lock")).unwrap();
@@ -326,7 +326,7 @@ fn a_key_file_readable_by_others_is_made_private() {
     assert_eq!(fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
-/// Whoever may write to the database could otherwise have the key set vouch for a key of theirs.
+/// Otherwise anyone with write access to the database could publish a key of their own.
 #[tokio::test]
 async fn a_public_key_that_does_not_match_its_kid_is_refused() {
     let database = Database::new().await;

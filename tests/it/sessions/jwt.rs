@@ -1,5 +1,5 @@
-//! Whatever is amiss with a JWT, it opens nothing (RFC 8725). With HS256 the test knows the secret and can sign anything,
-//! so that each fault is the only one.
+//! Invalid JWTs are refused (RFC 8725). With HS256 the test knows the secret and can sign anything, so each token has a
+//! single fault.
 
 use std::time::Duration;
 
@@ -104,7 +104,7 @@ async fn invalid_claims_are_refused() {
         let texts = std::iter::once(missing.to_string()).chain(wrong.map(|value| changed(&claims, required, value)));
         for text in texts {
             if text.contains("\"iat\":-1") || text.contains("\"nbf\":-1") {
-                continue; // long ago, which is in the past as it should be
+                continue; // a time in the past is valid for these claims
             }
             assert_eq!(status(&app, &resign(HEADER, &text, SECRET.as_bytes())).await, 401, "{text}");
         }
@@ -159,7 +159,7 @@ async fn a_changed_signature_or_another_secret_is_refused() {
         bytes[i] = if bytes[i] == b'A' { b'B' } else { b'A' };
         assert_eq!(status(&app, &format!("{message}.{}", String::from_utf8(bytes).unwrap())).await, 401);
     }
-    // The last character of 32 bytes in base64 has two bits that say nothing; they must be zero.
+    // The last base64 character of 32 bytes has two unused bits, which must be zero.
     for last in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".chars() {
         let other = format!("{}{last}", &good[..good.len() - 1]);
         assert_eq!(status(&app, &other).await, if other == good { 200 } else { 401 });
@@ -225,8 +225,8 @@ async fn each_algorithm_signs_and_a_change_of_algorithm_ends_no_session() {
 async fn a_token_is_invalid_at_the_moment_of_expiry() {
     let app = App::start().await;
     let (_, jwt) = app.tokens("root").await;
-    app.turn_clock(Duration::from_millis(30 * 60 * 1000 - 1));
+    app.advance_clock(Duration::from_millis(30 * 60 * 1000 - 1));
     app.with(&jwt).get("/me").await.expect(200);
-    app.turn_clock(Duration::from_millis(1));
+    app.advance_clock(Duration::from_millis(1));
     app.with(&jwt).get("/me").await.expect(401);
 }

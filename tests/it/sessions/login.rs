@@ -1,4 +1,4 @@
-//! `/login`.
+//! `/login`: starting a session.
 
 use std::time::Duration;
 
@@ -135,7 +135,7 @@ async fn unknown_name_wrong_password_and_disabled_user_get_the_same_response() {
     assert_eq!(answers[0].0["type"], "/problems/invalid-credentials");
 }
 
-/// In the time it takes too: nothing is done for them that is not done for nobody. `scripts/timing-oracle` measures it.
+/// Nor does the response time reveal it: the work is that for an unknown user. `scripts/timing-oracle` measures it.
 #[tokio::test]
 async fn the_correct_password_of_a_disabled_user_does_not_upgrade_the_hash() {
     let app = App::start().await;
@@ -146,7 +146,7 @@ async fn the_correct_password_of_a_disabled_user_does_not_upgrade_the_hash() {
     let dearer = App::on(app.database.clone(), &["--argon2-iterations", "2"]).await;
     dearer.with(basic("gone", PASSWORD)).send(Method::POST, "/login").await.expect(401);
     dearer.with(basic("gone", PASSWORD)).get("/me").await.expect(401);
-    assert_eq!(app.database.text(stored).await, hash, "a hash is upgraded for those who may come in");
+    assert_eq!(app.database.text(stored).await, hash, "only active users' hashes are upgraded");
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn passwords_are_compared_in_unicode_nfc() {
 #[tokio::test]
 async fn a_password_over_the_limit_is_refused_without_a_hash() {
     let app = App::start().await;
-    // 1,026 bytes as typed, 684 in NFC, which is what counts here as it does at login.
+    // 1,026 bytes as typed, 684 in NFC. The limit applies to NFC, here and at login.
     app.admin()
         .post("/admin/users", &json!({"username": "long", "password": "e\u{301}".repeat(342)}))
         .await
@@ -216,13 +216,13 @@ async fn a_password_over_the_limit_is_refused_without_a_hash() {
 async fn the_settings_limit_token_lifetimes() {
     let app = App::start_with(&["--jwt-ttl", "1m", "--token-ttl", "2m"]).await;
     let (opaque, jwt) = app.tokens("root").await;
-    app.turn_clock(Duration::from_millis(59_999));
+    app.advance_clock(Duration::from_millis(59_999));
     app.with(&jwt).get("/me").await.expect(200);
-    app.turn_clock(Duration::from_millis(1));
+    app.advance_clock(Duration::from_millis(1));
     assert_eq!(app.with(&jwt).get("/me").await.expect(401).problem(), "invalid-token");
-    app.turn_clock(Duration::from_millis(59_999));
+    app.advance_clock(Duration::from_millis(59_999));
     app.with(&opaque).get("/me").await.expect(200);
-    app.turn_clock(Duration::from_millis(1));
+    app.advance_clock(Duration::from_millis(1));
     assert_eq!(app.with(&opaque).get("/me").await.expect(401).problem(), "invalid-token");
 }
 

@@ -1,4 +1,4 @@
-//! `/logout`.
+//! `/logout`: ending the current session.
 
 use reqwest::Method;
 

@@ -1,4 +1,4 @@
-//! `/refresh`.
+//! `/refresh`: new JWTs, and rotation of the opaque token.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ async fn the_opaque_token_returns_a_new_jwt_of_the_same_session() {
     app.create("sergio", &["user"]).await;
     let login = app.login("sergio").await;
     let opaque = bearer(login["opaque_token"].as_str().unwrap());
-    app.turn_clock(Duration::from_secs(3600));
+    app.advance_clock(Duration::from_secs(3600));
     app.database.sql("UPDATE users SET roles = 'editor user' WHERE username = 'sergio'").await;
     let answer = app.with(&opaque).send(Method::POST, "/refresh").await.expect(200);
     assert_eq!(answer.header("cache-control"), "no-store");
@@ -35,7 +35,7 @@ async fn the_opaque_token_returns_a_new_jwt_of_the_same_session() {
 async fn a_jwt_does_not_outlive_the_session() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
-    app.turn_clock(Duration::from_secs(30 * 86_400 - 60));
+    app.advance_clock(Duration::from_secs(30 * 86_400 - 60));
     let fresh = app.with(&opaque).send(Method::POST, "/refresh").await.expect(200).json();
     assert_eq!((&fresh["expires_in"], &fresh["opaque_expires_in"]), (&json!(60), &json!(60)));
 }
@@ -74,7 +74,7 @@ async fn reuse_of_a_rotated_token_on_any_route_ends_the_session() {
         app.with(&newest).get("/me").await.expect(200);
         let records = "SELECT CAST(COUNT(*) AS TEXT) FROM audit WHERE event = 'session.token-reused'";
         let before: u32 = app.database.text(records).await.parse().unwrap();
-        // An early one: the thief may have it from long ago.
+        // An early token: a thief may have copied it long ago.
         assert_eq!(app.with(bearer(&tokens[1])).send(method, path).await.expect(401).problem(), "invalid-token");
         for token in [&newest, &jwt] {
             app.with(token).get("/me").await.expect(401);
@@ -99,13 +99,13 @@ async fn of_fifty_concurrent_rotations_one_succeeds_and_the_reuse_ends_the_sessi
         let won: Vec<_> = answers.iter().filter(|answer| answer.status == 200).collect();
         assert_eq!(won.len(), 1);
         assert!(answers.iter().all(|answer| [200, 401].contains(&answer.status.as_u16())));
-        // Forty-nine had a copy of what was exchanged.
+        // The other forty-nine reused the rotated token.
         let token = bearer(won[0].json()["opaque_token"].as_str().unwrap());
         app.with(&token).get("/me").await.expect(401);
     }
 }
 
-/// Both are known before either exchanges: it is the exchange itself that finds the copy.
+/// Both requests are authenticated before either rotates, so the rotation itself must detect the reuse.
 #[tokio::test]
 async fn of_two_authenticated_rotations_the_later_one_ends_the_session() {
     let app = App::start().await;
@@ -130,11 +130,11 @@ async fn of_two_authenticated_rotations_the_later_one_ends_the_session() {
 async fn a_rotation_does_not_extend_the_session() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
-    app.turn_clock(Duration::from_secs(86_400));
+    app.advance_clock(Duration::from_secs(86_400));
     let fresh = app.with(&opaque).send(Method::POST, "/refresh?rotate=true").await.expect(200).json();
     assert_eq!(fresh["opaque_expires_in"], 29 * 86_400);
     let opaque = bearer(fresh["opaque_token"].as_str().unwrap());
-    app.turn_clock(Duration::from_secs(29 * 86_400));
+    app.advance_clock(Duration::from_secs(29 * 86_400));
     app.with(&opaque).get("/me").await.expect(401);
 }
 
@@ -155,7 +155,7 @@ async fn reuse_of_the_oldest_rotated_token_still_ends_the_session() {
     app.with(&first).get("/me").await.expect(401);
     app.with(&fourth).get("/me").await.expect(401);
     app.with(&jwt).get("/me").await.expect(401);
-    app.turn_clock(Duration::from_secs(31 * 86_400));
+    app.advance_clock(Duration::from_secs(31 * 86_400));
     app.service.auth().delete_expired().await.unwrap();
     assert_eq!(app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM rotated_tokens").await, "0");
 }

@@ -1,10 +1,10 @@
-//! A database of an earlier version.
+//! Migration of a database of an earlier version.
 
 use std::fs;
 
 use crate::support::{App, Database, bearer, on_postgres};
 
-/// What the first version left behind: a user with a session, and a key that signs.
+/// The database of the first version has a user with a session, and a signing key.
 #[tokio::test]
 async fn sessions_and_keys_of_the_first_schema_survive_migration() {
     let database = Database::new().await;
@@ -13,7 +13,7 @@ async fn sessions_and_keys_of_the_first_schema_survive_migration() {
     let login = app.login("root").await;
     let kid = app.anon().get("/.well-known/jwks.json").await.json()["keys"][0]["kid"].clone();
     drop(app);
-    // Back to the first schema: what came later is taken away.
+    // Revert to the first schema.
     database
         .sql(
             "DROP TABLE audit_start; DROP TABLE idempotency_keys; DROP INDEX audit_by_time; DROP INDEX audit_by_event; DROP INDEX audit_by_actor; DROP INDEX audit_by_subject;

@@ -1,4 +1,4 @@
-//! `/admin/users`.
+//! `/admin/users`: creating, reading and listing users.
 
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ async fn every_invalid_field_is_named_without_its_value() {
         assert!(!answer.text.contains("canary") && !answer.text.contains("12345"), "{}", answer.text);
     }
     let users = app.admin().get("/admin/users").await.json();
-    assert_eq!(users["items"].as_array().unwrap().len(), 1, "none was made");
+    assert_eq!(users["items"].as_array().unwrap().len(), 1, "none was created");
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn the_admin_routes_need_the_scope_admin() {
 async fn consecutive_pages_neither_overlap_nor_skip() {
     let app = App::start().await;
     for name in ["a", "b", "c", "d"] {
-        app.turn_clock(Duration::from_millis(1));
+        app.advance_clock(Duration::from_millis(1));
         app.create(name, &["user"]).await;
     }
     let (mut seen, mut path) = (Vec::new(), "/admin/users?limit=2".to_owned());

@@ -1,4 +1,4 @@
-//! `/me`.
+//! `/me`: the caller.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! `GET /admin/users`: found by their beginning, by role and by status.
+//! `GET /admin/users`: search by prefix, role and status.
 
 use serde_json::json;
 
@@ -20,7 +20,7 @@ async fn app() -> App {
     app
 }
 
-/// The usernames on the pages of this query.
+/// The usernames on all pages of this query.
 async fn found(app: &App, query: &str) -> Vec<String> {
     let (mut names, mut after) = (Vec::new(), String::new());
     for _ in 0..40 {
@@ -57,7 +57,7 @@ async fn users_are_found_once_by_prefix_of_username_name_or_email() {
     }
 }
 
-/// Everyone is met again by their e-mail, after all have been found by their usernames.
+/// Every user matches again by their e-mail, after all have matched by their usernames.
 #[tokio::test]
 async fn a_user_after_many_repeated_matches_is_found() {
     let app = App::start().await;
@@ -99,7 +99,7 @@ async fn filters_combine_with_each_other_and_with_the_prefix() {
         ] {
             let mut seen = found(&app, &format!("{query}&{limit}")).await;
             if !query.starts_with("q=anna") {
-                // Made within one millisecond, their ids come in any order.
+                // Ids of users created within one millisecond are in arbitrary order.
                 seen.sort_by_key(|name| {
                     ["root", "anna", "annabel", "bert", "carl", "dora"].iter().position(|n| n == name)
                 });
