@@ -31,7 +31,7 @@ const ALGORITHM: Algorithm = Algorithm::ES256;
 /// The `max-age` of the key set.
 const KEYS_MAX_AGE: Duration = Duration::from_secs(300);
 /// The shortest time between two fetches after an unknown key or a failure, however many tokens ask for one.
-const REFETCH_INTERVAL: Duration = Duration::from_secs(1);
+const REFETCH: Duration = Duration::from_secs(1);
 /// The most cached lists, and the most bytes of one.
 const MAX_LISTS: usize = 32;
 const MAX_LIST_BYTES: u64 = 1 << 20;
@@ -175,7 +175,7 @@ impl Countersign {
         let mut keys = self.0.keys.lock().await;
         let within = |at: Option<Instant>, time| at.is_some_and(|at: Instant| at.elapsed() < time);
         let is_known = keys.by_kid.contains_key(kid) && within(keys.fetched_at, KEYS_MAX_AGE);
-        if !is_known && !within(keys.asked_at, REFETCH_INTERVAL) {
+        if !is_known && !within(keys.asked_at, REFETCH) {
             keys.asked_at = Some(Instant::now());
             let set = self.get("/.well-known/jwks.json").await?;
             let set: JwkSet = serde_json::from_slice(&set).map_err(|_| Refusal::Unavailable)?;
@@ -203,10 +203,7 @@ impl Countersign {
             if lists.len() >= MAX_LISTS {
                 lists.clear();
             }
-            lists.insert(
-                id.to_owned(),
-                fetched.unwrap_or(Cached { bits: None, until: Instant::now() + REFETCH_INTERVAL }),
-            );
+            lists.insert(id.to_owned(), fetched.unwrap_or(Cached { bits: None, until: Instant::now() + REFETCH }));
         }
         let bits = lists.get(id).and_then(|list| list.bits.clone()).ok_or(Refusal::Unavailable)?;
         drop(lists);

@@ -71,10 +71,7 @@ impl VerifiedCopy {
             return Err(refused(&"a server has it open, or had; make a backup of it and restore that"));
         }
         let folder = private_folder_beside(database).map_err(|error| {
-            StartError::setting(
-                "DATABASE_URL",
-                format_args!("cannot create a copy beside {}: {error}", database.display()),
-            )
+            StartError::setting("DATABASE_URL", format_args!("cannot copy beside {}: {error}", database.display()))
         })?;
         let path = folder.path().join("copy.db");
         copy_privately(backup, &path).map_err(|error| refused(&error))?;

@@ -44,8 +44,7 @@ impl<C: Connection> Conn<C> {
     ) -> Result<Vec<User>, Error> {
         let (after, limit) = (after.unwrap_or_default(), i64::from(limit));
         let (status, pattern) = (status.map_or("", Status::as_str), role_pattern(role));
-        // Nearly every user is active and has the role `user`, so a scan finds them soon.
-        // The others have partial indexes.
+        // Nearly all users are active with the role `user`, so a scan finds them soon. Partial indexes have the rest.
         Ok(match (role, status) {
             (_, "disabled") => select_users!(
                 fetch_all(self),

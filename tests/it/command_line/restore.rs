@@ -233,9 +233,8 @@ async fn an_invalid_backup_is_refused_and_the_database_is_unchanged() {
     assert_eq!((files(&database), shell.run(&["restore", "good.db"], "").is_ok()), (all, true));
 }
 
-/// The files list their tables, so a restore also copies tables of future migrations. A person has to decide whether
-/// such a table has credentials that a restore must end, as it ends sessions, tokens and keys
-/// (`auth/operations/backup.rs`).
+/// The files list their tables, so a restore also copies new ones. A person must decide whether a new table has
+/// credentials that a restore has to end, like sessions, tokens and keys (`auth/operations/backup.rs`).
 #[tokio::test]
 async fn every_table_is_classified_for_restore() {
     if on_postgres().is_some() {

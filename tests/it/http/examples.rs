@@ -12,9 +12,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{
-    Answer, Binary, Database, KillOnDrop, PASSWORD, Server, basic, bearer, free_port, node, python_with,
-};
+use crate::support::{Answer, Binary, Database, Killed, PASSWORD, Server, basic, bearer, free_port, node, python_with};
 
 /// The `ttl` of status lists in these tests, in seconds.
 const TTL: u64 = 1;
@@ -59,7 +57,7 @@ impl Countersign {
 /// A running example.
 struct Client {
     url: String,
-    _process: KillOnDrop,
+    _process: Killed,
 }
 
 impl Client {
@@ -67,7 +65,7 @@ impl Client {
     fn start(mut command: Command, countersign: &Countersign) -> Self {
         let port = free_port();
         command.env("COUNTERSIGN_URL", countersign.server.url()).env("PORT", port.to_string());
-        let mut process = KillOnDrop(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        let mut process = Killed(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
         let (said, heard) = std::sync::mpsc::channel();
         let streams: [Box<dyn Read + Send>; 2] =
             [Box::new(process.0.stdout.take().unwrap()), Box::new(process.0.stderr.take().unwrap())];

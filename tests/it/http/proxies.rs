@@ -18,7 +18,7 @@ use std::{
 use reqwest::Method;
 use tempfile::TempDir;
 
-use crate::support::{App, KillOnDrop, PASSWORD, basic, find_program, free_port};
+use crate::support::{App, Killed, PASSWORD, basic, find_program, free_port};
 
 /// An upstream that returns the head and the body of each request.
 struct Upstream {
@@ -74,7 +74,7 @@ fn serve(stream: &mut TcpStream, hits: &AtomicUsize) -> Option<()> {
 struct Proxy {
     port: u16,
     upstream: Upstream,
-    _process: KillOnDrop,
+    _process: Killed,
     _folder: TempDir,
 }
 
@@ -125,7 +125,7 @@ impl Proxy {
 
     fn run(mut command: Command, port: u16, upstream: Upstream, folder: TempDir) -> Self {
         let log = fs::File::create(folder.path().join("log")).unwrap();
-        let process = KillOnDrop(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
+        let process = Killed(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
         for _ in 0..500 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return Self { port, upstream, _process: process, _folder: folder };

@@ -13,7 +13,7 @@ async fn sessions_and_keys_of_the_first_schema_survive_migration() {
     let login = app.login("root").await;
     let kid = app.anon().get("/.well-known/jwks.json").await.json()["keys"][0]["kid"].clone();
     drop(app);
-    // Revert to the first schema.
+    // Back to the first schema: what came later is taken away.
     database
         .sql(
             "DROP TABLE audit_start; DROP TABLE idempotency_keys; DROP INDEX audit_by_time; DROP INDEX audit_by_event; DROP INDEX audit_by_actor; DROP INDEX audit_by_subject;

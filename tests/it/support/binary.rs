@@ -29,8 +29,8 @@ impl Binary {
     }
 
     /// Starts the process, which is killed when the test drops it.
-    pub fn spawn(mut self) -> KillOnDrop {
-        KillOnDrop(self.0.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    pub fn spawn(mut self) -> Killed {
+        Killed(self.0.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
     /// Runs the process to its end, for at most 30 seconds.
@@ -78,10 +78,10 @@ impl Binary {
     }
 }
 
-/// Kills a process when dropped.
-pub struct KillOnDrop(pub Child);
+/// A process, killed when dropped.
+pub struct Killed(pub Child);
 
-impl Drop for KillOnDrop {
+impl Drop for Killed {
     fn drop(&mut self) {
         let _ended = self.0.kill();
         let _reaped = self.0.wait();

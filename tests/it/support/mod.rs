@@ -9,7 +9,7 @@ mod programs;
 
 pub use answer::Answer;
 pub use app::{App, PASSWORD, basic, bearer};
-pub use binary::{Binary, KillOnDrop, Server, free_port};
+pub use binary::{Binary, Killed, Server, free_port};
 pub use database::{Database, on_postgres};
 pub use jwt::{ForgedKey, b64, claims_of, header_of, resign};
 pub use programs::{find_program, node, python_with};
