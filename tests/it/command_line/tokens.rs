@@ -1,4 +1,4 @@
-//! `countersign token` and `countersign session`: a running server refuses what they revoke within 250 ms (PostgreSQL: 1 s).
+//! `countersign token` and `countersign session`: a server refuses what they revoke within 250 ms (PostgreSQL: 1 s).
 
 use std::{io::Write, process::Stdio};
 
