@@ -1,5 +1,5 @@
-//! What the parts of a request cost by themselves: `cargo bench`. `scripts/bench` takes the time of one argon2id from here.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark that cannot run should stop")]
+//! Microbenchmarks of the parts of a request: `cargo bench`. `scripts/bench` reads the time of one argon2id from here.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark that cannot run should panic")]
 
 use std::{hint::black_box, net::Ipv4Addr};
 
@@ -21,7 +21,7 @@ use uuid::Uuid;
 const USERNAME: &str = "root";
 const PASSWORD: &str = "my-password";
 
-/// The service on a new database, and a credential of each kind for its one user.
+/// The service on a new database, with one user and a credential of each kind.
 struct Service {
     runtime: Runtime,
     auth: Auth,
@@ -64,7 +64,7 @@ impl Service {
     }
 }
 
-/// From the header to a credential that is not checked yet.
+/// Parses the header into an unchecked credential.
 fn parse(criterion: &mut Criterion, service: &Service) {
     let mut group = criterion.benchmark_group("parse");
     for (kind, header) in &service.headers {
@@ -72,7 +72,7 @@ fn parse(criterion: &mut Criterion, service: &Service) {
     }
 }
 
-/// What a token is looked up by.
+/// Hashes a token, as a lookup does.
 fn hash(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("hash");
     let (opaque, personal) = (OpaqueToken::new([7; 16]), PersonalSecret::new([7; 32]));
@@ -80,7 +80,7 @@ fn hash(criterion: &mut Criterion) {
     group.bench_function("personal", |bench| bench.iter(|| black_box(&personal).hash()));
 }
 
-/// One signature, without what the claims take.
+/// Verifies one signature, without the claims.
 fn signature(criterion: &mut Criterion, service: &Service) {
     let keys: JwkSet = serde_json::from_str(&service.auth.jwks().json).unwrap();
     let key = DecodingKey::from_jwk(&keys.keys[0]).unwrap();
@@ -90,7 +90,7 @@ fn signature(criterion: &mut Criterion, service: &Service) {
     });
 }
 
-/// One hash of the cost that is set unless told otherwise, in memory that is there already.
+/// One argon2id hash with the default cost, in memory that is already allocated.
 fn argon2id(criterion: &mut Criterion) {
     let cost = Cli::try_parse_from(["countersign"]).unwrap().config.settings.passwords.cost();
     let params = Params::new(cost.memory_kib, cost.iterations, 1, None).unwrap();
@@ -108,7 +108,7 @@ fn argon2id(criterion: &mut Criterion) {
     });
 }
 
-/// The whole check, from the header to who is calling.
+/// The whole check, from the header to the principal.
 fn authenticate(criterion: &mut Criterion, service: &Service) {
     let mut group = criterion.benchmark_group("authenticate");
     group.sample_size(20);

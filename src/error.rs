@@ -148,3 +148,20 @@ impl From<Error> for StartError {
         }
     }
 }
+
+/// Why a command failed, in one sentence.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CommandError(pub String);
+
+impl From<StartError> for CommandError {
+    fn from(StartError(sentence): StartError) -> Self {
+        Self(sentence)
+    }
+}
+
+impl From<Error> for CommandError {
+    fn from(error: Error) -> Self {
+        StartError::from(error).into()
+    }
+}

@@ -11,7 +11,7 @@ use tikv_jemallocator::Jemalloc;
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
-    match config::read().and_then(|cli| cli::run(&cli)) {
+    match config::read().map_err(Into::into).and_then(|cli| cli::run(&cli)) {
         Ok(outcome) => outcome.into(),
         Err(error) => {
             use std::io::Write;

@@ -1,5 +1,5 @@
-//! Sends what wrk cannot: requests at a constant rate, whether or not those before them have been answered, from many
-//! addresses of this machine, or a list of requests once. It prints what came of it as JSON.
+//! A load generator for what wrk cannot do: an open loop at a constant rate, from many local addresses, or a list of
+//! requests sent once. It prints its results as JSON.
 #![allow(clippy::print_stdout, clippy::indexing_slicing, reason = "a tool of `scripts/bench`, not the service")]
 
 use std::{
@@ -23,39 +23,39 @@ use tokio::{
     time,
 };
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Requests under way at a time; the server itself takes no more connections than 900.
-const MAX_UNDER_WAY: usize = 800;
-/// How long a connection may lie idle and be used again; the server closes it after ten seconds.
+/// The timeout of a request.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The most requests in flight; the server accepts at most 900 connections.
+const MAX_IN_FLIGHT: usize = 800;
+/// How long an idle connection is reused; the server closes it after ten seconds.
 const MAX_IDLE: Duration = Duration::from_secs(5);
-/// Which parts of the latencies are told, in percent.
+/// The reported percentiles of latency.
 const PERCENTILES: [f64; 11] = [0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0];
 
 #[derive(Parser)]
 struct Args {
-    /// Where the server listens
+    /// The address of the server
     target: SocketAddr,
-    /// A file of whole requests with a NUL after each; they are sent in turn
+    /// A file of complete requests, each followed by a NUL; they are sent round-robin
     requests: PathBuf,
-    /// From how many addresses of this machine (127.1.0.1 and on)
+    /// The number of clients, each with an address of its own (from 127.1.0.1 on)
     #[arg(long, default_value_t = 64)]
     clients: usize,
-    /// For how long, at most 300; without it each request is sent once
+    /// The duration, at most 300; without it each request is sent once
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=300))]
     seconds: Option<u64>,
-    /// How many a second, answered or not; without it a client sends its next request when it has its answer
+    /// Requests per second, open loop; without it each client waits for a response before its next request
     #[arg(long)]
     rate: Option<f64>,
-    /// Where to write the bodies of the answers, a line each
+    /// A file for the bodies of the responses, one per line
     #[arg(long)]
     bodies: Option<PathBuf>,
 }
 
-/// What came back.
+/// A response.
 struct Answer {
     status: u16,
-    says_when_to_retry: bool,
+    has_retry_after: bool,
     body: Vec<u8>,
 }
 
@@ -74,7 +74,7 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::with_capacity(4096) })
     }
 
-    async fn ask(&mut self, request: &[u8]) -> io::Result<Answer> {
+    async fn send(&mut self, request: &[u8]) -> io::Result<Answer> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
         let (mut end, mut answer) = (usize::MAX, None);
@@ -94,31 +94,31 @@ impl Connection {
     }
 }
 
-/// The length of the body, and the answer without it.
+/// Parses the head of a response. Returns the length of the body, and the response without it.
 fn read_head(head: &[u8]) -> Option<(usize, Answer)> {
     let text = std::str::from_utf8(head).ok()?.to_ascii_lowercase();
     let status = text.split(' ').nth(1)?.parse().ok()?;
     let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let length = value("content-length:").map_or(Some(0), |length| length.parse().ok())?;
-    Some((length, Answer { status, says_when_to_retry: value("retry-after:").is_some(), body: Vec::new() }))
+    Some((length, Answer { status, has_retry_after: value("retry-after:").is_some(), body: Vec::new() }))
 }
 
-/// What came of all requests.
+/// The results of all requests.
 #[derive(Default)]
 struct Tally {
-    /// By status: how long each answer took, and how many did not say when to come back.
+    /// By status: the latency of each response, and how many had no Retry-After.
     answers: BTreeMap<u16, (Vec<Duration>, u64)>,
     errors: BTreeMap<String, u64>,
     bodies: Option<BufWriter<File>>,
 }
 
 impl Tally {
-    fn note(&mut self, took: Duration, answer: io::Result<Answer>) -> io::Result<()> {
+    fn record(&mut self, took: Duration, answer: io::Result<Answer>) -> io::Result<()> {
         match answer {
             Ok(answer) => {
                 let (took_all, silent) = self.answers.entry(answer.status).or_default();
                 took_all.push(took);
-                *silent += u64::from(!answer.says_when_to_retry);
+                *silent += u64::from(!answer.has_retry_after);
                 if let Some(bodies) = &mut self.bodies {
                     bodies.write_all(&answer.body)?;
                     bodies.write_all(b"\n")?;
@@ -146,31 +146,31 @@ impl Tally {
     }
 }
 
-/// What all clients share.
+/// The state that all clients share.
 struct Load {
     target: SocketAddr,
     requests: Vec<Vec<u8>>,
-    /// By client: its connections, and since when they lie idle.
+    /// By client: its idle connections, and since when each is idle.
     idle: RefCell<Vec<Vec<(Instant, Connection)>>>,
     tally: RefCell<Tally>,
 }
 
 impl Load {
-    /// Sends one request for a client, on a connection that it has or a new one.
+    /// Sends one request of a client, on an idle connection or a new one.
     async fn send(&self, client: usize, turn: usize) -> io::Result<()> {
         let begun = Instant::now();
-        let answer = time::timeout(PATIENCE, async {
+        let answer = time::timeout(TIMEOUT, async {
             let idle = self.idle.borrow_mut()[client].pop();
             let mut connection = match idle {
                 Some((since, connection)) if since.elapsed() < MAX_IDLE => connection,
                 _ => Connection::open(client, self.target).await?,
             };
-            let answer = connection.ask(&self.requests[turn % self.requests.len()]).await?;
+            let answer = connection.send(&self.requests[turn % self.requests.len()]).await?;
             self.idle.borrow_mut()[client].push((Instant::now(), connection));
             Ok(answer)
         });
         let answer = answer.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        self.tally.borrow_mut().note(begun.elapsed(), answer)
+        self.tally.borrow_mut().record(begun.elapsed(), answer)
     }
 }
 
@@ -180,7 +180,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut requests: Vec<_> = fs::read(&args.requests)?.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
     requests.retain(|request| !request.is_empty());
     if requests.is_empty() || args.clients == 0 || args.clients > 60_000 {
-        return Err("it takes a request and from 1 to 60000 clients".into());
+        return Err("at least one request and from 1 to 60000 clients are needed".into());
     }
     let bodies = args.bodies.as_ref().map(File::create).transpose()?.map(BufWriter::new);
     let load = Rc::new(Load {
@@ -193,48 +193,48 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let sent = local
         .run_until(async {
             match (args.rate, args.seconds) {
-                (Some(rate), Some(seconds)) => at_rate(&load, args.clients, rate, seconds).await,
-                (_, seconds) => in_turn(&load, args.clients, seconds).await,
+                (Some(rate), Some(seconds)) => open_loop(&load, args.clients, rate, seconds).await,
+                (_, seconds) => closed_loop(&load, args.clients, seconds).await,
             }
         })
         .await?;
     let seconds = begun.elapsed().as_secs_f64();
     drop(local);
-    let load = Rc::into_inner(load).ok_or("a request is still under way")?;
+    let load = Rc::into_inner(load).ok_or("a request is still in flight")?;
     println!("{}", load.tally.into_inner().into_json(sent, seconds));
     Ok(())
 }
 
-/// Sends at a constant rate, then waits for the answers that are still to come.
-async fn at_rate(load: &Rc<Load>, clients: usize, rate: f64, seconds: u64) -> io::Result<u64> {
+/// Sends requests at a constant rate, then waits for the remaining responses.
+async fn open_loop(load: &Rc<Load>, clients: usize, rate: f64, seconds: u64) -> io::Result<u64> {
     let (begun, all) = (time::Instant::now(), (rate * seconds as f64) as usize);
-    let mut under_way = tokio::task::JoinSet::new();
+    let mut in_flight = tokio::task::JoinSet::new();
     for turn in 0..all {
         time::sleep_until(begun + Duration::from_secs_f64(turn as f64 / rate)).await;
-        while let Some(done) = under_way.try_join_next() {
+        while let Some(done) = in_flight.try_join_next() {
             done??;
         }
-        if under_way.len() >= MAX_UNDER_WAY {
-            load.tally.borrow_mut().note(Duration::ZERO, Err(io::Error::other("too many under way")))?;
+        if in_flight.len() >= MAX_IN_FLIGHT {
+            load.tally.borrow_mut().record(Duration::ZERO, Err(io::Error::other("too many in flight")))?;
             continue;
         }
         let load = Rc::clone(load);
-        under_way.spawn_local(async move { load.send(turn % clients, turn).await });
+        in_flight.spawn_local(async move { load.send(turn % clients, turn).await });
     }
-    while let Some(done) = under_way.join_next().await {
+    while let Some(done) = in_flight.join_next().await {
         done??;
     }
     Ok(all as u64)
 }
 
-/// Each client sends its next request when it has its answer, for a time, or until all have been sent once.
-async fn in_turn(load: &Rc<Load>, clients: usize, seconds: Option<u64>) -> io::Result<u64> {
+/// Closed loop: each client sends its next request after a response, for a time or until all have been sent once.
+async fn closed_loop(load: &Rc<Load>, clients: usize, seconds: Option<u64>) -> io::Result<u64> {
     let next = Rc::new(RefCell::new(0));
     let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    let mut under_way = tokio::task::JoinSet::new();
+    let mut in_flight = tokio::task::JoinSet::new();
     for client in 0..clients {
         let (load, next) = (Rc::clone(load), Rc::clone(&next));
-        under_way.spawn_local(async move {
+        in_flight.spawn_local(async move {
             loop {
                 let turn = next.replace_with(|turn| *turn + 1);
                 if end.map_or(turn >= load.requests.len(), |end| Instant::now() >= end) {
@@ -244,7 +244,7 @@ async fn in_turn(load: &Rc<Load>, clients: usize, seconds: Option<u64>) -> io::R
             }
         });
     }
-    while let Some(done) = under_way.join_next().await {
+    while let Some(done) = in_flight.join_next().await {
         done??;
     }
     let tally = load.tally.borrow();

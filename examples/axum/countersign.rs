@@ -1,8 +1,7 @@
-//! A tower layer that lets in who has a JWT of Countersign's.
+//! A tower layer that requires a JWT of Countersign.
 //!
-//! The signature is checked with the key set (RFC 7517), the claims as RFC 9068 says, and the revocation with the status
-//! list that the token names (draft-ietf-oauth-status-list). When keys or list cannot be had, nobody is let in and nobody
-//! is told that their token is bad: 503.
+//! The layer checks the signature with the key set (RFC 7517), the claims (RFC 9068), and the revocation with the
+//! status list that the token names (draft-ietf-oauth-status-list). Without keys or list it fails closed with a 503.
 
 use std::{
     collections::HashMap,
@@ -27,26 +26,26 @@ use serde::{Deserialize, de::DeserializeOwned};
 use tokio::sync::Mutex;
 use tower::{Layer, Service};
 
-/// As set by `COUNTERSIGN_JWT_ALGORITHM`. A token does not choose.
+/// The algorithm set by `COUNTERSIGN_JWT_ALGORITHM`. The header of a token does not choose it.
 const ALGORITHM: Algorithm = Algorithm::ES256;
-/// How long Countersign says that its key set may be kept.
-const KEYS_FOR: Duration = Duration::from_secs(300);
-/// How soon we ask again when a key is not known or nothing was to be had, however many tokens make us want to.
-const AGAIN: Duration = Duration::from_secs(1);
-/// The most lists that are kept, and the most bytes of one.
+/// The `max-age` of the key set.
+const KEYS_MAX_AGE: Duration = Duration::from_secs(300);
+/// The shortest time between two fetches after an unknown key or a failure, however many tokens ask for one.
+const REFETCH: Duration = Duration::from_secs(1);
+/// The most cached lists, and the most bytes of one.
 const MAX_LISTS: usize = 32;
 const MAX_LIST_BYTES: u64 = 1 << 20;
 /// How far Countersign's clock may be ahead of ours, in seconds.
 const CLOCK_SKEW: u64 = 5;
 
-/// Who is calling, for handlers to take as `Extension<User>`.
+/// The authenticated user. Handlers extract it as `Extension<User>`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct User {
-    /// The id, which stays.
+    /// The id, which never changes.
     pub sub: String,
-    /// What they are called.
+    /// The display name.
     pub name: String,
-    /// What they were when the token was issued.
+    /// The roles at the time of issue.
     pub roles: Vec<String>,
     status: Status,
     exp: u64,
@@ -54,11 +53,11 @@ pub struct User {
 
 #[derive(Clone, Debug, Deserialize)]
 struct Status {
-    status_list: Place,
+    status_list: StatusRef,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct Place {
+struct StatusRef {
     idx: usize,
     uri: String,
 }
@@ -75,22 +74,22 @@ struct Bits {
     lst: String,
 }
 
-/// Why nobody is let in.
+/// Why a request is refused.
 #[derive(Debug)]
 pub enum Refusal {
     /// There is no bearer token.
     Missing,
-    /// There is more than one credential: we would take one, and a proxy before us perhaps the other.
+    /// There is more than one credential. A proxy before us could have checked another one than we would.
     Ambiguous,
-    /// The token is not valid, or not any more.
+    /// The token is invalid, expired or revoked.
     Invalid,
-    /// The user has not the role.
+    /// The user lacks the role.
     Role,
-    /// Whether the token is valid cannot be told now.
+    /// The token cannot be checked at the moment.
     Unavailable,
 }
 
-/// Countersign, as its clients know it. Cloning it gives another handle to the same one.
+/// A client of Countersign with its caches. Clones share them.
 #[derive(Clone)]
 pub struct Countersign(Arc<Inner>);
 
@@ -100,7 +99,7 @@ struct Inner {
     issuer: String,
     audience: String,
     keys: Mutex<Keys>,
-    lists: Mutex<HashMap<String, Kept>>,
+    lists: Mutex<HashMap<String, Cached>>,
 }
 
 #[derive(Default)]
@@ -110,16 +109,16 @@ struct Keys {
     asked_at: Option<Instant>,
 }
 
-/// A list, or that there was none to be had.
-struct Kept {
+/// A status list, or a failure to fetch it.
+struct Cached {
     bits: Option<Arc<Vec<u8>>>,
     until: Instant,
 }
 
 impl Countersign {
-    /// The one that is reached at `url` and issues tokens as `issuer` for `audience`.
+    /// A client for the Countersign at `url`, which issues tokens as `issuer` for `audience`.
     pub fn new(url: &str, issuer: &str, audience: &str) -> Result<Self, reqwest::Error> {
-        // A redirect could lead anywhere.
+        // A redirect could lead to an untrusted server.
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(3))
             .redirect(reqwest::redirect::Policy::none())
@@ -134,17 +133,17 @@ impl Countersign {
         })))
     }
 
-    /// A layer that lets in every user.
+    /// A layer that requires a user.
     pub fn require_user(&self) -> RequireUser {
         RequireUser { countersign: self.clone(), role: None }
     }
 
-    /// A layer that lets in users with this role.
+    /// A layer that requires a user with this role.
     pub fn require_role(&self, role: &'static str) -> RequireUser {
         RequireUser { countersign: self.clone(), role: Some(role) }
     }
 
-    /// Whose token this is.
+    /// Verifies a token and returns its user.
     pub async fn verify(&self, token: &str) -> Result<User, Refusal> {
         let mut validation = Validation::new(ALGORITHM);
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
@@ -153,14 +152,14 @@ impl Countersign {
         validation.validate_nbf = true;
         validation.leeway = CLOCK_SKEW;
         let user: User = self.decode(token, "at+jwt", &validation).await?;
-        // The skew is for tokens that seem to be from the future; one that has run out has run out.
+        // The leeway is for `nbf`. The expiry is exact.
         if user.exp <= jsonwebtoken::get_current_timestamp() || self.is_revoked(&user.status.status_list).await? {
             return Err(Refusal::Invalid);
         }
         Ok(user)
     }
 
-    /// The claims of a token of this type, if one of Countersign's keys signed it.
+    /// Verifies the signature and type of a token and returns its claims.
     async fn decode<C: DeserializeOwned>(&self, token: &str, typ: &str, validation: &Validation) -> Result<C, Refusal> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| Refusal::Invalid)?;
         if header.typ.as_deref() != Some(typ) {
@@ -172,11 +171,11 @@ impl Countersign {
 
     async fn key(&self, header: &Header) -> Result<DecodingKey, Refusal> {
         let kid = header.kid.as_deref().ok_or(Refusal::Invalid)?;
-        // Whoever comes while the keys are on their way waits for them here and asks no second time.
+        // Concurrent requests wait here for the one that fetches the keys.
         let mut keys = self.0.keys.lock().await;
         let within = |at: Option<Instant>, time| at.is_some_and(|at: Instant| at.elapsed() < time);
-        let is_known = keys.by_kid.contains_key(kid) && within(keys.fetched_at, KEYS_FOR);
-        if !is_known && !within(keys.asked_at, AGAIN) {
+        let is_known = keys.by_kid.contains_key(kid) && within(keys.fetched_at, KEYS_MAX_AGE);
+        if !is_known && !within(keys.asked_at, REFETCH) {
             keys.asked_at = Some(Instant::now());
             let set = self.get("/.well-known/jwks.json").await?;
             let set: JwkSet = serde_json::from_slice(&set).map_err(|_| Refusal::Unavailable)?;
@@ -184,35 +183,35 @@ impl Countersign {
             keys.by_kid = set.keys.iter().filter_map(named).collect();
             keys.fetched_at = Some(Instant::now());
         }
-        if !within(keys.fetched_at, KEYS_FOR) {
+        if !within(keys.fetched_at, KEYS_MAX_AGE) {
             return Err(Refusal::Unavailable);
         }
         keys.by_kid.get(kid).cloned().ok_or(Refusal::Invalid)
     }
 
-    async fn is_revoked(&self, place: &Place) -> Result<bool, Refusal> {
-        // A token must not send us to any other place, nor by `..` to another route.
-        let id = place
+    async fn is_revoked(&self, reference: &StatusRef) -> Result<bool, Refusal> {
+        // A token must not make us fetch another host, or another route by `..`.
+        let id = reference
             .uri
             .strip_prefix(self.0.issuer.trim_end_matches('/'))
             .and_then(|path| path.strip_prefix("/statuslists/"));
         let id = id.filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')).ok_or(Refusal::Invalid)?;
         let mut lists = self.0.lists.lock().await;
         if lists.get(id).is_none_or(|list| Instant::now() >= list.until) {
-            let fetched = self.fetch_list(id, &place.uri).await;
+            let fetched = self.fetch_list(id, &reference.uri).await;
             lists.retain(|_, list| Instant::now() < list.until);
             if lists.len() >= MAX_LISTS {
                 lists.clear();
             }
-            lists.insert(id.to_owned(), fetched.unwrap_or(Kept { bits: None, until: Instant::now() + AGAIN }));
+            lists.insert(id.to_owned(), fetched.unwrap_or(Cached { bits: None, until: Instant::now() + REFETCH }));
         }
         let bits = lists.get(id).and_then(|list| list.bits.clone()).ok_or(Refusal::Unavailable)?;
         drop(lists);
-        let byte = bits.get(place.idx / 8).ok_or(Refusal::Invalid)?;
-        Ok(byte >> (place.idx % 8) & 1 == 1)
+        let byte = bits.get(reference.idx / 8).ok_or(Refusal::Invalid)?;
+        Ok(byte >> (reference.idx % 8) & 1 == 1)
     }
 
-    async fn fetch_list(&self, id: &str, uri: &str) -> Result<Kept, Refusal> {
+    async fn fetch_list(&self, id: &str, uri: &str) -> Result<Cached, Refusal> {
         let asked_at = Instant::now();
         let token = self.get(&format!("/statuslists/{id}")).await?;
         let token = str::from_utf8(&token).map_err(|_| Refusal::Unavailable)?;
@@ -221,11 +220,11 @@ impl Countersign {
         validation.sub = Some(uri.to_owned());
         validation.validate_aud = false;
         validation.leeway = 0;
-        // Whatever is wrong with a list is not the fault of whoever shows a token.
+        // A faulty list says nothing about the token.
         let list: ListClaims =
             self.decode(token, "statuslist+jwt", &validation).await.map_err(|_| Refusal::Unavailable)?;
-        let bits = unpacked(&list.status_list).ok_or(Refusal::Unavailable)?;
-        Ok(Kept { bits: Some(Arc::new(bits)), until: asked_at + Duration::from_secs(list.ttl) })
+        let bits = decode_list(&list.status_list).ok_or(Refusal::Unavailable)?;
+        Ok(Cached { bits: Some(Arc::new(bits)), until: asked_at + Duration::from_secs(list.ttl) })
     }
 
     async fn get(&self, path: &str) -> Result<Vec<u8>, Refusal> {
@@ -235,15 +234,15 @@ impl Countersign {
     }
 }
 
-/// The bytes of a list of single bits.
-fn unpacked(list: &Bits) -> Option<Vec<u8>> {
+/// Decodes a list with one bit per token.
+fn decode_list(list: &Bits) -> Option<Vec<u8>> {
     let packed = URL_SAFE_NO_PAD.decode(&list.lst).ok().filter(|_| list.bits == 1)?;
     let mut bytes = Vec::new();
     flate2::read::ZlibDecoder::new(packed.as_slice()).take(MAX_LIST_BYTES).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }
 
-/// Lets in users, with a role if one is asked for, and puts the [`User`] where handlers find it.
+/// A layer that requires a user, and a role if one is set. It adds the [`User`] to the extensions of the request.
 #[derive(Clone)]
 pub struct RequireUser {
     countersign: Countersign,
@@ -279,12 +278,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let (guard, token) = (self.guard.clone(), presented(request.headers()));
-        // The service that was asked whether it is ready is the one to call; a clone stays here for the next request.
+        let (guard, token) = (self.guard.clone(), bearer_token(request.headers()));
+        // Call the service that `poll_ready` found ready, and keep its clone for the next request.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         Box::pin(async move {
-            match guard.admit(token).await {
+            match guard.authorize(token).await {
                 Ok(user) => {
                     request.extensions_mut().insert(user);
                     inner.call(request).await
@@ -296,7 +295,7 @@ where
 }
 
 impl RequireUser {
-    async fn admit(&self, token: Result<String, Refusal>) -> Result<User, Refusal> {
+    async fn authorize(&self, token: Result<String, Refusal>) -> Result<User, Refusal> {
         let user = self.countersign.verify(&token?).await?;
         match self.role {
             Some(role) if !user.roles.iter().any(|has| has == role) => Err(Refusal::Role),
@@ -305,8 +304,8 @@ impl RequireUser {
     }
 }
 
-/// The bearer token of a request.
-fn presented(headers: &HeaderMap) -> Result<String, Refusal> {
+/// Extracts the bearer token of a request.
+fn bearer_token(headers: &HeaderMap) -> Result<String, Refusal> {
     let mut headers = headers.get_all(header::AUTHORIZATION).iter();
     let header = match (headers.next(), headers.next()) {
         (_, Some(_)) => return Err(Refusal::Ambiguous),

@@ -1,11 +1,11 @@
-//! An axum service that checks Countersign's JWTs by itself: `cargo run --example axum`.
+//! An axum service that verifies Countersign's JWTs offline: `cargo run --example axum`.
 //!
-//! `countersign.rs` beside this file is the layer; copy it. It fetches the public keys and the status lists now and then,
-//! and a request in between costs Countersign nothing.
+//! Copy the layer, which is in `countersign.rs`. It caches the public keys and the status lists, so most requests do
+//! not involve Countersign.
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
-    reason = "those are rules of the service, not of its clients"
+    reason = "these lints are for the service, not for its clients"
 )]
 
 mod countersign;

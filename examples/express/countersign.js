@@ -1,4 +1,4 @@
-// Where Countersign is, what its tokens must say, and its public keys.
+// The settings of Countersign, and its public keys.
 
 import { createRemoteJWKSet, errors } from "jose";
 
@@ -12,29 +12,29 @@ export const ALGORITHM = env.COUNTERSIGN_ALGORITHM ?? "ES256";
 export const TIMEOUT_MS = 3_000;
 
 if (!OFFLINE_ALGORITHMS.includes(ALGORITHM)) {
-  // HS256 has no public key: whoever could check a token could make one.
+  // HS256 has no public key: a service that could verify a token could also sign one.
   throw new Error(`COUNTERSIGN_ALGORITHM must be one of ${OFFLINE_ALGORITHMS.join(", ")}.`);
 }
 
-/** Whether a token is good cannot be told now. Nobody is let in, and nobody is told that their token is bad. */
+/** A token cannot be checked at the moment. The request is refused with a 503, since the token may be valid. */
 export class Unavailable extends Error {}
 
 const jwks = createRemoteJWKSet(new URL(`${URL_BASE}/.well-known/jwks.json`), {
   timeoutDuration: TIMEOUT_MS,
-  // As long as Countersign says they may be kept.
+  // The `max-age` of the key set.
   cacheMaxAge: 5 * 60 * 1_000,
-  // A token of a new key is refused for no longer than this, and made-up key ids cause no more than one fetch in it.
+  // The longest time for which a token of a new key is refused. Forged key ids cause one fetch in this time at most.
   cooldownDuration: 1_000,
 });
 
-/** The key that a JWT names. */
+/** Finds the key with the `kid` of a JWT. */
 export async function findKey(header, token) {
-  // Without a kid any key would do.
+  // Without a kid, jose would accept any key.
   if (typeof header.kid !== "string") throw new errors.JWKSNoMatchingKey();
   try {
     return await jwks(header, token);
   } catch (error) {
     if (error instanceof errors.JWKSNoMatchingKey) throw error;
-    throw new Unavailable("the keys cannot be had", { cause: error });
+    throw new Unavailable("the keys cannot be fetched", { cause: error });
   }
 }

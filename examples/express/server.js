@@ -1,4 +1,4 @@
-// An Express service that checks Countersign's JWTs by itself.
+// An Express service that verifies Countersign's JWTs offline.
 
 import express from "express";
 
@@ -25,7 +25,7 @@ app.use((req, res) => {
   res.status(404).json({ error: "There is nothing here." });
 });
 
-// Express knows an error handler by its four parameters.
+// Express recognizes an error handler by its four parameters.
 app.use((error, req, res, next) => {
   if (res.headersSent) return next(error);
   const status = error.status ?? 500;

@@ -1,21 +1,21 @@
-// Who is calling, by a JWT of Countersign's that is checked here.
+// Middleware that authenticates the caller by a JWT of Countersign.
 
 import { errors, jwtVerify } from "jose";
 
 import { ALGORITHM, AUDIENCE, findKey, ISSUER, Unavailable } from "./countersign.js";
 import { isValid } from "./status-list.js";
 
-// How far this clock and Countersign's may be apart before a new token seems to be from the future.
+// The tolerated difference of clocks: without it a new token could seem to be from the future.
 const CLOCK_SKEW_SECONDS = 5;
 const RETRY_AFTER_SECONDS = 1;
 
 class InvalidToken extends Error {}
 
-/** Middleware that lets in users, with this role and this scope if they are given, and puts them in `req.user`. */
+/** Middleware that requires a user, with this role and this scope if given, and sets `req.user`. */
 export function requireUser({ role, scope } = {}) {
   return async (req, res, next) => {
     const credentials = req.headersDistinct.authorization ?? [];
-    // Node would take the first, and a proxy before it perhaps the last.
+    // Node would use the first one, but a proxy before it might use the last.
     if (credentials.length > 1) {
       return res.status(400).json({ error: "There is more than one Authorization header." });
     }
@@ -57,9 +57,9 @@ async function verifyToken(token) {
     requiredClaims: ["exp", "iat", "nbf", "sub", "sid", "jti"],
     clockTolerance: CLOCK_SKEW_SECONDS,
   });
-  // jose grants the tolerance to exp too; an expired token is expired.
+  // jose applies the tolerance to exp, too. The expiry should be exact.
   if (payload.exp <= Date.now() / 1_000) throw new InvalidToken();
-  if (![payload.sub, payload.sid, payload.jti].every(isName)) throw new InvalidToken();
+  if (![payload.sub, payload.sid, payload.jti].every(isNonEmpty)) throw new InvalidToken();
   if (!(await isValid(payload.status))) throw new InvalidToken();
   return {
     id: payload.sub,
@@ -69,6 +69,6 @@ async function verifyToken(token) {
   };
 }
 
-function isName(value) {
+function isNonEmpty(value) {
   return typeof value === "string" && value !== "";
 }

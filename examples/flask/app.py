@@ -1,6 +1,6 @@
-"""A Flask service that lets in whom Countersign knows.
+"""A Flask service that authenticates its callers with Countersign.
 
-Flask-HTTPAuth guards the routes; its callbacks hand the credential to Countersign and believe the answer.
+Flask-HTTPAuth protects the routes. Its callbacks pass the credential to Countersign and use the response.
 """
 
 import os
@@ -17,9 +17,9 @@ REALM = "hello"
 
 app = Flask(__name__)
 
-# One for the process, so that connections to Countersign are used again.
+# One session for the process, so that connections to Countersign are reused.
 countersign = requests.Session()
-# Else a .netrc entry for Countersign's host would take the place of the caller's credential.
+# Otherwise a .netrc entry for Countersign's host would replace the caller's credential.
 countersign.trust_env = False
 
 
@@ -33,11 +33,11 @@ class User:
 
 
 def ask_countersign():
-    """Whose credential this is; None when it is nobody's. No other answer lets anyone in or says 401."""
-    # As it came: taken apart and put together again, a credential might come to mean something else.
+    """Return the user of the credential, or None if it is invalid. Any other response raises an error, never a 401."""
+    # Pass the header on unchanged: after parsing and formatting, a credential might mean something else.
     headers = {"Authorization": request.headers["Authorization"]}
     try:
-        # A redirect would take the credential to another place.
+        # A redirect would send the credential to another server.
         answer = countersign.get(VERIFY_URL, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False)
     except requests.exceptions.InvalidHeader:
         return None
@@ -48,7 +48,7 @@ def ask_countersign():
     match answer.status_code:
         case 200:
             return read_user(answer.headers)
-        # What cannot be read or is too long proves as little as what is wrong.
+        # A malformed or oversized credential is as invalid as a wrong one.
         case 400 | 401 | 431:
             return None
         case 403:
@@ -56,7 +56,7 @@ def ask_countersign():
         case 429:
             raise TooManyRequests("Too many attempts.", retry_after=retry_after(answer))
         case status:
-            app.logger.warning("Countersign cannot say who it is: it answers %s", status)
+            app.logger.warning("Countersign cannot check the credential: it answers %s", status)
             raise ServiceUnavailable("Who you are cannot be checked now.", retry_after=retry_after(answer))
 
 
@@ -64,21 +64,21 @@ def read_user(headers):
     try:
         return User(
             id=headers["X-Auth-User-Id"],
-            # The name comes in UTF-8, and http.client reads headers as Latin-1.
+            # The name is UTF-8, but http.client decodes headers as Latin-1.
             name=headers["X-Auth-User"].encode("latin-1").decode("utf-8"),
             roles=[role.strip() for role in headers["X-Auth-Roles"].split(",") if role.strip()],
             scopes=headers["X-Auth-Scopes"].split(),
             method=headers["X-Auth-Method"],
         )
     except (KeyError, UnicodeDecodeError) as error:
-        # A 200 that names nobody is not from Countersign.
+        # A 200 without a user is not from Countersign.
         app.logger.error("%s does not answer as Countersign does", VERIFY_URL)
         raise ServiceUnavailable("Who you are cannot be checked now.", retry_after=1) from error
 
 
 def retry_after(answer):
     seconds = answer.headers.get("Retry-After", "")
-    # Werkzeug leaves out a zero.
+    # Werkzeug omits a Retry-After of zero.
     return max(1, int(seconds)) if seconds.isdecimal() else 1
 
 
@@ -87,7 +87,7 @@ def presented_scheme():
 
 
 class AnyCase:
-    """A scheme may be written in any case (RFC 9110); MultiAuth would take `bearer` for something else."""
+    """Schemes are case-insensitive (RFC 9110), but MultiAuth compares them exactly."""
 
     def is_compatible_auth(self, headers):
         return presented_scheme() == self.scheme.lower()
@@ -103,13 +103,13 @@ class TokenAuth(AnyCase, HTTPTokenAuth):
 
 basic_auth = BasicAuth()
 token_auth = TokenAuth("Bearer")
-# The first one answers when there is no credential.
+# The first scheme handles requests without a credential.
 auth = MultiAuth(token_auth, basic_auth)
 
 
 @basic_auth.verify_password
 def verify_password(username, password):
-    # Both are empty when there was nothing to read, and Countersign knows nobody without a name or a password.
+    # Both are empty if the header could not be parsed. Countersign has no users with an empty name or password.
     if not username or not password:
         return None
     return ask_countersign()
@@ -117,7 +117,7 @@ def verify_password(username, password):
 
 @token_auth.verify_token
 def verify_token(token):
-    # Some versions of Flask-HTTPAuth ask even when there was none.
+    # Some versions of Flask-HTTPAuth call this even without a token.
     if not token:
         return None
     return ask_countersign()

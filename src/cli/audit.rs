@@ -1,28 +1,29 @@
-//! `countersign audit`: the audit trail, from the command line.
+//! `countersign audit`: lists and verifies the audit trail.
 
 use std::{collections::HashMap, num::NonZeroU64};
 
 use crate::{
     auth::Auth,
     cli::{
-        Outcome, beside_servers, find, json_line, print, print_page,
+        Outcome, find, json_line, print, print_page,
         table::{cell, line},
+        with_auth,
     },
     config::{AuditCommand, Config},
-    error::{Error, StartError},
+    error::{CommandError, Error},
     http::views::AuditView,
     model::{AuditFilter, AuditRow, Timestamp, UserId},
 };
 
-/// Records that are read at a time.
+/// Records read per page.
 const PAGE: u32 = 1000;
 
-/// How wide the columns are.
+/// Column widths in characters.
 const WIDTHS: [usize; 9] = [8, 24, 20, 8, 16, 16, 9, 15, 0];
 
-/// Does what the command says of the audit trail.
-pub fn run(config: &Config, command: &AuditCommand) -> Result<Outcome, StartError> {
-    beside_servers(config, async |auth| match command {
+/// Runs `countersign audit`.
+pub fn run(config: &Config, command: &AuditCommand) -> Result<Outcome, CommandError> {
+    with_auth(config, async |auth| match command {
         AuditCommand::List { user, event, since, limit, json } => {
             let filter = filter(auth, user.as_deref(), event.clone(), *since).await?;
             list(auth, &filter, limit.map_or(u64::MAX, NonZeroU64::get), *json).await?;
@@ -37,7 +38,7 @@ async fn filter(
     user: Option<&str>,
     event: Option<String>,
     since: Option<Timestamp>,
-) -> Result<AuditFilter, StartError> {
+) -> Result<AuditFilter, CommandError> {
     let user = match user {
         Some(username) => Some(find(auth, username).await?.id),
         None => None,
@@ -45,7 +46,7 @@ async fn filter(
     Ok(AuditFilter { user, event, since })
 }
 
-async fn list(auth: &Auth, filter: &AuditFilter, limit: u64, json: bool) -> Result<(), StartError> {
+async fn list(auth: &Auth, filter: &AuditFilter, limit: u64, json: bool) -> Result<(), CommandError> {
     let header = ["NUMBER", "AT", "EVENT", "OUTCOME", "BY", "TO", "METHOD", "ADDRESS", "TARGET"];
     let mut names = Names { auth, known: HashMap::new() };
     let mut text = if json { String::new() } else { line(&header, WIDTHS) };
@@ -64,14 +65,14 @@ async fn list(auth: &Auth, filter: &AuditFilter, limit: u64, json: bool) -> Resu
     }
 }
 
-/// Who is meant by an id, for people. Those who are gone stay an id.
+/// Resolves user ids to usernames, with a cache. A deleted user stays an id.
 struct Names<'a> {
     auth: &'a Auth,
     known: HashMap<UserId, String>,
 }
 
 impl Names<'_> {
-    async fn line(&mut self, row: AuditRow) -> Result<String, StartError> {
+    async fn line(&mut self, row: AuditRow) -> Result<String, CommandError> {
         let (actor, subject) = (self.name(row.actor).await?, self.name(row.subject).await?);
         let [number, at] = [row.seq.to_string(), row.at.to_string()];
         let (method, address) = (cell(row.method), cell(row.address));
@@ -79,7 +80,7 @@ impl Names<'_> {
         Ok(line(&cells, WIDTHS))
     }
 
-    async fn name(&mut self, id: Option<UserId>) -> Result<String, StartError> {
+    async fn name(&mut self, id: Option<UserId>) -> Result<String, CommandError> {
         let Some(id) = id else { return Ok(cell(None::<String>)) };
         if let Some(name) = self.known.get(&id) {
             return Ok(name.clone());
@@ -93,12 +94,12 @@ impl Names<'_> {
     }
 }
 
-async fn verify(auth: &Auth) -> Result<Outcome, StartError> {
+async fn verify(auth: &Auth) -> Result<Outcome, CommandError> {
     let verified = auth.verify_audit().await?;
     let records = verified.records;
     if let Some(number) = verified.broken_at {
         print(&format!("record {number} was changed or is missing; the {records} before it hang together\n"))?;
-        return Ok(Outcome::NeedsPerson);
+        return Ok(Outcome::NeedsAttention);
     }
     print(&format!("{records} records hang together, from the first to the last\n"))?;
     Ok(Outcome::Done)

@@ -4,21 +4,21 @@ use std::path::Path;
 
 use crate::{
     auth,
-    cli::{print, run_async, serve::shutdown_signal},
+    cli::{block_on, print, serve::shutdown_signal},
     config::Config,
-    error::StartError,
+    error::{CommandError, StartError},
     model::Clock,
 };
 
-/// Writes a backup.
-pub fn run(config: &Config, file: &Path) -> Result<(), StartError> {
+/// Runs `countersign backup`.
+pub fn run(config: &Config, file: &Path) -> Result<(), CommandError> {
     let settings = &config.settings;
-    let begun = unless_interrupted(auth::backup(&Clock::System, settings, file))?;
-    print(&format!("{} holds all that was acknowledged until {begun}\n", file.display()))
+    let as_of = unless_interrupted(auth::backup(&Clock::System, settings, file))?;
+    print(&format!("{} holds all that was acknowledged until {as_of}\n", file.display()))
 }
 
-/// Restores a backup.
-pub fn restore(config: &Config, file: &Path) -> Result<(), StartError> {
+/// Runs `countersign restore`.
+pub fn restore(config: &Config, file: &Path) -> Result<(), CommandError> {
     let settings = &config.settings;
     unless_interrupted(auth::restore(&Clock::System, settings, file))?;
     print(&format!(
@@ -27,13 +27,13 @@ pub fn restore(config: &Config, file: &Path) -> Result<(), StartError> {
     ))
 }
 
-/// Runs a future to its end, or drops it, with the files it was about, when the process is asked to end.
-fn unless_interrupted<T>(work: impl Future<Output = Result<T, StartError>>) -> Result<T, StartError> {
-    run_async(async {
+/// Runs a future to completion, or drops it on SIGTERM or Ctrl-C; dropping it removes its temporary files.
+fn unless_interrupted<T>(work: impl Future<Output = Result<T, StartError>>) -> Result<T, CommandError> {
+    block_on(async {
         let interrupted = shutdown_signal()?;
         tokio::select! {
-            done = work => done,
-            () = interrupted => Err(StartError("interrupted before it was done".into())),
+            done = work => Ok(done?),
+            () = interrupted => Err(CommandError("interrupted before it was done".into())),
         }
-    })
+    })?
 }

@@ -1,4 +1,4 @@
-//! `countersign doctor`: a look at an installation, which changes nothing.
+//! `countersign doctor`: read-only checks of an installation.
 
 use std::path::Path;
 
@@ -6,17 +6,17 @@ use serde::Serialize;
 
 use crate::{
     auth::{self, Finding, Verdict},
-    cli::{Outcome, json, print, run_async, table::table},
+    cli::{Outcome, block_on, json, print, table::table},
     config::{self, Config, Settings},
-    error::StartError,
+    error::CommandError,
     model::Clock,
     telemetry,
 };
 
-/// What argon2id should cost at least: memory in KiB, times passes.
-const GOOD_COST: u64 = 19_456 * 2;
-/// The fewest characters that are advised for a password.
-const GOOD_LENGTH: usize = 8;
+/// The lowest recommended cost of argon2id: memory in KiB times passes.
+const MIN_COST: u64 = 19_456 * 2;
+/// The lowest recommended minimum length of a password, in characters.
+const MIN_LENGTH: usize = 8;
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -34,11 +34,11 @@ struct Row<'a> {
     mend: Option<&'a str>,
 }
 
-/// Looks at everything and says how it is.
-pub fn run(config: &Config, as_json: bool) -> Result<Outcome, StartError> {
-    let mut findings = settings(config);
-    findings.extend(weaknesses(config));
-    findings.extend(run_async(async { Ok(auth::examine(&Clock::System, &config.settings).await) })?);
+/// Runs `countersign doctor`: prints a report of all checks.
+pub fn run(config: &Config, as_json: bool) -> Result<Outcome, CommandError> {
+    let mut findings = check_settings(config);
+    findings.extend(check_weaknesses(config));
+    findings.extend(block_on(auth::examine(&Clock::System, &config.settings))?);
     let ok = findings.iter().all(|finding| finding.verdict != Verdict::Failed);
     let report = if as_json {
         let checks = findings.iter().map(|finding| Row {
@@ -56,39 +56,39 @@ pub fn run(config: &Config, as_json: bool) -> Result<Outcome, StartError> {
         table(["RESULT", "CHECK", "FOUND"], rows)
     };
     print(&report)?;
-    Ok(if ok { Outcome::Done } else { Outcome::NeedsPerson })
+    Ok(if ok { Outcome::Done } else { Outcome::NeedsAttention })
 }
 
-/// What would stop a server.
-fn settings(config: &Config) -> Vec<Finding> {
+/// Checks for settings that would keep a server from starting.
+fn check_settings(config: &Config) -> Vec<Finding> {
     let mut errors = auth::examine_settings(&config.settings, config.first_admin.setup_token.as_ref());
     errors.extend(config.first_admin.admin().err());
     errors.extend(telemetry::levels(&config.log.log).err());
     if errors.is_empty() {
-        return vec![Finding::ok("settings", "each is one that a server takes")];
+        return vec![Finding::ok("settings", "a server accepts all of them")];
     }
     errors.into_iter().map(|error| Finding::error("settings", error)).collect()
 }
 
-/// What a server takes, and should not be given.
-fn weaknesses(config: &Config) -> Vec<Finding> {
+/// Checks for settings that a server accepts but that are weak.
+fn check_weaknesses(config: &Config) -> Vec<Finding> {
     let Settings { tokens, passwords, .. } = &config.settings;
     let listen = config.server.listen;
     let issuer = if tokens.issuer.starts_with("http://") && !listen.ip().is_loopback() {
-        let found = format!("others reach {listen}, and tokens are issued as {}", tokens.issuer);
+        let found = format!("others can reach {listen}, but tokens are issued by {}", tokens.issuer);
         Finding::warning("issuer", found, "put TLS before it and set COUNTERSIGN_ISSUER to the https address")
     } else {
         Finding::ok("issuer", &tokens.issuer)
     };
-    let cost = format!("argon2id takes {} KiB × {}", passwords.argon2_memory_kib, passwords.argon2_iterations);
-    let hashing = if passwords.cost().work() < GOOD_COST {
+    let cost = format!("argon2id costs {} KiB × {}", passwords.argon2_memory_kib, passwords.argon2_iterations);
+    let hashing = if passwords.cost().work() < MIN_COST {
         let mend = "set COUNTERSIGN_ARGON2_MEMORY_KIB=19456 and COUNTERSIGN_ARGON2_ITERATIONS=2";
         Finding::warning("password hashing", cost, mend)
     } else {
         Finding::ok("password hashing", cost)
     };
     let found = format!("a password has at least {} characters", passwords.password_min_length);
-    let length = if passwords.password_min_length < GOOD_LENGTH {
+    let length = if passwords.password_min_length < MIN_LENGTH {
         Finding::warning("password length", found, "set COUNTERSIGN_PASSWORD_MIN_LENGTH=8")
     } else {
         Finding::ok("password length", found)

@@ -1,4 +1,4 @@
-//! `countersign import`: users from a file.
+//! `countersign import`: creates or updates users from a file.
 
 use std::{
     fmt::Write as _,
@@ -12,50 +12,49 @@ use serde::Serialize;
 
 use crate::{
     auth::{self, Actor, Auth, Durability, Import, RowReport, Rows, Summary},
-    cli::{Outcome, beside_servers_as, print, told},
+    cli::{Outcome, explain, print, with_durability},
     config::{Config, ImportCommand},
-    error::StartError,
+    error::CommandError,
     http::views::{RowView, SummaryView},
     model::Format,
 };
 
-/// Rows that failed and are shown when nobody wanted a report.
+/// The most failed rows that are printed without `--report` or `--json`.
 const MAX_SHOWN: u64 = 20;
 
-/// Takes users in and tells what became of them.
-pub fn run(config: &Config, command: &ImportCommand) -> Result<Outcome, StartError> {
+/// Runs `countersign import` and prints the outcome of its rows.
+pub fn run(config: &Config, command: &ImportCommand) -> Result<Outcome, CommandError> {
     let mut source = open(&command.file)?;
     let format = match command.format.or_else(|| super::format_of(&command.file)) {
         Some(format) => format,
-        None => guess(&mut source).map_err(|error| unreadable(&command.file, &error))?,
+        None => detect_format(&mut source).map_err(|error| unreadable(&command.file, &error))?,
     };
     let mut report = Report::new(command)?;
-    // One word is said of all of it, when it is on the disk; to wait for the disk after each part would take half the time.
-    let summary = beside_servers_as(config, Durability::AtSync, async |auth| {
-        take_in(auth, command, format, source, &mut report).await
-    })?;
+    // The import is acknowledged once, after a final sync. A sync after each batch would double the time.
+    let work = async |auth: &Auth| import(auth, command, format, source, &mut report).await;
+    let summary = with_durability(config, Durability::AtSync, work)?;
     report.finish(&summary, command)?;
     let is_whole = summary.failed == 0 && summary.stopped.is_none();
-    Ok(if is_whole { Outcome::Done } else { Outcome::NeedsPerson })
+    Ok(if is_whole { Outcome::Done } else { Outcome::NeedsAttention })
 }
 
-async fn take_in(
+async fn import(
     auth: &Auth,
     command: &ImportCommand,
     format: Format,
     source: BufReader<Box<dyn Read + Send>>,
     report: &mut Report,
-) -> Result<Summary, StartError> {
+) -> Result<Summary, CommandError> {
     let bar = progress_bar(&command.file);
-    let rows = Rows::read(format, bar.wrap_read(source)).map_err(told)?;
+    let rows = Rows::read(format, bar.wrap_read(source)).map_err(explain)?;
     let import =
         Import { actor: Actor::Operator, grant: None, conflict: command.on_conflict, dry_run: command.dry_run };
     let done = auth.import(import, rows, |row| report.add(&row)).await;
     bar.finish_and_clear();
-    done.map_err(told)
+    done.map_err(explain)
 }
 
-fn open(file: &Path) -> Result<BufReader<Box<dyn Read + Send>>, StartError> {
+fn open(file: &Path) -> Result<BufReader<Box<dyn Read + Send>>, CommandError> {
     let source: Box<dyn Read + Send> = if file == Path::new("-") {
         Box::new(io::stdin())
     } else {
@@ -64,17 +63,17 @@ fn open(file: &Path) -> Result<BufReader<Box<dyn Read + Send>>, StartError> {
     Ok(BufReader::with_capacity(256 * 1024, source))
 }
 
-fn unreadable(file: &Path, error: &io::Error) -> StartError {
-    StartError(format!("{} cannot be read: {error}", file.display()))
+fn unreadable(file: &Path, error: &io::Error) -> CommandError {
+    CommandError(format!("{} cannot be read: {error}", file.display()))
 }
 
-/// A line that begins with a brace is no CSV header.
-fn guess(source: &mut impl BufRead) -> io::Result<Format> {
+/// NDJSON begins with a brace, which no CSV header does.
+fn detect_format(source: &mut impl BufRead) -> io::Result<Format> {
     let begin = source.fill_buf()?.trim_ascii_start();
     Ok(if begin.first() == Some(&b'{') { Format::Ndjson } else { Format::Csv })
 }
 
-/// On a terminal, how far it is; nothing elsewhere.
+/// A progress bar, drawn on a terminal only.
 fn progress_bar(file: &Path) -> ProgressBar {
     let size = std::fs::metadata(file).map(|about| about.len()).ok().filter(|size| *size > 0);
     let (bar, form) = match size {
@@ -84,18 +83,18 @@ fn progress_bar(file: &Path) -> ProgressBar {
     bar.with_style(ProgressStyle::with_template(form).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// Where what became of the rows is written down.
+/// Collects the outcomes of rows, for the report or for the terminal.
 struct Report {
     lines: Option<BufWriter<Box<dyn Write>>>,
     shown: String,
 }
 
 impl Report {
-    fn new(command: &ImportCommand) -> Result<Self, StartError> {
+    fn new(command: &ImportCommand) -> Result<Self, CommandError> {
         let lines: Option<Box<dyn Write>> = match &command.report {
             Some(file) => Some(Box::new(
                 File::create(file)
-                    .map_err(|error| StartError(format!("{} cannot be written: {error}", file.display())))?,
+                    .map_err(|error| CommandError(format!("{} cannot be written: {error}", file.display())))?,
             )),
             None if command.json => Some(Box::new(io::stdout())),
             None => None,
@@ -115,20 +114,20 @@ impl Report {
         Ok(())
     }
 
-    fn finish(mut self, summary: &Summary, command: &ImportCommand) -> Result<(), StartError> {
+    fn finish(mut self, summary: &Summary, command: &ImportCommand) -> Result<(), CommandError> {
         let view = SummaryView::new(summary, command.dry_run);
         if let Some(lines) = &mut self.lines {
             let written = write_line(lines, &view).and_then(|()| lines.flush());
-            written.map_err(|error| StartError(format!("the report cannot be written: {error}")))?;
+            written.map_err(|error| CommandError(format!("the report cannot be written: {error}")))?;
         }
         if command.json {
             return if command.report.is_some() { print(&super::json_line(&view)?) } else { Ok(()) };
         }
         if summary.failed > MAX_SHOWN && command.report.is_none() {
             let _infallible =
-                writeln!(self.shown, "and {} more; --report FILE has them all", summary.failed - MAX_SHOWN);
+                writeln!(self.shown, "and {} more; --report FILE lists them all", summary.failed - MAX_SHOWN);
         }
-        print(&(self.shown + &sentence(summary, command.dry_run)))
+        print(&(self.shown + &summary_text(summary, command.dry_run)))
     }
 }
 
@@ -137,7 +136,7 @@ fn write_line(lines: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
     lines.write_all(b"\n")
 }
 
-fn sentence(summary: &Summary, dry_run: bool) -> String {
+fn summary_text(summary: &Summary, dry_run: bool) -> String {
     let counts = [
         (summary.created, "created"),
         (summary.updated, "updated"),

@@ -1,35 +1,37 @@
-//! `countersign key`: the signing keys.
+//! `countersign key`: lists and rotates the signing keys.
 
 use std::fmt::Write;
 
 use crate::{
     auth::{Actor, Auth},
     cli::{
-        beside_servers, json, print,
+        json, print,
         table::{cell, table},
+        with_auth,
     },
     config::{Config, KeyCommand},
-    error::{Error, StartError},
+    error::{CommandError, Error, StartError},
     http::views::KeyList,
 };
 
-/// Does what the command says of the signing keys.
-pub fn run(config: &Config, command: KeyCommand) -> Result<(), StartError> {
-    print(&beside_servers(config, async |auth| answer(auth, command).await)?)
+/// Runs `countersign key`.
+pub fn run(config: &Config, command: KeyCommand) -> Result<(), CommandError> {
+    print(&with_auth(config, async |auth| answer(auth, command).await)?)
 }
 
-async fn answer(auth: &Auth, command: KeyCommand) -> Result<String, StartError> {
+async fn answer(auth: &Auth, command: KeyCommand) -> Result<String, CommandError> {
     let mut text = String::new();
     match command {
         KeyCommand::Rotate => {
             let next = auth.rotate_keys(Actor::Operator).await.map_err(|error| match error {
                 Error::NoRotation => StartError::setting(
                     "COUNTERSIGN_JWT_ALGORITHM",
-                    "no key of this algorithm signs here; give the command the settings of the servers",
-                ),
-                error => error.into(),
+                    "no stored key signs with this algorithm; run the command with the servers' settings",
+                )
+                .into(),
+                error => CommandError::from(error),
             })?;
-            let _infallible = writeln!(text, "{} is public and signs from {}", next.kid, next.signs_from);
+            let _infallible = writeln!(text, "{} is published and signs from {}", next.kid, next.signs_from);
         }
         KeyCommand::List { json: true } => {
             text = json(&KeyList::from(auth.signing_keys().await?))?;

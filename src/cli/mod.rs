@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line: one module per command.
 
 mod audit;
 mod backup;
@@ -25,31 +25,31 @@ use table::cell;
 use crate::{
     auth::{self, Auth, Durability},
     config::{self, Cli, Command, Config, Which},
-    error::{Error, StartError},
+    error::{CommandError, Error, StartError},
     http,
     model::{Clock, Format, User},
 };
 
-/// What came of a command that could be carried out.
+/// The outcome of a command that ran; it determines the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// What was asked.
+    /// The command did what was asked. Exit code 0.
     Done,
-    /// The same, and something was found that needs a person.
-    NeedsPerson,
+    /// As [`Outcome::Done`], but it found something that needs a person. Exit code 3.
+    NeedsAttention,
 }
 
 impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Done => Self::SUCCESS,
-            Outcome::NeedsPerson => Self::from(3),
+            Outcome::NeedsAttention => Self::from(3),
         }
     }
 }
 
-/// Does what the command says.
-pub fn run(cli: &Cli) -> Result<Outcome, StartError> {
+/// Runs the command, `serve` by default.
+pub fn run(cli: &Cli) -> Result<Outcome, CommandError> {
     let config = &cli.config;
     match &cli.command {
         None | Some(Command::Serve) => serve::run(config)?,
@@ -71,9 +71,8 @@ pub fn run(cli: &Cli) -> Result<Outcome, StartError> {
     Ok(Outcome::Done)
 }
 
-fn migrate(config: &Config) -> Result<(), StartError> {
-    let settings = &config.settings;
-    let (before, now) = run_async(auth::migrate(settings))?;
+fn migrate(config: &Config) -> Result<(), CommandError> {
+    let (before, now) = block_on(auth::migrate(&config.settings))??;
     let now = cell(now);
     print(&match before {
         None => format!("the schema was made, up to migration {now}\n"),
@@ -88,80 +87,80 @@ fn completions(shell: clap_complete::Shell) -> String {
     String::from_utf8_lossy(&script).into_owned()
 }
 
-/// Runs a future to its end.
-fn run_async<T>(future: impl Future<Output = Result<T, StartError>>) -> Result<T, StartError> {
-    tokio::runtime::Builder::new_multi_thread()
-        // What comes back from a thread of the database or of the hashes goes on before anything new is begun.
+/// Runs a future to completion.
+fn block_on<F: Future>(future: F) -> Result<F::Output, StartError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Tasks woken by a database or hashing thread enter the global queue; they resume before new work starts.
         .global_queue_interval(1)
         .enable_all()
         .build()
-        .map_err(|error| StartError(format!("the runtime cannot be started: {error}")))?
-        .block_on(future)
+        .map_err(|error| StartError(format!("the runtime cannot be started: {error}")))?;
+    Ok(runtime.block_on(future))
 }
 
-/// Does something with the service, which may run elsewhere on the same database.
-fn beside_servers<T>(config: &Config, work: impl AsyncFnOnce(&Auth) -> Result<T, StartError>) -> Result<T, StartError> {
-    beside_servers_as(config, Durability::EachCommit, work)
+/// Runs `work` on the service, beside servers that may use the same database.
+fn with_auth<T>(config: &Config, work: impl AsyncFnOnce(&Auth) -> Result<T, CommandError>) -> Result<T, CommandError> {
+    with_durability(config, Durability::EachCommit, work)
 }
 
-/// The same, with another durability.
-fn beside_servers_as<T>(
+/// As [`with_auth`], with this durability.
+fn with_durability<T>(
     config: &Config,
     durability: Durability,
-    work: impl AsyncFnOnce(&Auth) -> Result<T, StartError>,
-) -> Result<T, StartError> {
-    run_async(async {
+    work: impl AsyncFnOnce(&Auth) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    block_on(async {
         let auth = Auth::start_beside(Clock::System, config.settings.clone(), durability).await?;
         let done = work(&auth).await;
         auth.stop().await;
-        auth.sync().map_err(told)?;
+        auth.sync().map_err(explain)?;
         done
-    })
+    })?
 }
 
-/// The user with this username.
-async fn find(auth: &Auth, username: &str) -> Result<User, StartError> {
+/// Finds a user by their username.
+async fn find(auth: &Auth, username: &str) -> Result<User, CommandError> {
     match auth.user_named(username).await {
-        Err(Error::NotFound) => Err(StartError(format!("there is no user {username}"))),
-        found => found.map_err(told),
+        Err(Error::NotFound) => Err(CommandError(format!("there is no user {username}"))),
+        found => found.map_err(explain),
     }
 }
 
-/// Asks whether everyone is meant, if everyone is, unless that was said.
-fn confirm_everyone(which: &Which, what: &str) -> Result<(), StartError> {
+/// Asks for confirmation of `--everyone`, unless `--yes` was given.
+fn confirm_everyone(which: &Which, what: &str) -> Result<(), CommandError> {
     if !which.everyone || which.yes {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        return Err(StartError(format!("{what} Say --yes if you mean it")));
+        return Err(CommandError(format!("{what} Say --yes if you mean it")));
     }
     let _closed = write!(std::io::stderr(), "{what} Go on? [y/N] ");
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
-    read.map_err(|error| StartError(format!("the answer cannot be read: {error}")))?;
+    read.map_err(|error| CommandError(format!("the answer cannot be read: {error}")))?;
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(()),
-        _ => Err(StartError("nothing was changed".into())),
+        _ => Err(CommandError("nothing was changed".into())),
     }
 }
 
-/// An error in one sentence for whoever typed the command.
-fn told(error: Error) -> StartError {
+/// Turns an error into a sentence for the operator.
+fn explain(error: Error) -> CommandError {
     match error {
         Error::Invalid(fields) => {
             let fields: Vec<_> = fields.iter().map(|field| format!("{} {}", field.field, field.message)).collect();
-            StartError(fields.join("; "))
+            CommandError(fields.join("; "))
         }
-        Error::UsernameTaken => StartError("the username is taken".into()),
+        Error::UsernameTaken => CommandError("the username is taken".into()),
         Error::LastAdmin => {
-            StartError("without this user no admin could come in any more; make another one first".into())
+            CommandError("without this user no admin could come in any more; make another one first".into())
         }
-        Error::Stale => StartError("someone has changed the user meanwhile; try again".into()),
+        Error::Stale => CommandError("the user was changed in the meantime; try again".into()),
         error => error.into(),
     }
 }
 
-/// The form that a file's name says it has.
+/// The format that a file's extension stands for.
 fn format_of(file: &Path) -> Option<Format> {
     match file.extension()?.to_str()? {
         "csv" => Some(Format::Csv),
@@ -170,28 +169,28 @@ fn format_of(file: &Path) -> Option<Format> {
     }
 }
 
-/// A value as programs read it, on one line.
-fn json_line(value: &impl Serialize) -> Result<String, StartError> {
-    Ok(serde_json::to_string(value).map_err(|error| StartError(error.to_string()))? + "\n")
+/// Serializes a value as one line of JSON.
+fn json_line(value: &impl Serialize) -> Result<String, CommandError> {
+    Ok(serde_json::to_string(value).map_err(|error| CommandError(error.to_string()))? + "\n")
 }
 
-/// A value as programs read it, and people too.
-fn json(value: &impl Serialize) -> Result<String, StartError> {
-    Ok(serde_json::to_string_pretty(value).map_err(|error| StartError(error.to_string()))? + "\n")
+/// Serializes a value as indented JSON.
+fn json(value: &impl Serialize) -> Result<String, CommandError> {
+    Ok(serde_json::to_string_pretty(value).map_err(|error| CommandError(error.to_string()))? + "\n")
 }
 
-/// Writes a page of a list. Tells whether someone reads on: `… | head` has seen enough.
-fn print_page(text: &str) -> Result<bool, StartError> {
+/// Prints a page of a list. Returns false when the reader has closed the pipe, as `head` does.
+fn print_page(text: &str) -> Result<bool, CommandError> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         written => written.map(|()| true).map_err(|error| cannot_print(&error)),
     }
 }
 
-fn print(text: &str) -> Result<(), StartError> {
+fn print(text: &str) -> Result<(), CommandError> {
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| cannot_print(&error))
 }
 
-fn cannot_print(error: &std::io::Error) -> StartError {
-    StartError(format!("cannot write to standard output: {error}"))
+fn cannot_print(error: &std::io::Error) -> CommandError {
+    CommandError(format!("cannot write to standard output: {error}"))
 }

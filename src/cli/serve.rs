@@ -1,4 +1,4 @@
-//! The server, from its settings to its end.
+//! `countersign serve`: the server, from settings to shutdown.
 
 use std::{io::Write, net::SocketAddr, time::Duration};
 
@@ -14,17 +14,17 @@ use crate::{
     telemetry,
 };
 
-/// How long writes under way may take at the end.
+/// How long shutdown waits for writes in progress.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or Ctrl-C.
 pub fn run(config: &Config) -> Result<(), StartError> {
     let _log = telemetry::start(config.log.log_format, &config.log.log, Clock::System)?;
-    super::run_async(serve(config))
+    super::block_on(serve(config))?
 }
 
 async fn serve(config: &Config) -> Result<(), StartError> {
-    // Before anything is made: a second server by mistake touches nothing.
+    // Bind first: a second server, started by mistake, fails before it touches the database.
     let listener = bind("COUNTERSIGN_LISTEN", config.server.listen).await?;
     let metrics = match config.server.metrics_listen {
         Some(address) => Some(bind("COUNTERSIGN_METRICS_LISTEN", address).await?),
@@ -41,18 +41,18 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     let _closed =
         std::io::stderr().write_all(welcome(&auth, &first_admin, &config.settings.tokens.issuer, address).as_bytes());
 
-    let kept = auth.clone();
-    let maintenance = tokio::spawn(async move { kept.run_maintenance().await });
+    let service = auth.clone();
+    let maintenance = tokio::spawn(async move { service.run_maintenance().await });
     let app = App::new(auth.clone(), config.server.trusted_proxies.clone().0.into());
     if let Some(listener) = metrics {
         let app = app.clone();
         tokio::spawn(async move { http::serve_metrics(&listener, app).await });
     }
     http::serve(listener, app, shutdown).await;
-    // What it was writing leaves no trace, and is done after the next start.
+    // Its transaction rolls back, and the next start does the work again.
     maintenance.abort();
     if time::timeout(STOP_TIMEOUT, auth.stop()).await.is_err() {
-        tracing::warn!("writes were still under way at the end");
+        tracing::warn!("writes were still in progress at shutdown");
     }
     tracing::info!("stopped");
     Ok(())
@@ -65,7 +65,7 @@ async fn bind(setting: &str, address: SocketAddr) -> Result<TcpListener, StartEr
     })
 }
 
-/// The service as the settings want it, with a way for the first admin to come in.
+/// Starts the service with these settings and prepares the creation of the first admin.
 pub async fn open(config: &Config, clock: Clock) -> Result<(Auth, FirstAdmin), StartError> {
     let admin = config.first_admin.admin()?;
     let auth = Auth::start(clock, config.settings.clone()).await?;
@@ -80,11 +80,11 @@ pub async fn open(config: &Config, clock: Clock) -> Result<(Auth, FirstAdmin), S
     Ok((auth, created.unwrap_or(first_admin)))
 }
 
-/// Done when the process is asked to end.
+/// Returns a future that completes on SIGTERM or Ctrl-C.
 pub(super) fn shutdown_signal() -> Result<impl Future<Output = ()>, StartError> {
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .map_err(|error| StartError(format!("SIGTERM cannot be listened for: {error}")))?;
+        .map_err(|error| StartError(format!("cannot handle SIGTERM: {error}")))?;
     Ok(async move {
         let interrupt = tokio::signal::ctrl_c();
         #[cfg(unix)]
@@ -98,7 +98,7 @@ pub(super) fn shutdown_signal() -> Result<impl Future<Output = ()>, StartError> 
     })
 }
 
-/// What someone who just started it wants to know. The setup token is shown here, once, and nowhere else.
+/// The message printed at startup. It shows the setup token, once; the token appears nowhere else.
 fn welcome(auth: &Auth, first_admin: &FirstAdmin, issuer: &str, listening: SocketAddr) -> String {
     let address = match listening.ip() {
         ip if ip.is_unspecified() || ip.is_loopback() => format!("localhost:{}", listening.port()),
@@ -117,7 +117,7 @@ fn welcome(auth: &Auth, first_admin: &FirstAdmin, issuer: &str, listening: Socke
     };
     let first = match first_admin {
         FirstAdmin::Exists => String::new(),
-        FirstAdmin::Created(username) => format!("  First admin:  {username} was made, as the settings say\n"),
+        FirstAdmin::Created(username) => format!("  First admin:  {username} was created from the settings\n"),
         FirstAdmin::ExistedBefore => {
             "  First admin:  there was one before, so COUNTERSIGN_ADMIN_USERNAME changed nothing\n".into()
         }

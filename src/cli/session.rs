@@ -1,27 +1,27 @@
-//! `countersign session`: sessions, from the command line.
+//! `countersign session`: lists and ends sessions.
 
 use crate::{
     auth::{Actor, Auth},
     cli::{
-        beside_servers, confirm_everyone, find, json, print,
+        confirm_everyone, explain, find, json, print,
         table::{cell, table},
-        told,
+        with_auth,
     },
     config::{Config, SessionCommand, Which},
-    error::{Error, StartError},
+    error::{CommandError, Error},
     http::views::SessionList,
     model::{Session, SessionId},
 };
 
-/// Does what the command says of sessions.
-pub fn run(config: &Config, command: &SessionCommand) -> Result<(), StartError> {
+/// Runs `countersign session`.
+pub fn run(config: &Config, command: &SessionCommand) -> Result<(), CommandError> {
     if let SessionCommand::End(which) = command {
         confirm_everyone(which, "This ends the sessions of everyone.")?;
     }
-    print(&beside_servers(config, async |auth| answer(auth, command).await)?)
+    print(&with_auth(config, async |auth| answer(auth, command).await)?)
 }
 
-async fn answer(auth: &Auth, command: &SessionCommand) -> Result<String, StartError> {
+async fn answer(auth: &Auth, command: &SessionCommand) -> Result<String, CommandError> {
     match command {
         SessionCommand::List { username, json: as_json } => {
             let sessions = auth.sessions(find(auth, username).await?.id).await?;
@@ -29,17 +29,17 @@ async fn answer(auth: &Auth, command: &SessionCommand) -> Result<String, StartEr
         }
         SessionCommand::End(Which { all: Some(username), .. }) => {
             let user = find(auth, username).await?;
-            let ended = auth.end_sessions(Actor::Operator, user.id, None).await.map_err(told)?;
+            let ended = auth.end_sessions(Actor::Operator, user.id, None).await.map_err(explain)?;
             Ok(format!("sessions of {} ended: {ended}\n", user.username))
         }
         SessionCommand::End(Which { id: Some(id), .. }) => {
             match auth.end_session(Actor::Operator, None, SessionId(*id)).await {
-                Err(Error::NotFound) => Err(StartError(format!("there is no session {id}"))),
-                ended => ended.map_err(told).map(|()| format!("the session {id} was ended\n")),
+                Err(Error::NotFound) => Err(CommandError(format!("there is no session {id}"))),
+                ended => ended.map_err(explain).map(|()| format!("the session {id} was ended\n")),
             }
         }
         SessionCommand::End(_) => {
-            let ended = auth.end_all_sessions(Actor::Operator).await.map_err(told)?;
+            let ended = auth.end_all_sessions(Actor::Operator).await.map_err(explain)?;
             Ok(format!("sessions ended: {ended}\n"))
         }
     }
@@ -51,5 +51,5 @@ fn list(sessions: Vec<Session>) -> String {
         let [created, seen, expires] = times;
         [session.id.to_string(), created, seen, expires, session.address, cell(session.user_agent)]
     });
-    table(["ID", "BEGUN", "LAST SEEN", "RUNS OUT", "ADDRESS", "WITH"], rows)
+    table(["ID", "CREATED", "LAST SEEN", "EXPIRES", "ADDRESS", "USER AGENT"], rows)
 }

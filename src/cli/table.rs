@@ -1,6 +1,6 @@
-//! Tables for people.
+//! Plain-text tables for the terminal.
 
-/// Rows under their header, each column as wide as its widest cell.
+/// Formats rows under a header, each column as wide as its widest cell.
 pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let rows: Vec<_> = std::iter::once(header.map(ToOwned::to_owned)).chain(rows).collect();
     let mut widths = [0; N];
@@ -12,7 +12,7 @@ pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [
     rows.iter().map(|row| line(row, widths)).collect()
 }
 
-/// One row, for a list that is read in pages and whose widest cell is not known.
+/// Formats one row with fixed widths, for paged lists whose widest cell is not known in advance.
 pub fn line<const N: usize>(cells: &[impl AsRef<str>; N], widths: [usize; N]) -> String {
     let mut line = String::new();
     for (cell, width) in cells.iter().zip(widths) {
@@ -21,7 +21,7 @@ pub fn line<const N: usize>(cells: &[impl AsRef<str>; N], widths: [usize; N]) ->
     line.trim_end().to_owned() + "\n"
 }
 
-/// A value that may be missing.
+/// Formats an optional value; `-` stands for none.
 pub fn cell(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }

@@ -1,27 +1,27 @@
-//! `countersign token`: personal access tokens, from the command line.
+//! `countersign token`: lists, issues and revokes personal access tokens.
 
 use crate::{
     auth::{Actor, Auth},
     cli::{
-        beside_servers, confirm_everyone, find, json, print,
+        confirm_everyone, explain, find, json, print,
         table::{cell, table},
-        told,
+        with_auth,
     },
     config::{Config, TokenCommand, Which},
-    error::{Error, StartError},
+    error::{CommandError, Error},
     http::views::{CreatedToken, TokenList},
     model::{NewToken, PersonalToken, TokenId},
 };
 
-/// Does what the command says of personal access tokens.
-pub fn run(config: &Config, command: &TokenCommand) -> Result<(), StartError> {
+/// Runs `countersign token`.
+pub fn run(config: &Config, command: &TokenCommand) -> Result<(), CommandError> {
     if let TokenCommand::Revoke(which) = command {
         confirm_everyone(which, "This revokes the personal access tokens of everyone.")?;
     }
-    print(&beside_servers(config, async |auth| answer(auth, command).await)?)
+    print(&with_auth(config, async |auth| answer(auth, command).await)?)
 }
 
-async fn answer(auth: &Auth, command: &TokenCommand) -> Result<String, StartError> {
+async fn answer(auth: &Auth, command: &TokenCommand) -> Result<String, CommandError> {
     match command {
         TokenCommand::List { username, json: as_json } => {
             let tokens = auth.tokens(find(auth, username).await?.id).await?;
@@ -35,27 +35,27 @@ async fn answer(auth: &Auth, command: &TokenCommand) -> Result<String, StartErro
             };
             let user = find(auth, username).await?;
             let (token, secret) = auth.issue_token(&user, new).await.map_err(|error| match error {
-                Error::InvalidToken => StartError(format!("{} is disabled and can have no token", user.username)),
+                Error::InvalidToken => CommandError(format!("{} is disabled and can have no token", user.username)),
                 Error::TooManyTokens => {
-                    StartError(format!("{} has as many tokens as one may have; revoke some first", user.username))
+                    CommandError(format!("{} has the maximum number of tokens; revoke some first", user.username))
                 }
-                error => told(error),
+                error => explain(error),
             })?;
             if *as_json { json(&CreatedToken::new(token, &secret)) } else { Ok(secret.reveal() + "\n") }
         }
         TokenCommand::Revoke(Which { all: Some(username), .. }) => {
             let user = find(auth, username).await?;
-            let revoked = auth.revoke_tokens(Actor::Operator, user.id).await.map_err(told)?;
+            let revoked = auth.revoke_tokens(Actor::Operator, user.id).await.map_err(explain)?;
             Ok(format!("tokens of {} revoked: {revoked}\n", user.username))
         }
         TokenCommand::Revoke(Which { id: Some(id), .. }) => {
             match auth.revoke_token(Actor::Operator, None, TokenId(*id)).await {
-                Err(Error::NotFound) => Err(StartError(format!("there is no token {id}"))),
-                revoked => revoked.map_err(told).map(|()| format!("the token {id} was revoked\n")),
+                Err(Error::NotFound) => Err(CommandError(format!("there is no token {id}"))),
+                revoked => revoked.map_err(explain).map(|()| format!("the token {id} was revoked\n")),
             }
         }
         TokenCommand::Revoke(_) => {
-            let revoked = auth.revoke_all_tokens(Actor::Operator).await.map_err(told)?;
+            let revoked = auth.revoke_all_tokens(Actor::Operator).await.map_err(explain)?;
             Ok(format!("tokens revoked: {revoked}\n"))
         }
     }
@@ -66,5 +66,5 @@ fn list(tokens: Vec<PersonalToken>) -> String {
         let (created, scopes) = (token.created_at.to_string(), token.scopes.to_string());
         [token.id.to_string(), token.name, scopes, created, cell(token.expires_at), cell(token.last_used_at)]
     });
-    table(["ID", "NAME", "SCOPES", "MADE", "RUNS OUT", "LAST USED"], rows)
+    table(["ID", "NAME", "SCOPES", "CREATED", "EXPIRES", "LAST USED"], rows)
 }

@@ -1,4 +1,4 @@
-//! `countersign user`: users, from the command line.
+//! `countersign user`: creates, lists and changes users.
 
 use std::{
     fmt::Write,
@@ -10,25 +10,25 @@ use secrecy::SecretString;
 use crate::{
     auth::{Actor, Auth, Creator},
     cli::{
-        beside_servers, find, json_line, print, print_page,
+        explain, find, json_line, print, print_page,
         table::{cell, line},
-        told,
+        with_auth,
     },
     config::{Config, UserCommand},
-    error::StartError,
+    error::CommandError,
     http::views::UserView,
     model::{NewUser, Roles, Status, User, UserFilter, UserPatch},
 };
 
-/// Users that are read at a time.
+/// Users read per page.
 const PAGE: u32 = 1000;
 
-/// Does what the command says of users.
-pub fn run(config: &Config, command: &UserCommand) -> Result<(), StartError> {
-    print(&beside_servers(config, async |auth| answer(auth, command).await)?)
+/// Runs `countersign user`.
+pub fn run(config: &Config, command: &UserCommand) -> Result<(), CommandError> {
+    print(&with_auth(config, async |auth| answer(auth, command).await)?)
 }
 
-async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, StartError> {
+async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, CommandError> {
     match command {
         UserCommand::Create { username, name, email, roles, must_change_password } => {
             let roles = if roles.is_empty() { vec![Roles::DEFAULT.to_owned()] } else { roles.clone() };
@@ -39,7 +39,7 @@ async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, StartError
                 roles,
                 must_change_password: *must_change_password,
             };
-            let user = auth.create_user(Creator::Operator, new, &read_password()?, None).await.map_err(told)?;
+            let user = auth.create_user(Creator::Operator, new, &read_password()?, None).await.map_err(explain)?;
             Ok(format!("{} was made, with the id {}\n", user.username, user.id))
         }
         UserCommand::List { begins_with, role, json } => {
@@ -47,18 +47,18 @@ async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, StartError
             Ok(String::new())
         }
         UserCommand::Show { username, json: true } => json_line(&UserView::from(&find(auth, username).await?)),
-        UserCommand::Show { username, json: false } => Ok(card(&find(auth, username).await?)),
+        UserCommand::Show { username, json: false } => Ok(details(&find(auth, username).await?)),
         UserCommand::SetPassword { username, must_change_password } => {
             let user = find(auth, username).await?;
             let done = auth.set_password(Actor::Operator, user.id, &read_password()?, *must_change_password).await;
-            done.map_err(told)?;
-            Ok(format!("{} has another password\n", user.username))
+            done.map_err(explain)?;
+            Ok(format!("{} has a new password\n", user.username))
         }
         UserCommand::Disable { username } => change_status(auth, username, Status::Disabled).await,
         UserCommand::Enable { username } => change_status(auth, username, Status::Active).await,
         UserCommand::Delete { username } => {
             let user = find(auth, username).await?;
-            auth.delete_user(Actor::Operator, user.id, None).await.map_err(told)?;
+            auth.delete_user(Actor::Operator, user.id, None).await.map_err(explain)?;
             Ok(format!("{} was deleted\n", user.username))
         }
         UserCommand::Role { username, add, remove } => {
@@ -66,22 +66,22 @@ async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, StartError
             let kept = user.roles.iter().filter(|role| !remove.iter().any(|gone| gone == role)).map(ToOwned::to_owned);
             let roles = Some(kept.chain(add.iter().cloned()).collect());
             let patch = UserPatch { roles, ..UserPatch::default() };
-            // Only if nobody else has changed them meanwhile.
+            // A concurrent change of the user fails this one: the roles were computed from what was read.
             let read = Some(vec![user.updated_at]);
-            let user = auth.update_user(Actor::Operator, user.id, read, patch).await.map_err(told)?;
+            let user = auth.update_user(Actor::Operator, user.id, read, patch).await.map_err(explain)?;
             Ok(format!("{} has the roles: {}\n", user.username, user.roles))
         }
     }
 }
 
-async fn change_status(auth: &Auth, username: &str, status: Status) -> Result<String, StartError> {
+async fn change_status(auth: &Auth, username: &str, status: Status) -> Result<String, CommandError> {
     let user = find(auth, username).await?;
     let patch = UserPatch { status: Some(status), ..UserPatch::default() };
-    let user = auth.update_user(Actor::Operator, user.id, None, patch).await.map_err(told)?;
+    let user = auth.update_user(Actor::Operator, user.id, None, patch).await.map_err(explain)?;
     Ok(format!("{} is {}\n", user.username, user.status.as_str()))
 }
 
-async fn list(auth: &Auth, begins_with: Option<String>, role: Option<String>, json: bool) -> Result<(), StartError> {
+async fn list(auth: &Auth, begins_with: Option<String>, role: Option<String>, json: bool) -> Result<(), CommandError> {
     let filter = UserFilter { begins_with, role, status: None };
     let row = |cells: [&str; 4]| line(&cells, [24, 8, 24, 24]);
     let mut text = if json { String::new() } else { row(["USERNAME", "STATUS", "ROLES", "LAST LOGIN"]) };
@@ -103,7 +103,7 @@ async fn list(auth: &Auth, begins_with: Option<String>, role: Option<String>, js
     }
 }
 
-fn card(user: &User) -> String {
+fn details(user: &User) -> String {
     let mut text = String::new();
     for (what, value) in [
         ("Username", user.username.clone()),
@@ -112,7 +112,7 @@ fn card(user: &User) -> String {
         ("E-mail", cell(user.email.as_ref())),
         ("Roles", user.roles.to_string()),
         ("Status", user.status.as_str().to_owned()),
-        ("Made", user.created_at.to_string()),
+        ("Created", user.created_at.to_string()),
         ("Last login", cell(user.last_login_at)),
     ] {
         let _infallible = writeln!(text, "{what:<11} {value}");
@@ -120,20 +120,20 @@ fn card(user: &User) -> String {
     text
 }
 
-/// From whoever sits there, twice and unseen, or the first line of standard input. Never from an argument, which other
-/// users of the machine can read.
-fn read_password() -> Result<SecretString, StartError> {
-    let cannot = |error: std::io::Error| StartError(format!("the password cannot be read: {error}"));
+/// Reads a password twice without echo from a terminal, or else the first line of standard input. Never an argument:
+/// other users of the machine can read those.
+fn read_password() -> Result<SecretString, CommandError> {
+    let cannot = |error: std::io::Error| CommandError(format!("the password cannot be read: {error}"));
     if !std::io::stdin().is_terminal() {
         let mut line = zeroize::Zeroizing::new(String::new());
         std::io::stdin().lock().read_line(&mut line).map_err(cannot)?;
         return Ok(line.trim_end_matches(['\r', '\n']).into());
     }
     let password = rpassword::prompt_password("Password: ").map_err(cannot)?;
-    let again = zeroize::Zeroizing::new(rpassword::prompt_password("IdempotentRequest more: ").map_err(cannot)?);
+    let again = zeroize::Zeroizing::new(rpassword::prompt_password("Once more: ").map_err(cannot)?);
     if password == *again {
         Ok(password.into())
     } else {
-        Err(StartError("the two are not the same; nothing was changed".into()))
+        Err(CommandError("the passwords do not match; nothing was changed".into()))
     }
 }

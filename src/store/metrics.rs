@@ -1,4 +1,4 @@
-//! What is counted of the connections.
+//! The gauge of database connections in use.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ use sqlx::PgPool;
 use crate::store::Pools;
 
 impl Pools {
-    /// The connections that someone holds, by what they are for. SQLite's one writer is counted by its commits.
+    /// The connections in use by pool. SQLite has no pool of writers: its one writer is measured by its commits.
     fn in_use(&self) -> Vec<(&'static str, usize)> {
         match self {
             Self::Sqlite { read, .. } => {
-                let of = read.status();
-                vec![("read", of.size.saturating_sub(of.available))]
+                let pool = read.status();
+                vec![("read", pool.size.saturating_sub(pool.available))]
             }
             Self::Postgres { write, read } => vec![("read", in_use(read)), ("write", in_use(write))],
         }

@@ -1,4 +1,4 @@
-//! What the store does when things go wrong, on a file.
+//! Tests of the store on a SQLite file: rollbacks, group commits, closing, query plans.
 
 use prometheus_client::registry::Registry;
 use sqlx::Executor;
@@ -9,12 +9,12 @@ use super::*;
 use crate::model::{AuditMethod, Timestamp};
 
 #[tokio::test]
-async fn writes_go_on_after_sqlite_has_rolled_back_by_itself() {
+async fn writes_continue_after_sqlite_rolls_back_by_itself() {
     let folder = tempfile::TempDir::new().unwrap();
     let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
     let store = Store::open(&url.parse().unwrap(), Durability::EachCommit, &mut Registry::default()).await.unwrap();
     for _ in 0..3 {
-        // What a full disk does behind sqlx's back.
+        // A full disk makes SQLite roll back without sqlx noticing.
         let mut tx = store.write().await.unwrap();
         match tx.driver() {
             Driver::Sqlite(connection) => drop(connection.execute("ROLLBACK").await.unwrap()),
@@ -28,7 +28,7 @@ async fn writes_go_on_after_sqlite_has_rolled_back_by_itself() {
 }
 
 #[tokio::test]
-async fn records_hang_together_whoever_shares_their_commit_and_what_is_undone_has_none() {
+async fn audit_records_of_a_group_commit_form_one_chain_without_the_rolled_back_ones() {
     let folder = tempfile::TempDir::new().unwrap();
     let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
     let store = Store::open(&url.parse().unwrap(), Durability::EachCommit, &mut Registry::default()).await.unwrap();
@@ -65,15 +65,15 @@ async fn records_hang_together_whoever_shares_their_commit_and_what_is_undone_ha
         hash.clone_from(&row.hash);
     }
     assert_eq!(head, (12, hash));
-    // The last of the group is one that was undone.
-    assert_eq!(conn.audit_start().await.unwrap().0, 5, "as many writes as there were commits");
+    // The last transaction of the group was rolled back.
+    assert_eq!(conn.audit_start().await.unwrap().0, 5, "each committed transaction writes once");
     let targets: Vec<_> = rows.drain(..).map(|row| row.target.unwrap()).collect();
     assert_eq!(targets, ["100", "0", "10", "2", "12", "3", "13", "5", "15", "6", "16", "200"]);
 }
 
-/// When closing a reader fails, nobody waits for its thread, which may then be the last to close, in a process that ends.
+/// When closing a reader fails, nothing joins its thread. It could then be the last to close, while the process exits.
 #[tokio::test]
-async fn readers_close_without_a_fault_and_leave_the_file_alone() {
+async fn readers_close_without_error_and_leave_no_wal_behind() {
     let folder = tempfile::TempDir::new().unwrap();
     let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
     let store = Store::open(&url.parse().unwrap(), Durability::EachCommit, &mut Registry::default()).await.unwrap();
@@ -91,7 +91,7 @@ async fn readers_close_without_a_fault_and_leave_the_file_alone() {
 }
 
 #[tokio::test]
-async fn what_was_read_before_the_first_write_stands_after_it() {
+async fn the_first_write_keeps_earlier_reads_valid() {
     let folder = tempfile::TempDir::new().unwrap();
     let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
     let store = Store::open(&url.parse().unwrap(), Durability::EachCommit, &mut Registry::default()).await.unwrap();
@@ -114,10 +114,10 @@ fn record(target: u32) -> AuditRecord {
     }
 }
 
-/// A server that is stopped while it has few users leaves that in the statistics, and they are believed after it has
-/// grown.
+/// A server that stops while it has few users leaves statistics that say so. SQLite still trusts them after the tables
+/// have grown.
 #[tokio::test]
-async fn a_check_reads_no_user_but_its_own_whatever_the_statistics_say() {
+async fn credential_lookups_use_indexes_even_with_outdated_statistics() {
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("countersign.db");
     let url = format!("sqlite://{}", path.display());

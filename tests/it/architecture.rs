@@ -1,4 +1,4 @@
-//! Which way imports run, and who may touch what.
+//! Rules of the source: the direction of imports, and which modules may use what.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -13,7 +13,7 @@ fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
         if path.is_dir() {
             found.extend(sources(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            // Comments may speak of anything.
+            // Comments may mention anything.
             let text = fs::read_to_string(&path).unwrap();
             let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
             found.push((path.strip_prefix("src").unwrap().to_owned(), code));
@@ -84,9 +84,9 @@ fn imports_run_one_way() {
 }
 
 #[test]
-fn each_thing_is_touched_in_one_place() {
+fn each_dependency_is_used_by_its_own_modules_only() {
     for (path, code) in sources(Path::new("src")) {
-        // What `scripts/sqlx-prepare` sets while it compiles one store.
+        // A cfg that `scripts/sqlx-prepare` sets while it compiles one store.
         let (own, code) = (module(&path), code.replace("sqlx_prepare", "").replace("sqlx-prepare", ""));
         let only = |words: &[&str], homes: &[&str]| {
             for word in words {
@@ -96,7 +96,7 @@ fn each_thing_is_touched_in_one_place() {
         only(&["axum::", "hyper::", "utoipa"], &["http"]);
         only(&["std::env::", "env::var"], &["config"]);
         only(&["SystemTime::"], &["model"]);
-        // How long something took, not what time it is.
+        // Durations only; the time of day comes from the clock.
         only(&["Instant::now"], &["auth", "http", "store"]);
         only(&["clock.now()"], &["auth"]);
         only(&["Clock::System"], &["cli", "model"]);
@@ -124,16 +124,16 @@ fn migrations_of_both_stores_have_the_same_names() {
     assert_eq!(names("migrations"), names("migrations/postgres"));
 }
 
-/// What the API document does not show, the tables of the tests do not see.
+/// The tables of the tests come from the API document, so they miss such routes.
 #[test]
-fn a_route_outside_the_api_document_needs_no_credential_or_is_another_spelling() {
+fn routes_missing_from_the_api_document_are_public_or_aliases() {
     let routes = ["src/http/mod.rs", "src/http/routes/mod.rs"].map(|file| fs::read_to_string(file).unwrap()).concat();
     let paths: Vec<_> = routes.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     assert_eq!(paths, ["/health", "/verify", "/users/", "/docs", "/docs/", "/docs/{*file}"]);
 }
 
 #[test]
-fn main_is_short_and_the_map_names_every_module() {
+fn main_is_short_and_lib_documents_every_module() {
     assert!(fs::read_to_string("src/main.rs").unwrap().lines().count() < 50);
     let map = fs::read_to_string("src/lib.rs").unwrap();
     for entry in fs::read_dir("src").unwrap() {
@@ -142,7 +142,7 @@ fn main_is_short_and_the_map_names_every_module() {
     }
 }
 
-/// The paths that a text imports from this crate: `use crate::{a::{B, c::D}};` gives `a::B` and `a::c::D`.
+/// The paths that a text imports from this crate: `a::B` and `a::c::D` for `use crate::{a::{B, c::D}};`.
 fn imported_paths(code: &str) -> Vec<Vec<String>> {
     fn expand(prefix: &[String], tree: &str, paths: &mut Vec<Vec<String>>) {
         let tree = tree.trim();
@@ -175,7 +175,7 @@ fn imported_paths(code: &str) -> Vec<Vec<String>> {
     paths
 }
 
-/// Where each public name of a `mod.rs` comes from, by `pub use self::{…}`.
+/// The origin of each public name of a `mod.rs`, from `pub use self::{…}`.
 fn re_exports(code: &str) -> HashMap<String, Vec<String>> {
     let as_imports = code.replace("pub use self::", "use crate::").replace("\nuse self::", "\nuse other::");
     let own = as_imports.split("use crate::").skip(1).map(|tree| tree.split(';').next().unwrap().to_owned());
@@ -184,7 +184,7 @@ fn re_exports(code: &str) -> HashMap<String, Vec<String>> {
     imported_paths(&text).into_iter().map(|path| (path.last().unwrap().clone(), path)).collect()
 }
 
-/// The file that a path leads to, as the parts of its own path in `src`; a folder's `mod.rs` is the folder and `mod`.
+/// The file of an imported path, as the parts of its path in `src`. A folder's `mod.rs` is the folder and `mod`.
 fn file_of(path: &[String], files: &HashMap<Vec<String>, String>) -> Option<Vec<String>> {
     let with_mod = |at: &[String]| at.iter().cloned().chain(["mod".to_owned()]).collect::<Vec<_>>();
     for length in (1..=path.len()).rev() {
@@ -203,10 +203,10 @@ fn file_of(path: &[String], files: &HashMap<Vec<String>, String>) -> Option<Vec<
     None
 }
 
-/// Within each folder of `src`, files and folders import each other one way, too. The types of a room (`Auth`, `Store`,
-/// `App`) are in its own `mod.rs`, which all of the room may import; further down, a `mod.rs` is a file like any other.
+/// Imports have no cycles within each folder of `src`, either. The types of a top-level module (`Auth`, `Store`, `App`)
+/// are in its `mod.rs`, which all its files may import. Further down, a `mod.rs` is a file like any other.
 #[test]
-fn imports_within_a_room_run_one_way() {
+fn imports_within_a_module_run_one_way() {
     let parts = |path: &Path| -> Vec<String> {
         path.with_extension("").components().map(|part| part.as_os_str().to_str().unwrap().to_owned()).collect()
     };
@@ -227,7 +227,7 @@ fn imports_within_a_room_run_one_way() {
     }
     assert!(edges.len() >= 8, "{edges:?}");
     for (folder, mut edges) in edges {
-        // Takes away, again and again, what imports nothing that is left: what remains goes in a circle.
+        // Repeatedly remove files that import no remaining file. What remains is a cycle.
         loop {
             let left: BTreeSet<_> = edges.keys().cloned().collect();
             let before = edges.len();

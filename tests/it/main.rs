@@ -1,7 +1,6 @@
-//! Everything that is seen from outside, in one binary. The folders are those of `src/auth`, with what belongs to HTTP, the store and the
-//! command line beside them; `support` starts services, databases
-//! and outside programs. The store is SQLite unless `COUNTERSIGN_TEST_POSTGRES` names a PostgreSQL; `scripts/test` runs
-//! the whole on both.
+//! The integration tests, in one binary. The modules are those of `src/auth`, plus HTTP, the store and the command
+//! line. `support` starts services, databases and external programs. The store is SQLite unless
+//! `COUNTERSIGN_TEST_POSTGRES` has the URL of a PostgreSQL server; `scripts/test` runs all tests on both.
 #![allow(
     clippy::disallowed_methods,
     clippy::expect_used,

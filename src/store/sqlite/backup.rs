@@ -1,5 +1,5 @@
-//! Backups of a SQLite file, each a SQLite file of its own. One is written while servers write; it is put in the place of
-//! all there is in one transaction, so that whoever reads sees the one or the other. Which tables there are, both files say.
+//! Backup and restore of a SQLite database. A backup is a SQLite file and can be written while servers write. A restore
+//! replaces all rows in one transaction, so a reader sees the old state or the new one. The schema lists the tables.
 
 use std::{
     fmt::Display,
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// Writes what the database holds now to a new file that its owner alone may read. It is there whole or not at all.
+/// Writes the current state of the database to a new file with mode 0600. The file appears whole or not at all.
 pub async fn back_up(database: &Path, to: &Path) -> Result<(), StartError> {
     let cannot = |error: &dyn Display| StartError(format!("{} cannot be written: {error}", to.display()));
     if to.symlink_metadata().is_ok() {
@@ -36,15 +36,15 @@ pub async fn back_up(database: &Path, to: &Path) -> Result<(), StartError> {
         StartError::setting("DATABASE_URL", format_args!("{} cannot be backed up: {error}", database.display()))
     })?;
     copy.as_file().sync_all().map_err(|error| cannot(&error))?;
-    copy.persist_noclobber(to).map_err(|kept| cannot(&kept.error))?;
+    copy.persist_noclobber(to).map_err(|failed| cannot(&failed.error))?;
     private_file::sync_folder_of(to).map_err(|error| {
-        let _gone = fs::remove_file(to);
+        let _removed = fs::remove_file(to);
         cannot(&error)
     })?;
     Ok(())
 }
 
-/// Writes all that is committed now to this empty file, and makes sure that it could be restored.
+/// Copies all committed rows to this empty file, and checks that the copy can be restored.
 async fn fill(copy: &NamedTempFile, database: &Path) -> Result<(), String> {
     let mut conn = open_file(database).await?;
     let to = copy.path().to_str().ok_or("the name of the backup is not UTF-8")?;
@@ -52,31 +52,31 @@ async fn fill(copy: &NamedTempFile, database: &Path) -> Result<(), String> {
     drop(conn.close().await);
     done.map_err(|error| reason(&error))?;
     let mut conn = open_file(copy.path()).await?;
-    sound(&mut conn).await?;
+    check_intact(&mut conn).await?;
     conn.close().await.map_err(|error| reason(&error))
 }
 
-/// A copy of a backup that was found sound and has the schema of this version, in a folder of its own beside the database. It
-/// is gone when dropped.
+/// A verified copy of a backup, migrated to the schema of this version, in a folder of its own beside the database.
+/// Dropping it deletes the folder.
 pub struct VerifiedCopy {
     _folder: TempDir,
     path: String,
 }
 
 impl VerifiedCopy {
-    /// Copies a backup to beside this database, which is not touched.
+    /// Copies, verifies and migrates a backup. The database itself is not touched.
     pub async fn of(backup: &Path, database: &Path) -> Result<Self, StartError> {
         let refused = |why: &dyn Display| StartError(format!("{} cannot be restored: {why}", backup.display()));
         if fs::metadata(with_suffix(backup, "-wal")).is_ok_and(|log| log.len() > 0) {
             return Err(refused(&"a server has it open, or had; make a backup of it and restore that"));
         }
         let folder = private_folder_beside(database).map_err(|error| {
-            StartError::setting("DATABASE_URL", format_args!("{} has no room for a copy: {error}", database.display()))
+            StartError::setting("DATABASE_URL", format_args!("cannot copy beside {}: {error}", database.display()))
         })?;
         let path = folder.path().join("copy.db");
         copy_privately(backup, &path).map_err(|error| refused(&error))?;
         let mut conn = open_file(&path).await.map_err(|error| refused(&error))?;
-        sound(&mut conn).await.map_err(|error| refused(&error))?;
+        check_intact(&mut conn).await.map_err(|error| refused(&error))?;
         let migrated = migrations::SQLITE.run(&mut conn).await;
         migrated.map_err(|error| refused(&fault(&error)))?;
         conn.close().await.map_err(|error| refused(&reason(&error)))?;
@@ -86,12 +86,12 @@ impl VerifiedCopy {
 }
 
 impl Tx {
-    /// Puts what the copy has in the place of all there is.
+    /// Replaces all rows of the database with those of the copy.
     pub async fn replace_all(&mut self, copy: &VerifiedCopy) -> Result<(), StartError> {
         self.invalidate(Invalidate::Everything);
         match self.driver() {
             Driver::Sqlite(conn) => replace_all(conn, copy).await,
-            Driver::Postgres(_) => Err(StartError("a SQLite file does not replace a PostgreSQL".into())),
+            Driver::Postgres(_) => Err(StartError("a SQLite file cannot replace a PostgreSQL database".into())),
         }
     }
 }
@@ -103,7 +103,7 @@ async fn replace_all(conn: &mut SqliteConnection, copy: &VerifiedCopy) -> Result
     if tables != self::tables(conn, "copy").await? {
         return Err(StartError("its tables are not those of the database".into()));
     }
-    // Rows come before those they hang on; at the end all must be there.
+    // Tables are filled in order of name, so a row can precede the row it references. The commit checks the keys.
     run(conn, "PRAGMA defer_foreign_keys = ON".into()).await?;
     for (table, _) in &tables {
         run(conn, format!("DELETE FROM main.{table}")).await?;
@@ -114,8 +114,8 @@ async fn replace_all(conn: &mut SqliteConnection, copy: &VerifiedCopy) -> Result
     Ok(())
 }
 
-/// Every table of a file and its columns, ready to be put into SQL. sqlx's own is not among them: it says how this file
-/// came to have its schema.
+/// The tables of a file and their columns, quoted for SQL. The table of sqlx is left out: it records how each file got
+/// its schema.
 async fn tables(conn: &mut SqliteConnection, file: &str) -> Result<Vec<(String, String)>, Error> {
     let sql = format!(
         r#"SELECT format('"%w"', t.name), (SELECT group_concat(format('"%w"', name), ', ' ORDER BY cid)
@@ -130,13 +130,13 @@ async fn run(conn: &mut SqliteConnection, sql: String) -> Result<(), Error> {
     Ok(())
 }
 
-/// Opens a file that is there. What a server left in its log is read too.
+/// Opens an existing file. SQLite also reads what a server left in its write-ahead log.
 async fn open_file(path: &Path) -> Result<SqliteConnection, String> {
     SqliteConnectOptions::new().filename(path).connect().await.map_err(|error| reason(&error))
 }
 
-/// Whether a file is a database of Countersign, of this version or an earlier one, and nothing is amiss in it.
-async fn sound(conn: &mut SqliteConnection) -> Result<(), String> {
+/// Checks that a file is an intact database of Countersign, of this version or an earlier one.
+async fn check_intact(conn: &mut SqliteConnection) -> Result<(), String> {
     let damage = integrity_error(conn, "integrity_check").await;
     if let Some(damage) = damage.unwrap_or_else(|error| Some(reason(&error))) {
         return Err(format!("it is damaged or no SQLite database ({damage})"));

@@ -1,5 +1,5 @@
-//! `idempotency_keys`: requests that may come again, by the hash of who sent them and the key they chose, and what they were
-//! answered. A row counts for a day.
+//! `idempotency_keys`: the sealed responses to requests that may be retried, by a hash of the caller and their key. A
+//! row is valid for a day.
 
 use crate::{
     error::Error,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl<C: Connection> Conn<C> {
-    /// What the request with this key was answered, if that was after `since`.
+    /// The response stored for this key after `since`.
     pub async fn stored_response(&mut self, key: TokenHash, since: Timestamp) -> Result<Option<Vec<u8>>, Error> {
         Ok(fetch_optional!(
             self,
@@ -25,8 +25,8 @@ impl<C: Connection> Conn<C> {
 }
 
 impl Tx {
-    /// Notes what a request was answered, in place of what was noted before `since`. Tells whether it did: another may have
-    /// come with the key meanwhile.
+    /// Stores a response, replacing one from before `since`. Returns false if a concurrent request has stored one for
+    /// this key.
     pub async fn store_response(
         &mut self,
         key: TokenHash,
@@ -34,7 +34,7 @@ impl Tx {
         since: Timestamp,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        let noted = execute!(
+        let stored = execute!(
             self,
             Invalidate::Nothing,
             "INSERT INTO idempotency_keys (key_hash, sealed, created_at) VALUES ($1, $2, $3)
@@ -44,16 +44,16 @@ impl Tx {
             now as _,
             since as _,
         )?;
-        Ok(noted == 1)
+        Ok(stored == 1)
     }
 
-    /// Forgets every answer.
+    /// Deletes every stored response.
     pub async fn delete_all_stored_responses(&mut self) -> Result<(), Error> {
         execute!(self, Invalidate::Nothing, "DELETE FROM idempotency_keys")?;
         Ok(())
     }
 
-    /// Forgets up to `most` answers from before `moment`. Tells how many.
+    /// Deletes up to `most` responses from before `moment`. Returns how many.
     pub async fn delete_stored_responses_before(&mut self, moment: Timestamp, most: u32) -> Result<u64, Error> {
         let most = i64::from(most);
         Ok(execute!(

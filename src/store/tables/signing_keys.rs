@@ -1,5 +1,5 @@
-//! `signing_keys`: what signs JWTs, one after the other. The one of an algorithm that signs is the newest whose `signs_from`
-//! has come; `verifies_until` is set on the others when the next one is made, and then they go.
+//! `signing_keys`: the keys that sign JWTs. For each algorithm, the newest key whose `signs_from` has passed signs.
+//! When a key is added, the others get a `verifies_until`; they are deleted at that time.
 
 use crate::{
     error::Error,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl<C: Connection> Conn<C> {
-    /// Every key that may still verify, the oldest first.
+    /// The keys that may still verify tokens, oldest first.
     pub async fn signing_keys(&mut self, now: Timestamp) -> Result<Vec<SealedKey>, Error> {
         Ok(fetch_all!(
             self,
@@ -37,7 +37,7 @@ impl<C: Connection> Conn<C> {
 }
 
 impl Tx {
-    /// Adds a key, unless another server was first with this generation. Tells whether it did.
+    /// Adds a key, unless another server has added one of this generation. Returns whether it was added.
     pub async fn insert_signing_key(&mut self, key: &SealedKey) -> Result<bool, Error> {
         let inserted = execute!(
             self,
@@ -56,8 +56,8 @@ impl Tx {
         Ok(inserted == 1)
     }
 
-    /// Says of every key but this one when it goes, unless that was said before: when the longest-lived token it may have
-    /// signed by `last_signature` has run out.
+    /// Sets `verifies_until` of every other key that has none: the time when the longest-lived token that it may have
+    /// signed by `last_signature` has expired.
     pub async fn retire_signing_keys_but(&mut self, kid: &str, last_signature: Timestamp) -> Result<(), Error> {
         execute!(
             self,
@@ -69,7 +69,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Says that every key may sign tokens that live for this long, in milliseconds.
+    /// Raises the longest lifetime of the tokens that unretired keys may sign to `ttl` milliseconds.
     pub async fn raise_longest_jwt_ttl(&mut self, ttl: i64) -> Result<(), Error> {
         execute!(
             self,
@@ -80,13 +80,13 @@ impl Tx {
         Ok(())
     }
 
-    /// Forgets every key: whatever they signed is worth nothing from now on.
+    /// Deletes every key, which invalidates every token they signed.
     pub async fn delete_all_signing_keys(&mut self) -> Result<(), Error> {
         execute!(self, Invalidate::Nothing, "DELETE FROM signing_keys")?;
         Ok(())
     }
 
-    /// Forgets the keys whose last token has run out at `moment`.
+    /// Deletes the keys whose last token has expired at `moment`. Returns how many.
     pub async fn delete_spent_signing_keys(&mut self, moment: Timestamp) -> Result<u64, Error> {
         Ok(execute!(self, Invalidate::Nothing, "DELETE FROM signing_keys WHERE verifies_until <= $1", moment as _)?)
     }

@@ -1,6 +1,6 @@
-//! `status_lists` and `revoked_statuses`: which sessions were ended, as bits in lists for services that verify offline. A
-//! place belongs to one session (`sessions.status_list`, `status_idx`); a bit stays set until the session would have run
-//! out by itself. A list is open, then closed, then gone once nothing in it could still be asked about.
+//! `status_lists` and `revoked_statuses`: the ended sessions, as bits in lists for services that verify offline. An
+//! index belongs to one session (`sessions.status_list`, `status_idx`); its bit stays set until the session would have
+//! expired. A list is open, then closed, then deleted once no unexpired token refers to it.
 
 use crate::{
     error::Error,
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// The list in a row with these columns.
+/// Builds a [`StatusList`] from a row.
 macro_rules! status_list {
     ($row:ident) => {
         StatusList { id: $row.id, size: u32::try_from($row.size).unwrap_or(0), version: $row.version }
@@ -20,7 +20,7 @@ macro_rules! status_list {
 }
 
 impl<C: Connection> Conn<C> {
-    /// The list that new sessions get their places in.
+    /// The open list, in which new sessions get their indexes.
     pub async fn open_status_list(&mut self) -> Result<Option<StatusList>, Error> {
         Ok(fetch_optional!(
             self,
@@ -30,7 +30,7 @@ impl<C: Connection> Conn<C> {
         )?)
     }
 
-    /// This list.
+    /// The list with this id.
     pub async fn status_list(&mut self, id: StatusListId) -> Result<Option<StatusList>, Error> {
         Ok(fetch_optional!(
             self,
@@ -45,7 +45,7 @@ impl<C: Connection> Conn<C> {
         Ok(fetch_scalar!(self, r#"SELECT COALESCE(MAX(version), 0) AS "version!" FROM status_lists"#)?)
     }
 
-    /// The places in a list that are revoked.
+    /// The revoked indexes of a list.
     pub async fn revoked_statuses(&mut self, list: StatusListId) -> Result<Vec<u32>, Error> {
         let indices = fetch_all!(
             self,
@@ -73,7 +73,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Gives no more places in a list.
+    /// Closes a list: no new session gets an index in it.
     pub async fn close_status_list(&mut self, id: StatusListId, now: Timestamp) -> Result<(), Error> {
         execute!(
             self,
@@ -85,7 +85,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Whether this place is marked revoked: it was another session's, and must not become the place of a new one.
+    /// Whether this index is revoked. It then belonged to an earlier session, and no new session may get it.
     pub async fn is_revoked(&mut self, status: StatusIndex) -> Result<bool, Error> {
         let idx = i64::from(status.idx);
         Ok(fetch_scalar!(
@@ -96,7 +96,7 @@ impl Tx {
         )?)
     }
 
-    /// Marks a place until `expires_at`.
+    /// Marks an index as revoked until `expires_at`.
     pub(in crate::store) async fn revoke_status(
         &mut self,
         status: StatusIndex,
@@ -114,20 +114,20 @@ impl Tx {
         Ok(())
     }
 
-    /// Says that a list is another than it was.
+    /// Increments the version of a list.
     pub(in crate::store) async fn advance_status_version(&mut self, list: StatusListId) -> Result<(), Error> {
         execute!(self, Invalidate::Nothing, "UPDATE status_lists SET version = version + 1 WHERE id = $1", list as _)?;
         Ok(())
     }
 
-    /// Says that every list is another than any was until this version.
+    /// Raises the version of every list above `version`.
     pub async fn pass_status_version(&mut self, version: i64) -> Result<(), Error> {
         execute!(self, Invalidate::Nothing, "UPDATE status_lists SET version = version + $1 + 1", version)?;
         Ok(())
     }
 
-    /// Forgets up to `most` marks in closed lists whose tokens ran out before `moment`. Tells how many. In the open list a
-    /// mark stays, for its place could be drawn again while others still believe the list they have.
+    /// Deletes up to `most` marks of closed lists that expired before `moment`. Returns how many. In the open list
+    /// marks stay: a new session could get the index while services use a cached list in which it is revoked.
     pub async fn delete_statuses_expired_before(&mut self, moment: Timestamp, most: u32) -> Result<u64, Error> {
         let most = i64::from(most);
         Ok(execute!(
@@ -141,7 +141,7 @@ impl Tx {
         )?)
     }
 
-    /// Drops the closed lists in which nothing has a place any more.
+    /// Deletes the closed lists that no session and no mark refers to. Returns how many.
     pub async fn delete_spent_status_lists(&mut self) -> Result<u64, Error> {
         Ok(execute!(
             self,

@@ -1,4 +1,4 @@
-//! Lists of users: by role and status, by what their names begin with, and the directory that every user may read.
+//! Lists of users: by role and status, by prefix of their names, and the directory that every user may read.
 
 use crate::{
     error::Error,
@@ -10,31 +10,31 @@ use crate::{
     },
 };
 
-/// How often a search asks for more when all it found had been found before.
-const MOST_LOOKS: usize = 5;
+/// The most queries of one search: a query can return only users that were found before.
+const MAX_QUERIES: usize = 5;
 
-/// A user, and the key by which the search found them: their username, or the search key of their name or e-mail.
-struct Found {
+/// A user and the key that matched: their username, or the search key of their name or e-mail.
+struct Match {
     key: String,
     user: User,
 }
 
-impl Found {
-    /// Whether no other key of the same user that begins so comes before this one.
-    fn is_first(&self, begin: &str) -> bool {
+impl Match {
+    /// Whether this is the first of the user's keys with this prefix. A user is listed by that one only.
+    fn is_first(&self, prefix: &str) -> bool {
         let [name, email] = [&self.user.name, &self.user.email].map(|text| text.as_deref().map(search_key));
         let others = [Some(&self.user.username), name.as_ref(), email.as_ref()];
-        others.into_iter().flatten().all(|other| !other.starts_with(begin) || *other >= self.key)
+        others.into_iter().flatten().all(|other| !other.starts_with(prefix) || *other >= self.key)
     }
 }
 
-/// What matches the roles of whoever has this one, or of everyone. A role's name has no `%`, but `_` is a letter in it.
+/// The LIKE pattern for users with this role, or for all. A role's name has no `%`, but it may have `_`, a wildcard.
 fn role_pattern(role: Option<&str>) -> String {
     role.map_or("%".to_owned(), |role| format!("% {} %", role.replace('_', "\\_")))
 }
 
 impl<C: Connection> Conn<C> {
-    /// Users with this role and status, if those are given, in the order they were made, from the one after `after`.
+    /// Users with this role and status, if given, in order of creation, after the user `after`.
     pub async fn users(
         &mut self,
         role: Option<&str>,
@@ -44,7 +44,7 @@ impl<C: Connection> Conn<C> {
     ) -> Result<Vec<User>, Error> {
         let (after, limit) = (after.unwrap_or_default(), i64::from(limit));
         let (status, pattern) = (status.map_or("", Status::as_str), role_pattern(role));
-        // Nearly everyone is an active `user` and found on the way; who is something else has an index.
+        // Nearly all users are active with the role `user`, so a scan finds them soon. Partial indexes have the rest.
         Ok(match (role, status) {
             (_, "disabled") => select_users!(
                 fetch_all(self),
@@ -82,60 +82,60 @@ impl<C: Connection> Conn<C> {
         })
     }
 
-    /// Users whose username, name or e-mail begins with this, in the order of what does, from after `after`: the key and
-    /// the id of the last one seen. Someone who is found by more than one comes once, by the first. Also gives where to go on,
-    /// if there may be more: where very many were found before by something else, that may be sooner than at `limit`.
+    /// Users whose username, name or e-mail begins with `prefix`, in order of the matching key, after the cursor
+    /// `after`: the key and id of the last match. A user with several matches is listed once, by the first. Also
+    /// returns the next cursor if there may be more. A page with many repeated matches may be shorter than `limit`.
     pub async fn users_beginning_with(
         &mut self,
-        begin: &str,
+        prefix: &str,
         role: Option<&str>,
         status: Option<Status>,
         after: Option<(String, UserId)>,
         limit: usize,
     ) -> Result<(Vec<User>, Option<(String, UserId)>), Error> {
-        let (mut users, mut seen) = (Vec::new(), after.unwrap_or((begin.to_owned(), UserId::default())));
+        let (mut users, mut seen) = (Vec::new(), after.unwrap_or((prefix.to_owned(), UserId::default())));
         let mut last = None;
-        for _ in 0..MOST_LOOKS {
-            // Most are found twice, by their username and by an e-mail address that begins with it.
+        for _ in 0..MAX_QUERIES {
+            // Most users match twice: by their username, and by an e-mail address that begins with it.
             let wanted = limit.saturating_mul(2).saturating_add(2);
-            let rows = self.found(begin, role, status, &seen, wanted).await?;
-            let are_all = rows.len() < wanted;
+            let rows = self.matches(prefix, role, status, &seen, wanted).await?;
+            let is_last_page = rows.len() < wanted;
             for row in rows {
-                let place = (row.key.clone(), row.user.id);
-                // Found by two that are the same, they come twice in a row.
-                let is_next = row.is_first(begin) && place != seen;
+                let cursor = (row.key.clone(), row.user.id);
+                // A user with two equal keys comes twice in a row.
+                let is_next = row.is_first(prefix) && cursor != seen;
                 if is_next && users.len() == limit {
                     return Ok((users, last));
                 }
                 if is_next {
                     users.push(row.user);
-                    last = Some(place.clone());
+                    last = Some(cursor.clone());
                 }
-                seen = place;
+                seen = cursor;
             }
-            if are_all {
+            if is_last_page {
                 return Ok((users, None));
             }
         }
         Ok((users, Some(seen)))
     }
 
-    /// What begins with this, after what was seen, in its order.
-    async fn found(
+    /// The keys that begin with `prefix`, in order, after this cursor.
+    async fn matches(
         &mut self,
-        begin: &str,
+        prefix: &str,
         role: Option<&str>,
         status: Option<Status>,
         (key, id): &(String, UserId),
         limit: usize,
-    ) -> Result<Vec<Found>, Error> {
-        // Text is compared by its bytes, and nothing that goes on from here comes after the last code point.
-        let end = format!("{begin}\u{10ffff}");
+    ) -> Result<Vec<Match>, Error> {
+        // Text is compared by bytes, so no text with this prefix sorts after the prefix with the last code point.
+        let end = format!("{prefix}\u{10ffff}");
         let (status, pattern) = (status.map_or("", Status::as_str), role_pattern(role));
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         Ok(select_users!(
             fetch_all(self),
-            |row| Found { key: row.found_by, user: user!(row) },
+            |row| Match { key: row.found_by, user: user!(row) },
             r#"SELECT found_by AS "found_by!","#
                 + r#"FROM (
                 SELECT * FROM (SELECT username AS found_by, users.* FROM users
@@ -159,7 +159,7 @@ impl<C: Connection> Conn<C> {
         )?)
     }
 
-    /// Ids and display names of active users in the order they were made, from the one after `after`.
+    /// Ids and display names of active users in order of creation, after the user `after`.
     pub async fn directory(&mut self, after: Option<UserId>, limit: u32) -> Result<Vec<(UserId, String)>, Error> {
         let (after, limit) = (after.unwrap_or_default(), i64::from(limit));
         Ok(fetch_all!(

@@ -1,4 +1,4 @@
-//! `countersign audit`.
+//! `countersign audit`: listing and verifying the trail.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{Shell, login};
 use crate::support::{Answer, Database, PASSWORD, basic, on_postgres};
 
 #[tokio::test]
-async fn the_trail_is_listed_as_the_route_gives_it() {
+async fn audit_list_matches_the_route() {
     let database = Database::new().await;
     let shell = Shell::on(&database);
     let server = shell.serve();
@@ -32,7 +32,7 @@ async fn the_trail_is_listed_as_the_route_gives_it() {
     let third = served["items"][1]["at"].as_str().unwrap();
     assert_eq!(numbers(&["--since", third, "--event", "login.succeeded"]), [4, 3]);
 
-    // People see names, as long as someone has them.
+    // The table shows usernames, and the ids of deleted users.
     shell.run(&["user", "delete", "sergio"], "").unwrap();
     let table = list(&["--limit", "2"]).unwrap();
     let lines: Vec<_> = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
@@ -44,7 +44,7 @@ async fn the_trail_is_listed_as_the_route_gives_it() {
 }
 
 #[tokio::test]
-async fn a_trail_of_many_pages_is_listed_whole() {
+async fn a_trail_of_many_pages_is_listed_completely() {
     let database = Database::new().await;
     let shell = Shell::on(&database);
     shell.create("root", &["user", "admin"]);
@@ -61,7 +61,7 @@ async fn a_trail_of_many_pages_is_listed_whole() {
 }
 
 #[tokio::test]
-async fn a_broken_chain_is_told_by_its_number_and_an_exit_code_of_its_own() {
+async fn a_broken_chain_is_reported_with_its_record_number_and_exit_code_3() {
     let database = Database::new().await;
     let shell = Shell::on(&database);
     for name in ["root", "sergio", "zoe"] {

@@ -1,4 +1,4 @@
-//! `countersign backup`: whole, private, and of a moment, while servers write.
+//! `countersign backup`: complete, private and consistent, while servers write.
 
 use std::{
     fs,
@@ -15,11 +15,11 @@ use reqwest::Method;
 use super::{Shell, files};
 use crate::support::{App, Database, claims_of, on_postgres};
 
-/// What was acknowledged: each session, and whether it was ended.
+/// The acknowledged sessions, and whether their logout was acknowledged.
 type Acknowledged = Arc<Mutex<Vec<(String, bool)>>>;
 
-/// Logs in, and out again every other time, until told to stop.
-async fn come_and_go(app: Arc<App>, acknowledged: Acknowledged, stop: Arc<AtomicBool>) {
+/// Logs in, and out again every other time, until `stop` is set.
+async fn log_in_and_out(app: Arc<App>, acknowledged: Acknowledged, stop: Arc<AtomicBool>) {
     for round in 0.. {
         if stop.load(Ordering::Relaxed) {
             return;
@@ -39,15 +39,15 @@ async fn come_and_go(app: Arc<App>, acknowledged: Acknowledged, stop: Arc<Atomic
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_holds_all_that_was_acknowledged_before_it_began_while_logins_and_logouts_go_on() {
+async fn a_backup_during_writes_has_all_that_was_acknowledged_before_it() {
     if on_postgres().is_some() {
-        return; // which has tools of its own
+        return; // PostgreSQL has its own tools
     }
     let app = Arc::new(App::start_with(&["--sessions-per-user", "1000"]).await);
     let (acknowledged, stop) = (Acknowledged::default(), Arc::new(AtomicBool::default()));
     let count = || acknowledged.lock().unwrap().len();
     let writers: Vec<_> =
-        (0..4).map(|_| tokio::spawn(come_and_go(app.clone(), acknowledged.clone(), stop.clone()))).collect();
+        (0..4).map(|_| tokio::spawn(log_in_and_out(app.clone(), acknowledged.clone(), stop.clone()))).collect();
     for round in 1..=5 {
         let name = format!("backup-{round}.db");
         while count() < round * 40 {
@@ -57,7 +57,7 @@ async fn it_holds_all_that_was_acknowledged_before_it_began_while_logins_and_log
         let database = app.database.clone();
         let backup = name.clone();
         tokio::task::spawn_blocking(move || Shell::on(&database).run(&["backup", &backup], "").unwrap()).await.unwrap();
-        assert!(count() > before.len(), "others wrote meanwhile");
+        assert!(count() > before.len(), "other requests wrote during the backup");
         let backup = app.database.file(&name);
         let kept =
             backup.text("SELECT group_concat(lower(hex(id)) || ':' || (ended_at IS NOT NULL)) FROM sessions").await;
@@ -74,9 +74,9 @@ async fn it_holds_all_that_was_acknowledged_before_it_began_while_logins_and_log
 }
 
 #[tokio::test]
-async fn it_is_for_its_owner_alone_and_takes_the_place_of_nothing() {
+async fn a_backup_is_private_to_its_owner_and_overwrites_no_file() {
     if on_postgres().is_some() {
-        return; // which has tools of its own
+        return; // PostgreSQL has its own tools
     }
     let database = Database::new().await;
     let shell = Shell::on(&database);
@@ -85,7 +85,7 @@ async fn it_is_for_its_owner_alone_and_takes_the_place_of_nothing() {
     assert!(said.starts_with("backup.db holds all that was acknowledged until 20"), "{said}");
     let path = database.folder.path().join("backup.db");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(files(&database), ["backup.db", "countersign.db"], "and it is one file");
+    assert_eq!(files(&database), ["backup.db", "countersign.db"], "it is a single file");
     let bytes = fs::read(&path).unwrap();
     for (target, said) in
         [("backup.db", "it is there already"), ("nowhere/backup.db", "No such file"), (".", "there already")]
@@ -101,9 +101,9 @@ async fn it_is_for_its_owner_alone_and_takes_the_place_of_nothing() {
 }
 
 #[tokio::test]
-async fn a_backup_that_fails_leaves_nothing_behind() {
+async fn a_failed_backup_leaves_no_files() {
     if on_postgres().is_some() {
-        return; // which has tools of its own
+        return; // PostgreSQL has its own tools
     }
     let folder = Database::new().await;
     let shell = Shell::on(&folder);
@@ -126,7 +126,7 @@ async fn a_backup_that_fails_leaves_nothing_behind() {
     }
 }
 
-/// The file with its last page gone bad, as a disk does it.
+/// The file with a corrupt last page.
 pub fn damaged(mut file: Vec<u8>) -> Vec<u8> {
     let from = file.len() - 4096;
     for page in file[from - 20 * 4096..].chunks_mut(4096) {
@@ -135,11 +135,11 @@ pub fn damaged(mut file: Vec<u8>) -> Vec<u8> {
     file
 }
 
-/// Someone who is tired of waiting, here for a lock.
+/// SIGINT while the backup waits for a lock.
 #[tokio::test]
-async fn interrupted_it_leaves_nothing_behind() {
+async fn an_interrupted_backup_leaves_no_files() {
     if on_postgres().is_some() {
-        return; // which has tools of its own
+        return; // PostgreSQL has its own tools
     }
     let database = Database::new().await;
     database.migrate_to(5).await;
@@ -159,7 +159,7 @@ async fn interrupted_it_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn postgresql_has_tools_of_its_own() {
+async fn backup_and_restore_refuse_postgresql_and_name_its_tools() {
     let database = Database::new().await;
     let shell = Shell::on(&database.at("postgres://nobody@127.0.0.1:1/nowhere".into()));
     for (args, tool) in [(["backup", "file"], "pg_dump"), (["restore", "file"], "pg_restore")] {

@@ -1,4 +1,4 @@
-//! `countersign completions`.
+//! `countersign completions`: scripts for shells.
 
 use std::{fs, process::Command};
 
@@ -7,14 +7,14 @@ use tempfile::TempDir;
 use crate::support::Binary;
 
 fn script_for(shell: &str, folder: &TempDir) -> Vec<u8> {
-    // It fills a pipe that is not read meanwhile.
+    // Not `Binary::output`: the script fills the pipe before the process ends.
     let done = Binary::new(folder.path()).args(&["completions", shell]).0.output().unwrap();
     assert!(done.status.success(), "{shell}");
     done.stdout
 }
 
 #[test]
-fn each_shell_gets_a_script_that_knows_every_command() {
+fn the_script_of_each_shell_has_every_command() {
     let folder = TempDir::new().unwrap();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = String::from_utf8(script_for(shell, &folder)).unwrap();
@@ -25,9 +25,9 @@ fn each_shell_gets_a_script_that_knows_every_command() {
     assert_eq!(Binary::new(folder.path()).args(&["completions", "cmd"]).output().status.code(), Some(2));
 }
 
-/// What bash itself offers after these words.
+/// Runs the script in bash and asks for completions.
 #[test]
-fn bash_completes_what_was_begun() {
+fn bash_completes_a_partial_command() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("completions"), script_for("bash", &folder)).unwrap();
     let ask = "source ./completions; COMP_WORDS=(countersign token re); COMP_CWORD=2; \

@@ -1,4 +1,4 @@
-//! `countersign doctor`: what it finds, and that it leaves all as it was.
+//! `countersign doctor`: what it finds, and that it changes nothing.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::SystemTime};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::backup::damaged;
 use crate::support::{Binary, Database, PASSWORD, on_postgres};
 
-/// A report, by the exit code and what is not well.
+/// The exit code and both formats of a report.
 struct Report {
     code: i32,
     json: Value,
@@ -15,16 +15,16 @@ struct Report {
 }
 
 impl Report {
-    /// `result check` of each that is not ok.
-    fn amiss(&self) -> Vec<String> {
+    /// `result check` of each check that is not ok.
+    fn not_ok(&self) -> Vec<String> {
         let checks = self.json["checks"].as_array().unwrap().iter();
-        let amiss = checks.filter(|check| check["result"] != "ok");
-        amiss.map(|check| format!("{} {}", check["result"], check["check"]).replace('"', "")).collect()
+        let not_ok = checks.filter(|check| check["result"] != "ok");
+        not_ok.map(|check| format!("{} {}", check["result"], check["check"]).replace('"', "")).collect()
     }
 
-    /// What was found by a check, and its mend.
+    /// The finding of a check, and its remedy.
     #[track_caller]
-    fn of(&self, name: &str) -> String {
+    fn finding(&self, name: &str) -> String {
         let checks = self.json["checks"].as_array().unwrap();
         let check = checks.iter().rfind(|check| check["check"] == name).unwrap_or_else(|| panic!("{}", self.text));
         format!("{}; {}", check["found"].as_str().unwrap(), check["mend"].as_str().unwrap_or_default())
@@ -35,9 +35,9 @@ fn binary(database: &Database) -> Binary {
     Binary::new(database.folder.path()).env("DATABASE_URL", &database.url)
 }
 
-/// What there is in a folder: names, modes, when they were written, and content.
-fn seen(folder: &Path) -> Vec<(String, u32, SystemTime, Vec<u8>)> {
-    let mut seen: Vec<_> = fs::read_dir(folder)
+/// A folder's files: name, mode, modification time and content.
+fn snapshot(folder: &Path) -> Vec<(String, u32, SystemTime, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| {
             let path = entry.unwrap().path();
@@ -46,29 +46,29 @@ fn seen(folder: &Path) -> Vec<(String, u32, SystemTime, Vec<u8>)> {
             (name, about.permissions().mode(), about.modified().unwrap(), fs::read(path).unwrap())
         })
         .collect();
-    seen.sort();
-    seen
+    files.sort();
+    files
 }
 
-/// Looks, and makes sure that it only looked.
+/// Runs the doctor in both formats, and asserts that it changed no file.
 #[track_caller]
 fn doctor(database: &Database, args: &[&str]) -> Report {
-    let before = seen(database.folder.path());
+    let before = snapshot(database.folder.path());
     let run = |more: &[&str]| binary(database).args(&["doctor"]).args(more).args(args).output();
     let (json, text) = (run(&["--json"]), run(&[]));
-    assert!(seen(database.folder.path()) == before, "it changed something");
+    assert!(snapshot(database.folder.path()) == before, "it changed something");
     assert!(json.stderr.is_empty() && text.stderr.is_empty(), "{}", String::from_utf8_lossy(&json.stderr));
     let code = json.status.code().unwrap();
     assert_eq!(text.status.code(), Some(code));
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
     let text = String::from_utf8(text.stdout).unwrap();
     assert_eq!(json["ok"], code == 0, "{text}");
-    assert_eq!(text.lines().count(), json["checks"].as_array().unwrap().len() + 1, "a row a check: {text}");
+    assert_eq!(text.lines().count(), json["checks"].as_array().unwrap().len() + 1, "one row per check: {text}");
     assert!(!text.contains("canary"), "{text}");
     Report { code, json, text }
 }
 
-/// An installation that a server was started on, with an admin.
+/// A database on which a server was started, with an admin.
 async fn installation() -> Database {
     let database = Database::new().await;
     binary(&database).serve().stop();
@@ -86,10 +86,10 @@ fn admin(database: &Database) {
 }
 
 #[tokio::test]
-async fn what_is_well_is_said_to_be_so_with_and_without_a_server() {
+async fn a_healthy_installation_passes_with_and_without_a_server() {
     let database = installation().await;
     let without = doctor(&database, &[]);
-    assert_eq!((without.code, without.amiss()), (0, vec![]), "{}", without.text);
+    assert_eq!((without.code, without.not_ok()), (0, vec![]), "{}", without.text);
     let checks = without.json["checks"].as_array().unwrap().iter().map(|check| check["check"].as_str().unwrap());
     let mut checks: Vec<_> = checks.collect();
     checks.dedup();
@@ -104,24 +104,24 @@ async fn what_is_well_is_said_to_be_so_with_and_without_a_server() {
 }
 
 #[tokio::test]
-async fn weak_settings_are_named_and_bad_ones_fail() {
+async fn weak_settings_are_warnings_and_invalid_ones_fail() {
     let database = installation().await;
     let env = database.folder.path().join(".env");
     fs::write(&env, "COUNTERSIGN_JWT_SECRET=canary-canary-canary-canary-canary\n").unwrap();
     fs::set_permissions(&env, fs::Permissions::from_mode(0o644)).unwrap();
     let weak = ["--listen", "0.0.0.0:5000", "--argon2-memory-kib", "19455", "--password-min-length", "7"];
     let report = doctor(&database, &weak);
-    let amiss = ["warning issuer", "warning password hashing", "warning password length", "failed file mode"];
-    assert_eq!(report.amiss()[..3], amiss[..3]);
-    assert!(report.amiss().contains(&amiss[3].to_owned()) && report.code == 3, "{}", report.text);
+    let expected = ["warning issuer", "warning password hashing", "warning password length", "failed file mode"];
+    assert_eq!(report.not_ok()[..3], expected[..3]);
+    assert!(report.not_ok().contains(&expected[3].to_owned()) && report.code == 3, "{}", report.text);
     assert!(report.text.contains(".env is open to others, with mode 644; chmod 600 .env"), "{}", report.text);
-    // It is about secrets, and about others.
+    // The mode of .env matters only if it has secrets and others may read it.
     fs::set_permissions(&env, fs::Permissions::from_mode(0o600)).unwrap();
-    assert_eq!((doctor(&database, &weak).code, doctor(&database, &weak).amiss().len()), (0, 3));
+    assert_eq!((doctor(&database, &weak).code, doctor(&database, &weak).not_ok().len()), (0, 3));
     fs::write(&env, "COUNTERSIGN_LISTEN=127.0.0.1:5000\nCOUNTERSIGN_JWT_SECRET=\n").unwrap();
     fs::set_permissions(&env, fs::Permissions::from_mode(0o644)).unwrap();
     let strong = ["--listen", "0.0.0.0:5000", "--issuer", "https://a.example", "--argon2-memory-kib", "47104"];
-    assert_eq!(doctor(&database, &[&strong[..], &["--argon2-iterations", "1"]].concat()).amiss(), [""; 0]);
+    assert_eq!(doctor(&database, &[&strong[..], &["--argon2-iterations", "1"]].concat()).not_ok(), [""; 0]);
 
     for (args, said) in [
         (vec!["--setup-token", "canary"], "COUNTERSIGN_SETUP_TOKEN: must be at least 16"),
@@ -132,26 +132,26 @@ async fn weak_settings_are_named_and_bad_ones_fail() {
         (vec!["--log", "canary=canary"], "RUST_LOG: must be levels"),
     ] {
         let report = doctor(&database, &args);
-        assert!(report.code == 3 && report.amiss().contains(&"failed settings".to_owned()), "{}", report.text);
-        assert!(report.of("settings").contains(said), "{args:?}: {}", report.text);
+        assert!(report.code == 3 && report.not_ok().contains(&"failed settings".to_owned()), "{}", report.text);
+        assert!(report.finding("settings").contains(said), "{args:?}: {}", report.text);
     }
 }
 
 #[tokio::test]
-async fn what_others_may_read_fails_and_stays_as_it_is() {
+async fn files_readable_by_others_fail_and_are_not_changed() {
     let database = installation().await;
     let names = fs::read_dir(database.folder.path()).unwrap().map(|entry| entry.unwrap().path());
     for path in names.filter(|path| !path.to_string_lossy().ends_with(".lock")) {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let report = doctor(&database, &[]);
-        assert_eq!((report.code, report.amiss()), (3, vec!["failed file mode".to_owned()]), "{}", report.text);
+        assert_eq!((report.code, report.not_ok()), (3, vec!["failed file mode".to_owned()]), "{}", report.text);
         assert!(report.text.contains(&format!("chmod 600 {}", path.display())) || on_postgres().is_some());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_schema_that_is_behind_is_told_and_left_and_one_that_is_ahead_fails() {
+async fn an_older_schema_is_a_warning_and_a_newer_one_fails() {
     let database = Database::new().await;
     database.migrate_to(3).await;
     let private = |database: &Database| {
@@ -161,16 +161,16 @@ async fn a_schema_that_is_behind_is_told_and_left_and_one_that_is_ahead_fails() 
     };
     private(&database);
     let report = doctor(&database, &[]);
-    assert_eq!((report.code, report.amiss()), (0, vec!["warning schema".to_owned()]), "{}", report.text);
-    assert!(report.of("schema").starts_with("at migration 3, "), "{}", report.text);
+    assert_eq!((report.code, report.not_ok()), (0, vec!["warning schema".to_owned()]), "{}", report.text);
+    assert!(report.finding("schema").starts_with("at migration 3, "), "{}", report.text);
     database.sql("UPDATE _sqlx_migrations SET version = 9999 WHERE version = 3").await;
     let report = doctor(&database, &[]);
-    assert_eq!((report.code, report.amiss()), (3, vec!["failed schema".to_owned()]), "{}", report.text);
-    assert!(report.of("schema").contains("migration 9999 of this database is not known"), "{}", report.text);
+    assert_eq!((report.code, report.not_ok()), (3, vec!["failed schema".to_owned()]), "{}", report.text);
+    assert!(report.finding("schema").contains("migration 9999 of this database is not known"), "{}", report.text);
 }
 
 #[tokio::test]
-async fn what_is_amiss_in_a_database_fails_with_its_mend() {
+async fn faults_in_a_database_fail_with_a_remedy() {
     let database = installation().await;
     for (sql, back, check, said) in [
         (
@@ -194,39 +194,39 @@ async fn what_is_amiss_in_a_database_fails_with_its_mend() {
     ] {
         database.sql(sql).await;
         let report = doctor(&database, &[]);
-        assert_eq!((report.code, report.amiss()), (3, vec![format!("failed {check}")]), "{}", report.text);
-        assert!(report.of(check).contains(said), "{}", report.text);
+        assert_eq!((report.code, report.not_ok()), (3, vec![format!("failed {check}")]), "{}", report.text);
+        assert!(report.finding(check).contains(said), "{}", report.text);
         database.sql(back).await;
         assert_eq!(doctor(&database, &[]).code, 0, "{back}");
     }
 }
 
 #[tokio::test]
-async fn a_key_that_is_missing_or_another_fails() {
+async fn a_missing_or_wrong_secret_key_fails() {
     let database = installation().await;
     let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [9; 32]);
     let report = doctor(&database, &["--secret-key", &key]);
-    assert_eq!((report.code, report.amiss()), (3, vec!["failed signing key".to_owned()]), "{}", report.text);
+    assert_eq!((report.code, report.not_ok()), (3, vec!["failed signing key".to_owned()]), "{}", report.text);
     fs::remove_file(database.folder.path().join("countersign.key")).unwrap();
     let report = doctor(&database, &[]);
-    assert_eq!((report.code, report.amiss()), (3, vec!["failed signing key".to_owned()]), "{}", report.text);
-    assert!(report.of("signing key").contains("which opens them, is missing"), "{}", report.text);
+    assert_eq!((report.code, report.not_ok()), (3, vec!["failed signing key".to_owned()]), "{}", report.text);
+    assert!(report.finding("signing key").contains("which opens them, is missing"), "{}", report.text);
 }
 
 #[tokio::test]
-async fn a_database_that_is_missing_or_damaged_is_told_and_not_made() {
+async fn a_missing_or_damaged_database_is_reported_and_not_created() {
     if on_postgres().is_some() {
-        return; // it is about files
+        return; // the test is about files
     }
     let database = Database::new().await;
     let report = doctor(&database, &[]);
-    assert_eq!((report.code, report.amiss()), (0, vec!["warning database".to_owned()]), "{}", report.text);
+    assert_eq!((report.code, report.not_ok()), (0, vec!["warning database".to_owned()]), "{}", report.text);
     let database = installation().await;
     let sound = fs::read(database.folder.path().join("countersign.db")).unwrap();
     fs::remove_file(database.folder.path().join("countersign.db")).unwrap();
     let report = doctor(&database, &[]);
-    assert_eq!((report.code, report.amiss()), (3, vec!["failed database".to_owned()]), "{}", report.text);
-    assert!(report.of("database").contains("is missing, though its key file is there"), "{}", report.text);
+    assert_eq!((report.code, report.not_ok()), (3, vec!["failed database".to_owned()]), "{}", report.text);
+    assert!(report.finding("database").contains("is missing, though its key file is there"), "{}", report.text);
     for (content, said) in [(damaged(sound), "is damaged"), ("Dear diary. ".repeat(999).into_bytes(), "not a database")]
     {
         let damaged = database.file("damaged.db");
@@ -238,11 +238,11 @@ async fn a_database_that_is_missing_or_damaged_is_told_and_not_made() {
 }
 
 #[tokio::test]
-async fn a_postgresql_that_does_not_answer_fails() {
+async fn an_unreachable_postgresql_fails() {
     if on_postgres().is_none() {
         return;
     }
     let database = Database::new().await.at("postgres://nobody@127.0.0.1:1/nowhere".into());
     let report = doctor(&database, &[]);
-    assert_eq!((report.code, report.amiss()), (3, vec!["failed database".to_owned()]), "{}", report.text);
+    assert_eq!((report.code, report.not_ok()), (3, vec!["failed database".to_owned()]), "{}", report.text);
 }

@@ -1,4 +1,4 @@
-//! `countersign import` and `countersign export`.
+//! `countersign import` and `countersign export`: users as files.
 
 use std::{fmt::Write as _, fs, process::Command, time::Duration};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Shell;
 use crate::support::{Answer, App, Binary, Database, PASSWORD, basic, on_postgres, python_with};
 
-/// A cheap hash of `my-password` that Werkzeug made.
+/// A cheap hash of `my-password` by Werkzeug.
 const HASH: &str =
     "pbkdf2:sha256:1000$nxUst4XxMQKHyBQn$5541388282ca1fbab072b9221045fe7ffbb283f7553557764e512b855286be80";
 
@@ -19,9 +19,9 @@ fn users(count: usize) -> String {
     })
 }
 
-/// A Flask app's own table, written by Flask-SQLAlchemy's usual model and Werkzeug, moves in with one command.
+/// The table has the columns of Flask-SQLAlchemy's usual model and hashes of Werkzeug.
 #[tokio::test]
-async fn a_flask_table_with_werkzeug_hashes_moves_in_with_one_command_and_nobody_resets_a_password() {
+async fn a_flask_table_with_werkzeug_hashes_is_imported_by_one_command_without_password_resets() {
     let Some(python) = python_with("werkzeug") else { return };
     let app = App::start().await;
     let folder = app.database.folder.path();
@@ -44,7 +44,7 @@ for row in database.execute("SELECT username, email, password_hash FROM user"):
 "#;
     let table = Command::new(python).args(["-c", script]).arg(folder.join("flask.db")).output().unwrap();
     assert!(table.status.success(), "{}", String::from_utf8_lossy(&table.stderr));
-    // As `sqlite3 -csv -header flask.db 'SELECT username, email, password_hash FROM user' | countersign import -`.
+    // Like `sqlite3 -csv -header flask.db 'SELECT username, email, password_hash FROM user' | countersign import -`.
     let said = Shell::on(&app.database).run(&["import", "-"], &String::from_utf8(table.stdout).unwrap());
     assert_eq!(said.unwrap(), "4 created\n");
     for i in 0..4 {
@@ -61,7 +61,7 @@ for row in database.execute("SELECT username, email, password_hash FROM user"):
 }
 
 #[tokio::test]
-async fn what_became_of_the_rows_is_told_to_people_and_to_programs() {
+async fn outcomes_of_rows_are_reported_as_text_and_as_json() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let shell = Shell::on(&app.database);
@@ -109,7 +109,7 @@ async fn what_became_of_the_rows_is_told_to_people_and_to_programs() {
 }
 
 #[tokio::test]
-async fn an_export_is_readable_by_its_owner_alone_and_comes_in_again() {
+async fn an_export_is_private_to_its_owner_and_can_be_imported() {
     let app = App::start().await;
     let shell = Shell::on(&app.database);
     assert_eq!(shell.run(&["import", "-"], &users(2500)).unwrap(), "2500 created\n");
@@ -120,7 +120,7 @@ async fn an_export_is_readable_by_its_owner_alone_and_comes_in_again() {
         #[cfg(unix)]
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777, 0o600);
         let error = shell.run(&["export", file], "").unwrap_err();
-        assert!(error.contains("cannot be written"), "a file that is there stays: {error}");
+        assert!(error.contains("cannot be written"), "an existing file is not overwritten: {error}");
         let other = Database::new().await;
         assert_eq!(Shell::on(&other).run(&["import", file], "").unwrap(), "2501 created\n");
         let text = fs::read_to_string(&path).unwrap();
@@ -135,7 +135,7 @@ async fn an_export_is_readable_by_its_owner_alone_and_comes_in_again() {
 }
 
 #[tokio::test]
-async fn an_import_that_is_killed_leaves_whole_batches_and_is_run_again() {
+async fn a_killed_import_leaves_whole_batches_and_can_be_repeated() {
     let database = Database::new().await;
     let (shell, count) = (Shell::on(&database), 60_000);
     let file = database.folder.path().join("users.csv");
@@ -148,9 +148,9 @@ async fn an_import_that_is_killed_leaves_whole_batches_and_is_run_again() {
         .args(&["--secret-key", &base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32])])
         .args(&args)
         .spawn();
-    // In the middle: some batches are there, not all.
+    // Kill the import after the first batches.
     while database.text(made).await == "0" {
-        assert!(killed.0.try_wait().unwrap().is_none(), "it ended before it had begun");
+        assert!(killed.0.try_wait().unwrap().is_none(), "it ended before its first batch");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     killed.0.kill().unwrap();
@@ -165,7 +165,7 @@ async fn an_import_that_is_killed_leaves_whole_batches_and_is_run_again() {
 }
 
 #[tokio::test]
-async fn a_running_server_writes_and_lets_in_while_an_import_runs_beside_it() {
+async fn a_running_server_accepts_logins_during_an_import() {
     let app = App::start().await;
     let file = app.database.folder.path().join("users.csv");
     fs::write(&file, users(60_000)).unwrap();
@@ -185,10 +185,10 @@ async fn a_running_server_writes_and_lets_in_while_an_import_runs_beside_it() {
     assert_eq!(verified["ok"], true);
 }
 
-/// A bar is for people: it is drawn on a terminal and nowhere else.
+/// The bar is drawn on a terminal only.
 #[test]
-fn an_import_shows_how_far_it_is_on_a_terminal() {
-    let Some(script) = crate::support::outside("script") else { return };
+fn an_import_shows_a_progress_bar_on_a_terminal() {
+    let Some(script) = crate::support::find_program("script") else { return };
     if on_postgres().is_some() {
         return;
     }
@@ -207,7 +207,7 @@ fn an_import_shows_how_far_it_is_on_a_terminal() {
 }
 
 #[tokio::test]
-async fn an_admin_who_is_demoted_in_the_middle_imports_no_further() {
+async fn an_import_stops_when_its_admin_is_demoted() {
     let app = App::start().await;
     app.create("other", &["admin"]).await;
     let (body, others) = tokio::sync::mpsc::channel::<Result<String, std::io::Error>>(1);

@@ -1,16 +1,16 @@
-//! `countersign migrate`.
+//! `countersign migrate`: creating and upgrading the schema.
 
 use super::{Shell, login, me};
 use crate::support::{Database, on_postgres};
 
-/// The last migration there is.
+/// The number of the newest migration.
 fn newest() -> i64 {
     let files = std::fs::read_dir("migrations").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     files.filter_map(|name| name.split('_').next().unwrap().parse().ok()).max().unwrap()
 }
 
 #[tokio::test]
-async fn it_says_from_which_migration_to_which_it_came() {
+async fn migrate_prints_the_migrations_before_and_after() {
     let database = Database::new().await;
     let shell = Shell::on(&database);
     let newest = newest();
@@ -32,7 +32,7 @@ async fn it_says_from_which_migration_to_which_it_came() {
 }
 
 #[tokio::test]
-async fn a_schema_that_is_newer_or_was_changed_is_refused_by_name() {
+async fn a_newer_or_changed_schema_is_refused_with_its_migration() {
     let changed = if on_postgres().is_some() { "'x'::bytea" } else { "CAST('x' AS BLOB)" };
     for (change, said) in [
         (

@@ -1,4 +1,4 @@
-//! The commands, by the built binary, as a person or a script gives them.
+//! The commands of the built binary, as an operator or a script runs them.
 
 mod audit;
 mod backup;
@@ -16,10 +16,10 @@ use tempfile::TempDir;
 
 use crate::support::{Answer, Binary, Database, PASSWORD, Server, basic, bearer, on_postgres};
 
-/// Whoever types commands where a database is.
+/// Runs commands with the settings of a database.
 struct Shell(Database);
 
-/// How a command ended.
+/// The exit code and output of a command.
 struct Ended {
     code: i32,
     stdout: String,
@@ -36,7 +36,7 @@ impl Shell {
         base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32])
     }
 
-    /// The binary with the settings of this database.
+    /// The binary with the settings of this database and cheap hashes.
     fn binary(&self) -> Binary {
         let binary = Binary::new(self.0.folder.path()).env("DATABASE_URL", &self.0.url);
         binary.env("COUNTERSIGN_SECRET_KEY", &self.key()).args(&[
@@ -47,7 +47,7 @@ impl Shell {
         ])
     }
 
-    /// A server of its own, as it runs beside the commands.
+    /// Starts a server on the database.
     fn serve(&self) -> Server {
         self.binary().serve()
     }
@@ -71,7 +71,7 @@ impl Shell {
         self.run(&args, PASSWORD).unwrap();
     }
 
-    /// What the command prints; what it says on standard error if it fails.
+    /// Runs a command. Returns its output, or its one line on standard error if it fails with exit code 1.
     fn run(&self, args: &[&str], stdin: &str) -> Result<String, String> {
         let ended = self.end(args, stdin);
         if ended.code == 0 {
@@ -85,14 +85,14 @@ impl Shell {
     }
 }
 
-/// What a server answers to `GET /me` with this header.
+/// Sends `GET /me` with this `Authorization` header.
 async fn me(server: &Server, authorization: &str) -> Answer {
     let request = reqwest::Client::new().get(format!("{}/me", server.url()));
     Answer::of(request.header("authorization", authorization)).await
 }
 
-/// Lets the time pass in which a server may still go by what it read before another process changed it.
-async fn noticed() {
+/// Waits until a server has noticed what another process changed.
+async fn wait_for_invalidation() {
     let millis = if on_postgres().is_some() { 900 } else { 250 };
     tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
 }
@@ -104,7 +104,7 @@ async fn login(server: &Server, username: &str) -> [String; 2] {
     ["opaque_token", "token"].map(|token| bearer(login[token].as_str().unwrap()))
 }
 
-/// The names of what lies in the folder of a database, without what SQLite and servers lay there.
+/// The names of the files in the folder of a database, except those that SQLite and servers create.
 fn files(database: &Database) -> Vec<String> {
     let names = std::fs::read_dir(database.folder.path()).unwrap();
     let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -114,7 +114,7 @@ fn files(database: &Database) -> Vec<String> {
 }
 
 #[test]
-fn exit_codes_tell_what_is_not_done_from_what_is_not_understood_and_help_says_so() {
+fn exit_codes_distinguish_failures_from_usage_errors_and_help_lists_them() {
     let folder = TempDir::new().unwrap();
     let ended = |args: &[&str]| {
         let done = Binary::new(folder.path()).args(args).output();

@@ -1,4 +1,4 @@
-//! `countersign restore`: the old or the new, and nothing that was revoked lives again.
+//! `countersign restore`: the old state or the new one, and no revoked credential becomes valid again.
 
 use std::{fs, path::Path, process::Stdio, time::Duration};
 
@@ -6,19 +6,19 @@ use serde_json::json;
 
 use super::{Shell, backup::damaged, files, login, me};
 use crate::{
-    sessions::status_lists::{bits, place},
-    support::{Answer, Database, PASSWORD, Server, basic, bearer, header_of, on_postgres, outside},
+    sessions::status_lists::{bits, status_ref},
+    support::{Answer, Database, PASSWORD, Server, basic, bearer, find_program, header_of, on_postgres},
 };
 
-/// What can be read of a server without a credential.
+/// Sends a GET request without a credential.
 async fn get(server: &Server, path: &str) -> String {
     Answer::of(reqwest::Client::new().get(format!("{}{path}", server.url()))).await.expect(200).text
 }
 
 #[tokio::test]
-async fn what_lived_before_a_restore_is_dead_after_it_also_beside_a_running_server() {
+async fn a_restore_ends_every_session_token_and_key_also_on_a_running_server() {
     if on_postgres().is_some() {
-        return; // which has tools of its own
+        return; // PostgreSQL has its own tools
     }
     let database = Database::new().await;
     let shell = Shell::on(&database);
@@ -32,15 +32,15 @@ async fn what_lived_before_a_restore_is_dead_after_it_also_beside_a_running_serv
     tokens.extend(login(&server, "root").await);
     shell.run(&["backup", "backup.db"], "").unwrap();
 
-    // Revoked since: they must not come back.
+    // Revoked after the backup: these must stay revoked.
     shell.run(&["token", "revoke", "--all", "root"], "").unwrap();
     shell.run(&["session", "end", "--all", "root"], "").unwrap();
-    // Made since: nobody knows them any more.
+    // Created after the backup: these must be unknown after the restore.
     shell.create("zoe", &["user", "admin"]);
     let since = login(&server, "zoe").await;
     tokens.extend([since.to_vec(), login(&server, "sergio").await.to_vec(), vec![token("sergio")]].concat());
     let keys = get(&server, "/.well-known/jwks.json").await;
-    let list = get(&server, &place(&kept[1]).0).await;
+    let list = get(&server, &status_ref(&kept[1]).0).await;
 
     let said = shell.run(&["restore", "backup.db"], "").unwrap();
     assert_eq!(
@@ -57,7 +57,7 @@ async fn what_lived_before_a_restore_is_dead_after_it_also_beside_a_running_serv
         assert_eq!(database.text(&format!("SELECT CAST(COUNT(*) AS TEXT) FROM {table}")).await, "0", "{table}");
     }
 
-    // The server makes a key by itself, and those who verify offline hear of it all.
+    // The server creates a key by itself, and offline verification sees the key and the revocations.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     let mut new_keys = keys.clone();
     while new_keys == keys || new_keys == r#"{"keys":[]}"# {
@@ -66,8 +66,8 @@ async fn what_lived_before_a_restore_is_dead_after_it_also_beside_a_running_serv
         new_keys = get(&server, "/.well-known/jwks.json").await;
     }
     let new_keys: serde_json::Value = serde_json::from_str(&new_keys).unwrap();
-    assert_eq!(new_keys["keys"].as_array().unwrap().len(), 1, "the old one is gone: {new_keys}");
-    let (path, idx) = place(&kept[1]);
+    assert_eq!(new_keys["keys"].as_array().unwrap().len(), 1, "the old key is deleted: {new_keys}");
+    let (path, idx) = status_ref(&kept[1]);
     let new_list = get(&server, &path).await;
     assert!(bits(&list)[idx / 8] >> (idx % 8) & 1 == 0 && bits(&new_list)[idx / 8] >> (idx % 8) & 1 == 1);
     assert_eq!(header_of(&new_list)["kid"], new_keys["keys"][0]["kid"]);
@@ -82,10 +82,10 @@ async fn what_lived_before_a_restore_is_dead_after_it_also_beside_a_running_serv
     assert_eq!((&event["method"], &event["target"]), (&json!("command"), &json!("backup.db")));
 }
 
-/// By the commands of the guide, as they are written there.
+/// Runs the commands of the guide as written.
 #[tokio::test]
-async fn the_way_of_the_guide_with_postgresql_revives_nothing_either() {
-    if on_postgres().is_none() || ["pg_dump", "pg_restore", "psql"].iter().any(|tool| outside(tool).is_none()) {
+async fn the_postgresql_procedure_of_the_guide_revives_no_credential() {
+    if on_postgres().is_none() || ["pg_dump", "pg_restore", "psql"].iter().any(|tool| find_program(tool).is_none()) {
         return;
     }
     let guide = fs::read_to_string("docs/operations.md").unwrap();
@@ -124,11 +124,11 @@ async fn the_way_of_the_guide_with_postgresql_revives_nothing_either() {
     assert_eq!(shell.end(&["audit", "verify"], "").code, 0);
 }
 
-/// Servers keep lists they have signed by their versions, which must not come a second time.
+/// Servers cache signed lists by version, so no version may be used for another state.
 #[tokio::test]
-async fn no_status_list_has_a_version_again_that_it_had_before() {
+async fn no_status_list_version_is_reused_after_a_restore() {
     if on_postgres().is_some() {
-        return; // which has tools of its own
+        return; // PostgreSQL has its own tools
     }
     let database = Database::new().await;
     let shell = Shell::on(&database);
@@ -141,7 +141,7 @@ async fn no_status_list_has_a_version_again_that_it_had_before() {
         let [opaque, _] = login(&server, "root").await;
         let id = me(&server, &opaque).await.json()["session_id"].as_str().unwrap().to_owned();
         shell.run(&["session", "end", &id], "").unwrap();
-        get(&server, &place(&jwt).0).await;
+        get(&server, &status_ref(&jwt).0).await;
     }
     let version = async || database.text("SELECT CAST(MAX(version) AS TEXT) FROM status_lists").await;
     let before: i64 = version().await.parse().unwrap();
@@ -150,9 +150,9 @@ async fn no_status_list_has_a_version_again_that_it_had_before() {
 }
 
 #[tokio::test]
-async fn it_makes_the_database_that_is_missing_and_brings_an_older_backup_up_to_date() {
+async fn a_restore_creates_a_missing_database_and_migrates_an_older_backup() {
     if on_postgres().is_some() {
-        return; // which has tools of its own
+        return; // PostgreSQL has its own tools
     }
     let folder = Database::new().await;
     folder.file("old.db").migrate_to(3).await;
@@ -177,9 +177,9 @@ async fn it_makes_the_database_that_is_missing_and_brings_an_older_backup_up_to_
 }
 
 #[tokio::test]
-async fn what_is_no_sound_backup_is_refused_and_the_database_is_as_it_was() {
+async fn an_invalid_backup_is_refused_and_the_database_is_unchanged() {
     if on_postgres().is_some() {
-        return; // which has tools of its own
+        return; // PostgreSQL has its own tools
     }
     let database = Database::new().await;
     let shell = Shell::on(&database);
@@ -222,23 +222,23 @@ async fn what_is_no_sound_backup_is_refused_and_the_database_is_as_it_was() {
         assert!(refused.contains(said), "{name}: {refused}");
     }
     assert_eq!(files(&database), all);
-    assert_eq!(fs::read(at("countersign.db")).unwrap(), before, "not a byte of it");
-    // A mistake makes no database either.
+    assert_eq!(fs::read(at("countersign.db")).unwrap(), before, "not a byte has changed");
+    // A refused backup creates no database either.
     assert!(Shell::on(&database.file("none.db")).run(&["restore", "text.db"], "").is_err());
     assert_eq!(files(&database), all);
-    // Nor does it wait for ever for whoever writes.
+    // A restore does not wait for ever for another writer.
     let held = database.hold_writes().await;
     assert!(shell.run(&["restore", "good.db"], "").unwrap_err().contains("database is locked"));
     held.release().await;
     assert_eq!((files(&database), shell.run(&["restore", "good.db"], "").is_ok()), (all, true));
 }
 
-/// A table that a migration adds is restored by itself, for the files say which there are. Whether something in it lets
-/// someone in, and must end with a restore as sessions, tokens and keys do (`auth/backup.rs`), is for a person to say.
+/// The files list their tables, so a restore also copies new ones. A person must decide whether a new table has
+/// credentials that a restore has to end, like sessions, tokens and keys (`auth/operations/backup.rs`).
 #[tokio::test]
-async fn it_is_known_of_every_table_what_a_restore_does_with_it() {
+async fn every_table_is_classified_for_restore() {
     if on_postgres().is_some() {
-        return; // which has tools of its own
+        return; // PostgreSQL has its own tools
     }
     let database = Database::new().await;
     Shell::on(&database).run(&["migrate"], "").unwrap();
@@ -252,7 +252,7 @@ async fn it_is_known_of_every_table_what_a_restore_does_with_it() {
     assert_eq!(database.text(tables).await, known.join(" "));
 }
 
-/// Some 20,000 users of this name.
+/// Inserts 20,000 users with this prefix.
 async fn fill(database: &Database, name: &str) {
     let users = format!(
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
@@ -264,9 +264,9 @@ async fn fill(database: &Database, name: &str) {
 }
 
 #[tokio::test]
-async fn killed_in_the_middle_it_leaves_the_old_or_the_new_and_no_mixture() {
+async fn a_killed_restore_leaves_the_old_or_the_new_state() {
     if on_postgres().is_some() {
-        return; // which has tools of its own
+        return; // PostgreSQL has its own tools
     }
     let database = Database::new().await;
     let shell = Shell::on(&database);
@@ -298,5 +298,5 @@ async fn killed_in_the_middle_it_leaves_the_old_or_the_new_and_no_mixture() {
         assert_eq!(database.text("PRAGMA integrity_check").await, "ok");
         assert_eq!(shell.end(&["audit", "verify"], "").code, 0, "round {round}");
     }
-    assert!(killed >= 20, "it was killed in the middle: {killed}");
+    assert!(killed >= 20, "it was killed before its end: {killed}");
 }

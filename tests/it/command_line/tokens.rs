@@ -1,11 +1,11 @@
-//! `countersign token` and `countersign session`: what they revoke is refused by a running server a quarter of a second later, with PostgreSQL a second.
+//! `countersign token` and `countersign session`: a server refuses what they revoke within 250 ms (PostgreSQL: 1 s).
 
 use std::{io::Write, process::Stdio};
 
 use serde_json::{Value, json};
 
-use super::{Shell, login, me, noticed};
-use crate::support::{Answer, Database, bearer, outside};
+use super::{Shell, login, me, wait_for_invalidation};
+use crate::support::{Answer, Database, bearer, find_program};
 
 fn read(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -21,22 +21,22 @@ async fn tokens_are_issued_listed_and_revoked_beside_a_running_server() {
 
     let issued = shell.run(&["token", "issue", "Sergio", "--name", "backup script", "--scope", "profile"], "").unwrap();
     let secret = issued.strip_suffix('\n').unwrap();
-    assert!(secret.starts_with("cst_") && secret.len() == 52, "alone on its line: {issued}");
+    assert!(secret.starts_with("cst_") && secret.len() == 52, "the token is the only output: {issued}");
     let seen = me(&server, &bearer(secret)).await.expect(200).json();
     assert_eq!((&seen["user"]["username"], &seen["scopes"]), (&json!("sergio"), &json!(["profile"])));
 
     let args = ["token", "issue", "sergio", "--name", "all", "--expires-in", "30d", "--json"];
     let whole = read(&shell.run(&args, "").unwrap());
-    assert_eq!(whole["scopes"], json!(["profile", "users:read", "tokens"]), "all that the user may");
+    assert_eq!(whole["scopes"], json!(["profile", "users:read", "tokens"]), "all scopes of the user");
     let token = bearer(whole["token"].as_str().unwrap());
     assert_eq!(me(&server, &token).await.expect(200).json()["expires_at"], whole["expires_at"]);
 
-    // The same as the route says of them.
+    // The list matches that of the route.
     let listed = read(&shell.run(&["token", "list", "sergio", "--json"], "").unwrap());
     let request = reqwest::Client::new().get(format!("{}/me/tokens", server.url())).header("authorization", &token);
     let mut served = Answer::of(request).await.expect(200).json();
     for item in served["items"].as_array_mut().unwrap() {
-        // The server may have noted the uses above, and the command not.
+        // The uses above may still be in the memory of the server.
         item["last_used_at"] = Value::Null;
     }
     assert_eq!(listed, served);
@@ -45,16 +45,16 @@ async fn tokens_are_issued_listed_and_revoked_beside_a_running_server() {
 
     let id = whole["id"].as_str().unwrap();
     assert_eq!(shell.run(&["token", "revoke", id], "").unwrap(), format!("the token {id} was revoked\n"));
-    noticed().await;
+    wait_for_invalidation().await;
     me(&server, &token).await.expect(401);
     me(&server, &bearer(secret)).await.expect(200);
     assert_eq!(shell.run(&["token", "revoke", "--all", "sergio"], "").unwrap(), "tokens of sergio revoked: 1\n");
-    noticed().await;
+    wait_for_invalidation().await;
     me(&server, &bearer(secret)).await.expect(401);
 }
 
 #[tokio::test]
-async fn no_issued_token_may_do_more_than_its_user_and_a_disabled_user_gets_none() {
+async fn an_issued_token_never_exceeds_its_user_and_a_disabled_user_gets_none() {
     let database = Database::new().await;
     let shell = Shell::on(&database);
     shell.create("root", &["user", "admin"]);
@@ -101,13 +101,13 @@ async fn sessions_are_listed_and_ended_beside_a_running_server() {
 
     let id = me(&server, &first[0]).await.expect(200).json()["session_id"].as_str().unwrap().to_owned();
     assert_eq!(shell.run(&["session", "end", &id], "").unwrap(), format!("the session {id} was ended\n"));
-    noticed().await;
+    wait_for_invalidation().await;
     for (token, status) in [(&first[0], 401), (&first[1], 401), (&second[0], 200), (&second[1], 200)] {
         me(&server, token).await.expect(status);
     }
     assert!(shell.run(&["session", "end", &id], "").is_err(), "it has ended");
     assert_eq!(shell.run(&["session", "end", "--all", "sergio"], "").unwrap(), "sessions of sergio ended: 1\n");
-    noticed().await;
+    wait_for_invalidation().await;
     for token in &second {
         me(&server, token).await.expect(401);
     }
@@ -116,7 +116,7 @@ async fn sessions_are_listed_and_ended_beside_a_running_server() {
 }
 
 #[tokio::test]
-async fn after_a_break_in_every_session_and_token_ends_also_for_those_who_verify_offline() {
+async fn everyone_ends_every_session_and_token_also_for_offline_verification() {
     let database = Database::new().await;
     let shell = Shell::on(&database);
     let server = shell.serve();
@@ -127,7 +127,7 @@ async fn after_a_break_in_every_session_and_token_ends_also_for_those_who_verify
         let issued = shell.run(&["token", "issue", name, "--name", "x"], "").unwrap();
         tokens.push(bearer(issued.trim()));
     }
-    // Not by mistake: a script says --yes, and a person is asked.
+    // Without --yes a script is refused; on a terminal the operator is asked.
     for args in [["session", "end", "--everyone"], ["token", "revoke", "--everyone"]] {
         let said = shell.run(&args, "y\n").unwrap_err();
         assert!(said.contains("of everyone. Say --yes if you mean it"), "{said}");
@@ -139,7 +139,7 @@ async fn after_a_break_in_every_session_and_token_ends_also_for_those_who_verify
     assert_eq!(ended, "sessions ended: 2\n");
     let revoked = shell.run(&["token", "revoke", "--everyone", "--yes"], "").unwrap();
     assert_eq!(revoked, "tokens revoked: 2\n");
-    noticed().await;
+    wait_for_invalidation().await;
     for token in &tokens {
         me(&server, token).await.expect(401);
     }
@@ -152,7 +152,7 @@ async fn after_a_break_in_every_session_and_token_ends_also_for_those_who_verify
 }
 
 #[tokio::test]
-async fn a_list_whose_reader_has_seen_enough_ends_without_a_word() {
+async fn a_closed_pipe_ends_a_list_without_an_error() {
     let database = Database::new().await;
     let shell = Shell::on(&database);
     shell.create("root", &["user", "admin"]);
@@ -163,10 +163,10 @@ async fn a_list_whose_reader_has_seen_enough_ends_without_a_word() {
     assert!(done.status.success() && done.stderr.is_empty(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// By a terminal of its own, which `script` makes.
+/// The tool `script` provides a terminal.
 #[tokio::test]
-async fn a_person_is_asked_whether_everyone_is_meant() {
-    let Some(script) = outside("script") else { return };
+async fn everyone_asks_for_confirmation_on_a_terminal() {
+    let Some(script) = find_program("script") else { return };
     let database = Database::new().await;
     for (answer, code, said) in
         [("n\n", 1, "nothing was changed"), ("\n", 1, "nothing"), ("y\n", 0, "sessions ended: 0")]

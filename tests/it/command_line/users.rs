@@ -1,4 +1,4 @@
-//! `countersign user`: beside a running server, which goes by it once it has noticed.
+//! `countersign user`, beside a running server, which applies the changes.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::Shell;
 use crate::support::{Answer, App, Database, PASSWORD, basic};
 
 #[tokio::test]
-async fn users_are_made_shown_and_changed_beside_a_running_server() {
+async fn users_are_created_shown_and_changed_beside_a_running_server() {
     let app = App::on(Database::new().await, &[]).await;
     let shell = Shell::on(&app.database);
     let password = format!("{PASSWORD}\n");
@@ -25,10 +25,10 @@ async fn users_are_made_shown_and_changed_beside_a_running_server() {
     let roles =
         shell.run(&["user", "role", "sergio", "--add", "editor", "--add", "admin", "--remove", "user"], "").unwrap();
     assert_eq!(roles, "sergio has the roles: admin editor\n");
-    app.database.let_notice().await;
+    app.database.poll_other_writers().await;
     app.with(&jwt).get("/admin/users").await.expect(200);
     assert_eq!(shell.run(&["user", "disable", "sergio"], "").unwrap(), "sergio is disabled\n");
-    app.database.let_notice().await;
+    app.database.poll_other_writers().await;
     for token in [&opaque, &jwt] {
         app.with(token).get("/me").await.expect(401);
     }
@@ -37,14 +37,14 @@ async fn users_are_made_shown_and_changed_beside_a_running_server() {
     let caller = app.with(basic("sergio", "another-password"));
     assert_eq!(caller.get("/me").await.expect(403).problem(), "password-change-required");
     assert_eq!(shell.run(&["user", "delete", "sergio"], "").unwrap(), "sergio was deleted\n");
-    app.database.let_notice().await;
+    app.database.poll_other_writers().await;
     Answer::of(caller.request(reqwest::Method::GET, "/me")).await.expect(401);
     let recorded = "SELECT CAST(COUNT(*) AS TEXT) FROM audit WHERE method = 'command'";
     assert_eq!(app.database.text(recorded).await, "7");
 }
 
 #[tokio::test]
-async fn what_cannot_be_done_is_said_in_one_sentence_that_shows_no_password() {
+async fn a_failed_command_prints_one_sentence_without_the_password() {
     let app = App::start().await;
     let shell = Shell::on(&app.database);
     for (args, stdin, said) in [

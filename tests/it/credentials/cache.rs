@@ -1,4 +1,4 @@
-//! Credentials that were checked a moment ago: what is taken back is refused by the next request, whoever looks at the time.
+//! The credential cache: a revoked credential is refused by the next request, although it was cached.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, App, Binary, Database, PASSWORD, basic, bearer, on_postgres};
 
-/// One of each kind, of a user with the role `user`.
+/// Creates a user with the role `user`. Returns one credential of each kind.
 async fn credentials(app: &App, username: &str) -> [String; 4] {
     app.create(username, &["user"]).await;
     let (opaque, jwt) = app.tokens(username).await;
@@ -18,14 +18,14 @@ async fn credentials(app: &App, username: &str) -> [String; 4] {
 
 async fn expect_each(app: &App, credentials: &[String], status: u16) {
     for credential in credentials {
-        // Twice: by the database, and by what is kept.
+        // Twice: the first check reads the database, the second the cache.
         app.with(credential).get("/me").await.expect(status);
         app.with(credential).get("/me").await.expect(status);
     }
 }
 
 #[tokio::test]
-async fn a_password_that_was_right_is_not_hashed_again_while_it_is_the_same() {
+async fn a_cached_password_is_not_hashed_again_until_it_changes() {
     let app = App::start_with(&["--argon2-iterations", "16384"]).await;
     let sergio = app.user("sergio").await;
     let begun = Instant::now();
@@ -33,7 +33,7 @@ async fn a_password_that_was_right_is_not_hashed_again_while_it_is_the_same() {
     let hashed = begun.elapsed();
     let begun = Instant::now();
     for name in ["Sergio R.", "Sergio", "S."] {
-        // Their row is read again after each of these.
+        // Each of these changes makes the cache read the row again.
         sergio.patch("/me", &json!({"name": name})).await.expect(200);
         assert_eq!(sergio.get("/me").await.expect(200).json()["user"]["name"], name);
     }
@@ -41,7 +41,7 @@ async fn a_password_that_was_right_is_not_hashed_again_while_it_is_the_same() {
 }
 
 #[tokio::test]
-async fn what_an_admin_changes_of_a_user_is_seen_by_the_next_request_with_each_credential() {
+async fn an_admins_change_of_a_user_applies_to_the_next_request_of_each_credential() {
     let app = App::start().await;
     let all = credentials(&app, "sergio").await;
     expect_each(&app, &all, 200).await;
@@ -66,7 +66,7 @@ async fn what_an_admin_changes_of_a_user_is_seen_by_the_next_request_with_each_c
 }
 
 #[tokio::test]
-async fn each_way_to_end_a_credential_ends_it_for_the_next_request() {
+async fn each_way_to_end_a_credential_applies_to_the_next_request() {
     let app = App::start().await;
     let ends: [(&str, [u16; 4]); 7] = [
         ("logout", [200, 401, 401, 200]),
@@ -102,7 +102,7 @@ async fn each_way_to_end_a_credential_ends_it_for_the_next_request() {
             "delete" => app.admin().send(Method::DELETE, &user).await.expect(204),
             _ => app.with(opaque).send(Method::POST, "/refresh?rotate=true").await.expect(200),
         };
-        // The exchanged token last, which ends the session.
+        // The rotated token last: its reuse ends the session.
         for at in [0, 2, 3, 1] {
             let answer = app.with(&all[at]).get("/me").await;
             assert_eq!(answer.status.as_u16(), statuses[at], "{way}: {at}");
@@ -111,7 +111,7 @@ async fn each_way_to_end_a_credential_ends_it_for_the_next_request() {
 }
 
 #[tokio::test]
-async fn what_is_kept_runs_out_with_its_credential() {
+async fn a_cache_entry_expires_with_its_credential() {
     let app = App::start_with(&["--jwt-ttl", "1m", "--token-ttl", "2m"]).await;
     app.create("sergio", &["user"]).await;
     let (opaque, jwt) = app.tokens("sergio").await;
@@ -122,12 +122,12 @@ async fn what_is_kept_runs_out_with_its_credential() {
             let status = if i < past { 401 } else { 200 };
             app.with(credential).get("/me").await.expect(status);
         }
-        app.turn_clock(Duration::from_secs(60));
+        app.advance_clock(Duration::from_secs(60));
     }
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_refused_beside_one_that_is_kept_and_does_not_touch_it() {
+async fn a_wrong_password_is_refused_and_does_not_evict_the_cached_one() {
     let app = App::start().await;
     let sergio = app.user("sergio").await;
     for _ in 0..2 {
@@ -137,11 +137,11 @@ async fn a_wrong_password_is_refused_beside_one_that_is_kept_and_does_not_touch_
     }
 }
 
-/// Each token is ended while others use it. Whoever began after the end was acknowledged is refused.
+/// Each token is revoked while other tasks use it. Requests that begin after the acknowledgement are refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_credential_that_is_ended_while_it_is_used_is_refused_from_then_on_each_time() {
+async fn a_credential_that_ends_during_use_is_refused_from_then_on() {
     const USERS: usize = 8;
-    // Ten thousand when that is asked for, which takes some minutes.
+    // `COUNTERSIGN_TEST_REPEATS` asks for ten thousand, which takes some minutes.
     let times = if std::env::var_os("COUNTERSIGN_TEST_REPEATS").is_some() { 10_000 } else { 400 };
     let app = App::start_with(&["--sessions-per-user", "1000"]).await;
     let auth = app.service.auth();
@@ -190,9 +190,9 @@ async fn a_credential_that_is_ended_while_it_is_used_is_refused_from_then_on_eac
     join_all(each).await;
 }
 
-/// Two processes on one database, as people have them: one changes, the other notices.
+/// Two processes share a database: one revokes, and the other has to notice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_another_process_takes_back_is_refused_a_quarter_of_a_second_later_or_with_postgresql_one() {
+async fn a_revocation_by_another_process_applies_within_250_ms_or_one_second_with_postgresql() {
     let database = Database::new().await;
     let server = || {
         Binary::new(database.folder.path())
@@ -223,13 +223,13 @@ async fn what_another_process_takes_back_is_refused_a_quarter_of_a_second_later_
                 break;
             }
             assert_eq!(status, 200);
-            assert!(begun - ended < most, "let in after {:?}", begun - ended);
+            assert!(begun - ended < most, "accepted after {:?}", begun - ended);
         }
     }
 }
 
 #[tokio::test]
-async fn with_the_cache_off_everything_is_read_each_time() {
+async fn without_the_cache_every_check_reads_the_database() {
     let app = App::start_with(&["--credential-cache", "0"]).await;
     let all = credentials(&app, "sergio").await;
     expect_each(&app, &all, 200).await;

@@ -1,4 +1,4 @@
-//! Every protected route × every credential × every state it can be in.
+//! Every protected route with every credential in every state.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use serde_json::json;
 
 use crate::support::{Answer, App, PASSWORD, b64, basic, bearer, free_port};
 
-/// An id that is nobody's.
+/// An id that no user, session or token has.
 const ID: &str = "01a209a4-5175-7d1f-96a9-8817ee5490a8";
 
-/// Each protected route, and what it answers to an admin, whatever the credential; where it differs, `answer_to` says so.
+/// Each protected route and its status for an admin. `expected_status` has those that depend on the credential.
 const PROTECTED: &[(&str, &str, u16)] = &[
     ("POST", "/refresh", 403),
     ("POST", "/logout", 204),
@@ -55,8 +55,8 @@ const PROTECTED: &[(&str, &str, u16)] = &[
     ("POST", "/admin/keys/rotate", 202),
 ];
 
-/// What the route answers to an admin with this kind of credential.
-fn answer_to(method: Kind, (_, path, status): (&str, &str, u16)) -> u16 {
+/// The status of a route for an admin with this kind of credential.
+fn expected_status(method: Kind, (_, path, status): (&str, &str, u16)) -> u16 {
     match (path, method) {
         ("/refresh", Kind::Opaque) => 200,
         ("/logout", Kind::Basic | Kind::Personal) => 409,
@@ -76,12 +76,12 @@ const BASIC: &str = r#"Basic realm="countersign", charset="UTF-8""#;
 const BEARER: &str = r#"Bearer realm="countersign""#;
 const INVALID: &str = r#"Bearer realm="countersign", error="invalid_token""#;
 
-/// What the same request answers with this header.
+/// Sends the request of a row of the table with this `Authorization` header.
 async fn ask(app: &App, (method, path, _): (&str, &str, u16), authorization: &str) -> Answer {
     app.with(authorization).send(method.parse().unwrap(), &path.replace("{id}", ID)).await
 }
 
-/// Fails unless it is this problem; the answer to HEAD has no body to say so.
+/// Asserts that a response is this problem. A response to HEAD has no body, so only its status is checked.
 #[track_caller]
 fn expect_problem(answer: Answer, route: (&str, &str, u16), status: u16, code: &str) -> Answer {
     let answer = answer.expect(status);
@@ -92,7 +92,7 @@ fn expect_problem(answer: Answer, route: (&str, &str, u16), status: u16, code: &
 }
 
 #[tokio::test]
-async fn the_table_of_protected_routes_is_whole() {
+async fn the_table_of_protected_routes_is_complete() {
     let document: serde_json::Value = serde_json::from_str(&countersign::http::document()).unwrap();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
@@ -105,7 +105,7 @@ async fn the_table_of_protected_routes_is_whole() {
 }
 
 #[tokio::test]
-async fn a_valid_credential_of_each_kind_opens_each_route() {
+async fn each_route_accepts_a_valid_credential_of_each_kind() {
     let app = App::start().await;
     for route in PROTECTED {
         for kind in [Kind::Basic, Kind::Opaque, Kind::Jwt, Kind::Personal] {
@@ -117,7 +117,7 @@ async fn a_valid_credential_of_each_kind_opens_each_route() {
                 Kind::Personal => app.personal_token("root", &json!({"name": "a"})).await,
             };
             let answer = ask(&app, *route, &credential).await;
-            assert_eq!(answer.status, answer_to(kind, *route), "{route:?} by {kind:?}: {answer:?}");
+            assert_eq!(answer.status, expected_status(kind, *route), "{route:?} by {kind:?}: {answer:?}");
         }
     }
 }
@@ -133,7 +133,7 @@ async fn no_credential_gets_both_challenges_on_each_route() {
 }
 
 #[tokio::test]
-async fn a_malformed_or_unknown_credential_opens_nothing() {
+async fn a_malformed_or_unknown_credential_is_refused() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     let (opaque, jwt) = (&opaque["Bearer ".len()..], &jwt["Bearer ".len()..]);
@@ -216,7 +216,7 @@ async fn a_malformed_or_unknown_credential_opens_nothing() {
 }
 
 #[tokio::test]
-async fn the_scheme_is_known_in_any_case_and_spaces_before_the_value_do_not_matter() {
+async fn the_scheme_is_case_insensitive_and_leading_spaces_are_ignored() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     for header in [&opaque, &jwt, &basic("root", PASSWORD)] {
@@ -228,26 +228,26 @@ async fn the_scheme_is_known_in_any_case_and_spaces_before_the_value_do_not_matt
 }
 
 #[tokio::test]
-async fn an_expired_credential_opens_nothing() {
+async fn an_expired_credential_is_refused() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
-    app.turn_clock(Duration::from_secs(30 * 60));
+    app.advance_clock(Duration::from_secs(30 * 60));
     for route in PROTECTED {
         expect_problem(ask(&app, *route, &jwt).await, *route, 401, "invalid-token");
     }
-    app.turn_clock(Duration::from_secs(30 * 24 * 3600 - 30 * 60));
+    app.advance_clock(Duration::from_secs(30 * 24 * 3600 - 30 * 60));
     for route in PROTECTED {
         expect_problem(ask(&app, *route, &opaque).await, *route, 401, "invalid-token");
     }
     assert_eq!(app.service.auth().delete_expired().await.unwrap(), 0);
-    app.turn_clock(Duration::from_secs(1));
+    app.advance_clock(Duration::from_secs(1));
     assert_eq!(app.service.auth().delete_expired().await.unwrap(), 1, "what has run out is forgotten");
-    app.turn_clock_back(Duration::from_secs(30 * 24 * 3600));
+    app.set_clock_back(Duration::from_secs(30 * 24 * 3600));
     assert_eq!(app.with(&opaque).get("/me").await.expect(401).problem(), "invalid-token");
 }
 
 #[tokio::test]
-async fn a_revoked_credential_opens_nothing() {
+async fn a_revoked_credential_is_refused() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
@@ -259,7 +259,7 @@ async fn a_revoked_credential_opens_nothing() {
 }
 
 #[tokio::test]
-async fn no_credential_of_a_disabled_user_opens_anything_from_the_next_request_on() {
+async fn every_credential_of_a_disabled_user_is_refused_from_the_next_request_on() {
     let app = App::start().await;
     app.create("other", &["user", "admin"]).await;
     let (opaque, jwt) = app.tokens("other").await;
@@ -274,7 +274,7 @@ async fn no_credential_of_a_disabled_user_opens_anything_from_the_next_request_o
 }
 
 #[tokio::test]
-async fn a_demoted_user_is_demoted_from_the_next_request_on_whatever_the_jwt_says() {
+async fn a_demotion_applies_to_the_next_request_whatever_the_jwt_claims() {
     let app = App::start().await;
     app.create("other", &["user", "admin"]).await;
     let (opaque, jwt) = app.tokens("other").await;
@@ -286,7 +286,7 @@ async fn a_demoted_user_is_demoted_from_the_next_request_on_whatever_the_jwt_say
 }
 
 #[tokio::test]
-async fn what_was_let_in_under_one_scheme_is_not_let_in_under_the_other() {
+async fn a_cached_credential_is_refused_under_the_other_scheme() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     for header in [opaque, jwt, basic("root", PASSWORD)] {
@@ -302,7 +302,7 @@ async fn what_was_let_in_under_one_scheme_is_not_let_in_under_the_other() {
 }
 
 #[tokio::test]
-async fn two_authorization_headers_are_one_too_many() {
+async fn two_authorization_headers_are_refused() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
     for route in PROTECTED {
@@ -326,7 +326,7 @@ async fn a_script_on_a_page_gets_no_basic_challenge() {
 }
 
 #[tokio::test]
-async fn nothing_but_the_authorization_header_says_who_is_calling() {
+async fn only_the_authorization_header_identifies_the_caller() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     let (opaque, jwt) = (&opaque["Bearer ".len()..], &jwt["Bearer ".len()..]);
@@ -353,7 +353,7 @@ async fn nothing_but_the_authorization_header_says_who_is_calling() {
 }
 
 #[tokio::test]
-async fn a_stored_hash_presented_as_a_token_opens_nothing_and_no_token_is_in_the_database() {
+async fn a_stored_hash_is_no_credential_and_the_database_holds_no_token() {
     let app = App::start().await;
     let login = app.login("root").await;
     let hex =
@@ -374,7 +374,7 @@ async fn a_stored_hash_presented_as_a_token_opens_nothing_and_no_token_is_in_the
 }
 
 #[tokio::test]
-async fn json_has_no_room_for_a_role_that_was_not_given() {
+async fn json_cannot_add_a_role_to_the_caller() {
     let app = App::start().await;
     let user = app.user("sergio").await;
     let body = json!({"username": "eve", "password": PASSWORD, "roles": ["admin"]});

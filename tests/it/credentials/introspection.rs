@@ -1,4 +1,4 @@
-//! `/oauth/introspect` and `/oauth/revoke`, also as published OAuth libraries speak them.
+//! `/oauth/introspect` (RFC 7662) and `/oauth/revoke` (RFC 7009), also through published OAuth libraries.
 
 use std::{process::Command, time::Duration};
 
@@ -16,7 +16,7 @@ fn token(header: &str) -> &str {
 }
 
 #[tokio::test]
-async fn each_kind_of_token_is_known_by_a_service() {
+async fn a_service_can_introspect_each_kind_of_token() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     let service = app.personal_token("root", &json!({"name": "service", "scopes": ["introspect"]})).await;
@@ -42,14 +42,14 @@ async fn each_kind_of_token_is_known_by_a_service() {
 }
 
 #[tokio::test]
-async fn whatever_does_not_live_is_inactive_and_nothing_else_is_said() {
+async fn an_invalid_token_is_inactive_without_further_claims() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let service = app.personal_token("root", &json!({"name": "service", "scopes": ["introspect"]})).await;
     let (ended, ended_jwt) = app.tokens("sergio").await;
     app.with(&ended).send(Method::POST, "/logout").await.expect(204);
     let (_, expired) = app.tokens("sergio").await;
-    app.turn_clock(Duration::from_secs(1800));
+    app.advance_clock(Duration::from_secs(1800));
     for dead in [
         token(&ended),
         token(&ended_jwt),
@@ -68,7 +68,7 @@ async fn whatever_does_not_live_is_inactive_and_nothing_else_is_said() {
 }
 
 #[tokio::test]
-async fn a_request_without_its_token_is_an_error_in_the_words_of_oauth() {
+async fn a_request_without_a_token_is_an_oauth_error() {
     let app = App::start().await;
     for path in ["/oauth/introspect", "/oauth/revoke"] {
         for form in ["", "token=", "token=a&token=b", "token_type_hint=access_token"] {
@@ -82,14 +82,14 @@ async fn a_request_without_its_token_is_an_error_in_the_words_of_oauth() {
         }
         let json = app.admin().post(path, &json!({"token": "a"})).await.expect(415);
         assert_eq!(json.problem(), "unsupported-media-type");
-        // What is not known is ignored (RFC 6749, section 3.2).
+        // Unknown parameters are ignored (RFC 6749, section 3.2).
         let form = [("token", "nonsense"), ("client_id", "root"), ("token_type_hint", "whatever")];
         Answer::of(app.admin().request(Method::POST, path).form(&form)).await.expect(200);
     }
 }
 
 #[tokio::test]
-async fn a_service_that_is_not_known_is_told_so_in_the_words_of_oauth_and_elsewhere_in_ours() {
+async fn an_unauthorized_service_gets_an_oauth_error_here_and_a_problem_elsewhere() {
     let app = App::start().await;
     for (credential, error) in [(basic("root", "wrong"), "invalid_client"), ("Bearer x".into(), "invalid_token")] {
         assert_eq!(ask(&app, &credential, "/oauth/introspect", "x").await.expect(401).json()["error"], error);
@@ -101,7 +101,7 @@ async fn a_service_that_is_not_known_is_told_so_in_the_words_of_oauth_and_elsewh
 }
 
 #[tokio::test]
-async fn a_user_revokes_tokens_of_their_own_and_a_service_those_of_anyone() {
+async fn a_user_revokes_own_tokens_and_a_service_those_of_anyone() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     app.create("other", &["user"]).await;
@@ -129,14 +129,14 @@ async fn a_user_revokes_tokens_of_their_own_and_a_service_those_of_anyone() {
     let password = ask(&app, &service, "/oauth/revoke", token(&basic("sergio", PASSWORD))).await.expect(400);
     assert_eq!(password.json()["error"], "unsupported_token_type");
     app.with(basic("sergio", PASSWORD)).get("/me").await.expect(200);
-    // The token that asks may be the one that is to go.
+    // A token may revoke itself.
     let (_, jwt) = app.tokens("sergio").await;
     ask(&app, &jwt, "/oauth/revoke", token(&jwt)).await.expect(200);
     app.with(&jwt).get("/me").await.expect(401);
 }
 
 #[tokio::test]
-async fn the_metadata_leads_to_what_there_is() {
+async fn the_metadata_names_existing_endpoints() {
     let app = App::start_with(&["--issuer", "https://example.com/auth/"]).await;
     let metadata = app.anon().get("/.well-known/oauth-authorization-server").await.expect(200).json();
     assert_eq!(metadata["issuer"], "https://example.com/auth/");
@@ -152,7 +152,7 @@ async fn the_metadata_leads_to_what_there_is() {
     assert_eq!(metadata["revocation_endpoint_auth_methods_supported"], json!(["client_secret_basic"]));
 }
 
-/// Runs a program that is not ours, while the service goes on.
+/// Runs an external program on another thread, so that the service can answer it.
 async fn run(mut command: Command) -> Value {
     let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     assert!(
@@ -164,7 +164,7 @@ async fn run(mut command: Command) -> Value {
     serde_json::from_slice(&done.stdout).unwrap()
 }
 
-/// Authlib finds the endpoints by the metadata, asks and revokes with the username and password of a service.
+/// Authlib reads the endpoints from the metadata, and introspects and revokes with a username and password.
 #[tokio::test]
 async fn authlib_reads_the_metadata_introspects_and_revokes() {
     let Some(python) = python_with("authlib, requests") else { return };
@@ -204,7 +204,7 @@ print(json.dumps(answers))
 #[tokio::test]
 async fn oauth4webapi_discovers_introspects_and_revokes() {
     let Some(node) = node() else { return };
-    // The issuer must be the address itself, for the library compares them.
+    // The library compares the issuer with the address.
     let port = crate::support::free_port();
     let app = App::start_at(port, &["--issuer", &format!("http://127.0.0.1:{port}")]).await;
     app.create("sergio", &["user"]).await;

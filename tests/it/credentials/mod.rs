@@ -1,4 +1,4 @@
-//! Credentials: read, checked, cached, introspected and revoked.
+//! Credentials: parsing, checks, the cache, introspection and revocation.
 
 mod cache;
 mod headers;

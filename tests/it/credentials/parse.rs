@@ -1,4 +1,4 @@
-//! The parser of the `Authorization` header, against anything at all.
+//! The parser of the `Authorization` header, with arbitrary input.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use countersign::{auth::Credential, error::Error, model::OpaqueToken};
@@ -9,17 +9,17 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn anything_at_all_is_read_or_refused_and_nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_are_parsed_or_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Credential::parse(&bytes);
     }
 
     #[test]
-    fn anything_after_a_known_scheme_is_read_or_refused(scheme in "(?i)basic|bearer", value in "\\PC{0,80}") {
+    fn any_value_after_a_known_scheme_is_parsed_or_refused(scheme in "(?i)basic|bearer", value in "\\PC{0,80}") {
         let _ = Credential::parse(format!("{scheme} {value}").as_bytes());
     }
 
     #[test]
-    fn a_name_and_a_password_come_back_as_they_were_sent(name in "[^:\\pC]{1,20}", password in "[^\\pC]{1,20}") {
+    fn username_and_password_round_trip(name in "[^:\\pC]{1,20}", password in "[^\\pC]{1,20}") {
         let header = format!("Basic {}", STANDARD.encode(format!("{name}:{password}")));
         match Credential::parse(header.as_bytes()) {
             Ok(Credential::Basic { username, password: read }) => {
@@ -50,7 +50,7 @@ proptest! {
     }
 
     #[test]
-    fn a_bearer_is_told_apart_by_its_shape_alone(a in "[A-Za-z0-9_-]{1,30}", b in "[A-Za-z0-9_-]{1,30}", c in "[A-Za-z0-9_-]{1,30}") {
+    fn three_base64url_parts_are_a_jwt_and_nothing_else_is(a in "[A-Za-z0-9_-]{1,30}", b in "[A-Za-z0-9_-]{1,30}", c in "[A-Za-z0-9_-]{1,30}") {
         let header = format!("bearer {a}.{b}.{c}");
         prop_assert!(matches!(Credential::parse(header.as_bytes()), Ok(Credential::Jwt(_))));
         for other in [format!("{a}.{b}"), format!("{a}.{b}.{c}.{a}"), format!("{a}..{c}"), format!("{a}.{b}.{c}="), format!("{a}.{b} .{c}")] {
@@ -60,7 +60,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_parsed_prints_no_secret(password in "canary-[a-z]{8}") {
+    fn a_parsed_credential_does_not_print_its_secret(password in "canary-[a-z]{8}") {
         let (basic, uuid) = (STANDARD.encode(format!("name:{password}")), "20f876eb-15be-4640-a308-82467d1d331a");
         for header in [format!("Basic {basic}"), format!("Bearer {password}.b.c"), format!("Bearer {uuid}")] {
             let credential = Credential::parse(header.as_bytes()).unwrap();
@@ -71,7 +71,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_not_utf_8_after_a_known_scheme_is_a_wrong_credential() {
+fn a_value_that_is_not_utf_8_is_an_invalid_credential() {
     assert!(matches!(Credential::parse(b"Basic \xff\xfe"), Err(Error::InvalidCredentials)));
     assert!(matches!(Credential::parse(b"Bearer \xff\xfe"), Err(Error::InvalidToken)));
     assert!(matches!(Credential::parse(b"Bear\xffer x"), Err(Error::Unauthenticated)));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{App, bearer, on_postgres};
 
 #[tokio::test]
-async fn a_token_is_shown_once_and_says_what_it_is() {
+async fn a_token_is_shown_once_with_its_properties() {
     let app = App::start().await;
     let user = app.user("sergio").await;
     let about = json!({"name": "backup", "scopes": ["profile"], "expires_in": 3600});
@@ -30,19 +30,19 @@ async fn a_token_is_shown_once_and_says_what_it_is() {
     app.service.auth().write_activity().await.unwrap();
     assert_eq!(user.get("/me/tokens").await.json()["items"][0]["last_used_at"], "2026-01-01T00:00:00.000Z");
 
-    app.turn_clock(Duration::from_secs(3600));
+    app.advance_clock(Duration::from_secs(3600));
     assert_eq!(app.with(bearer(token)).get("/me").await.expect(401).problem(), "invalid-token");
     assert_eq!(user.get("/me/tokens").await.json(), json!({"items": []}));
-    app.turn_clock(Duration::from_secs(1));
+    app.advance_clock(Duration::from_secs(1));
     assert_eq!(app.service.auth().delete_expired().await.unwrap(), 1);
 }
 
 #[tokio::test]
-async fn without_scopes_and_end_a_token_has_its_makers_scopes_and_no_end() {
+async fn by_default_a_token_has_its_creators_scopes_and_no_expiry() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let token = app.personal_token("sergio", &json!({"name": "all"})).await;
-    app.turn_clock(Duration::from_secs(10 * 365 * 86_400));
+    app.advance_clock(Duration::from_secs(10 * 365 * 86_400));
     let me = app.with(&token).get("/me").await.expect(200).json();
     assert_eq!((&me["scopes"], &me["expires_at"]), (&json!(["profile", "users:read", "tokens"]), &Value::Null));
     let none = app.personal_token("sergio", &json!({"name": "none", "scopes": []})).await;
@@ -52,7 +52,7 @@ async fn without_scopes_and_end_a_token_has_its_makers_scopes_and_no_end() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_taken_back_is_refused_at_once() {
+async fn a_revoked_token_is_refused_at_once() {
     let app = App::start().await;
     let user = app.user("sergio").await;
     let made = user.post("/me/tokens", &json!({"name": "a"})).await.expect(201).json();
@@ -67,7 +67,7 @@ async fn a_token_that_is_taken_back_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn no_token_may_do_more_than_its_maker_then_or_its_owner_now() {
+async fn a_token_never_exceeds_its_creator_then_or_its_owner_now() {
     let app = App::start().await;
     let user = app.user("sergio").await;
     for scopes in [json!(["admin"]), json!(["profile", "introspect"])] {
@@ -102,7 +102,7 @@ async fn no_token_may_do_more_than_its_maker_then_or_its_owner_now() {
 }
 
 #[tokio::test]
-async fn a_field_that_does_not_keep_its_rule_is_named() {
+async fn an_invalid_field_is_named() {
     let app = App::start().await;
     let admin = app.admin();
     for (body, errors) in [
@@ -143,7 +143,7 @@ async fn a_user_has_at_most_a_hundred_tokens() {
 }
 
 #[tokio::test]
-async fn a_wrong_checksum_is_refused_and_no_token_nor_its_hash_opens_anything_or_lies_in_the_database() {
+async fn a_wrong_checksum_is_refused_without_a_lookup_and_the_database_holds_only_the_hash() {
     let app = App::start().await;
     let header = app.personal_token("root", &json!({"name": "a"})).await;
     let token = &header["Bearer ".len()..];
@@ -156,7 +156,7 @@ async fn a_wrong_checksum_is_refused_and_no_token_nor_its_hash_opens_anything_or
     let hex = if on_postgres().is_some() { "encode(token_hash, 'hex')" } else { "lower(hex(token_hash))" };
     let hash = app.database.text(&format!("SELECT {hex} FROM personal_tokens")).await;
     let wrong = [flip(4), flip(20), flip(51), token.to_uppercase(), token[4..].into(), format!("{token}A"), hash];
-    // With the table away a token that is looked up is an error of ours, and one that is not is just wrong.
+    // Without the table, a lookup is an internal error. A token that is refused without a lookup still gets a 401.
     app.database.sql("ALTER TABLE personal_tokens RENAME TO away").await;
     for wrong in wrong {
         assert_eq!(app.with(bearer(&wrong)).get("/me").await.expect(401).problem(), "invalid-token", "{wrong}");

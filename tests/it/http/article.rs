@@ -1,14 +1,14 @@
-//! The commands that people type, by the real curl against the real binary: those of the article that Countersign grew
-//! from, word for word, and those of README as they are written there.
+//! Commands of the documentation, run by the real curl against the real binary: those of the article that Countersign
+//! grew from, word for word, and those of the README as written.
 
 use std::{path::Path, process::Command};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Answer, Binary, Database, PASSWORD, bearer, outside};
+use crate::support::{Answer, Binary, Database, PASSWORD, bearer, find_program};
 
-/// Runs a line as a shell would, with the port of the test in the place of 5000, and gives what it prints.
+/// Runs a line in a shell, with the port 5000 replaced by that of the test. Returns its output.
 fn shell(folder: &Path, port: u16, line: &str) -> String {
     let line = line.replace("localhost:5000", &format!("localhost:{port}"));
     let done = Command::new("bash").args(["-euo", "pipefail", "-c", &line]).current_dir(folder).output().unwrap();
@@ -18,7 +18,7 @@ fn shell(folder: &Path, port: u16, line: &str) -> String {
 
 #[tokio::test]
 async fn the_commands_of_the_article_work_word_for_word() {
-    if outside("curl").is_none() {
+    if find_program("curl").is_none() {
         return;
     }
     let database = Database::new().await;
@@ -47,10 +47,10 @@ async fn the_commands_of_the_article_work_word_for_word() {
     }
 }
 
-/// Every `sh` block of README that talks to the server, in its order, in one shell, as a newcomer would.
+/// Runs every `sh` block of the README that calls the server, in order and in one shell.
 #[tokio::test]
-async fn the_commands_of_the_readme_work_as_they_are_written() {
-    if outside("curl").is_none() {
+async fn the_commands_of_the_readme_work_as_written() {
+    if find_program("curl").is_none() {
         return;
     }
     let readme = include_str!("../../../README.md");
@@ -63,7 +63,7 @@ async fn the_commands_of_the_readme_work_as_they_are_written() {
     assert!(walk.len() >= 3, "{walk:?}");
     let script = walk.join("\necho\n").replace("setup_…", server.setup_token());
     let printed = shell(folder.path(), server.port, &script);
-    // Each call answers with JSON, and none with a problem.
+    // Each call returns JSON, and none a problem.
     let answers: Vec<Value> = printed
         .lines()
         .filter(|line| line.starts_with(['{', '[']))

@@ -1,11 +1,11 @@
-//! `/openapi.json` and `/docs`.
+//! `/openapi.json` and `/docs`: the API document and its page.
 
 use std::{collections::HashSet, process::Command};
 
 use crate::support::{App, python_with};
 
 #[tokio::test]
-async fn the_document_that_is_served_is_the_one_in_the_repository() {
+async fn the_served_document_is_the_one_in_the_repository() {
     let app = App::start().await;
     let served = app.anon().get("/openapi.json").await.expect(200);
     assert_eq!(served.header("content-type"), "application/json");
@@ -23,7 +23,7 @@ async fn the_document_that_is_served_is_the_one_in_the_repository() {
 }
 
 #[tokio::test]
-async fn the_page_that_shows_it_needs_no_other_server() {
+async fn the_docs_page_loads_nothing_from_other_servers() {
     let app = App::start().await;
     let redirect = app.anon().get("/docs").await.expect(308);
     assert_eq!(redirect.header("location"), "/docs/");
@@ -37,9 +37,9 @@ async fn the_page_that_shows_it_needs_no_other_server() {
     assert!(app.anon().get("/docs/swagger-initializer.js").await.text.contains("/openapi.json"));
 }
 
-/// openapi-spec-validator, which this project did not write, knows the rules of OpenAPI 3.1.
+/// openapi-spec-validator checks the rules of OpenAPI 3.1.
 #[test]
-fn the_document_keeps_the_rules_of_openapi() {
+fn the_document_is_valid_openapi() {
     let Some(python) = python_with("openapi_spec_validator") else { return };
     let done = Command::new(python).args(["-m", "openapi_spec_validator", "openapi.json"]).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));

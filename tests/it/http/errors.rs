@@ -1,11 +1,11 @@
-//! Problems: one form everywhere (RFC 9457), each kind with a page and a line in the docs.
+//! Problems: one format everywhere (RFC 9457), each kind with a page and a line in the docs.
 
 use reqwest::Method;
 
 use crate::support::App;
 
 #[tokio::test]
-async fn what_is_not_there_and_what_cannot_be_done_there_are_problems_too() {
+async fn unknown_paths_and_methods_are_problems_too() {
     let app = App::start().await;
     for path in [
         "/",
@@ -39,7 +39,7 @@ async fn what_is_not_there_and_what_cannot_be_done_there_are_problems_too() {
 }
 
 #[tokio::test]
-async fn each_kind_of_problem_has_a_page_and_stands_in_the_docs() {
+async fn each_kind_of_problem_has_a_page_and_a_line_in_the_docs() {
     let app = App::start().await;
     let guide = std::fs::read_to_string("docs/http.md").unwrap();
     for kind in countersign::http::KINDS {

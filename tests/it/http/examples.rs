@@ -1,4 +1,4 @@
-//! `examples/`: each client is started as its README says, and let in those whom Countersign knows.
+//! `examples/`: each client is started as its README says, and accepts the users of Countersign.
 
 use std::{
     fs,
@@ -14,10 +14,10 @@ use tempfile::TempDir;
 
 use crate::support::{Answer, Binary, Database, Killed, PASSWORD, Server, basic, bearer, free_port, node, python_with};
 
-/// How long a status list may be kept in these tests, in seconds.
+/// The `ttl` of status lists in these tests, in seconds.
 const TTL: u64 = 1;
 
-/// The built server with an admin `root` and a user `sergio`.
+/// A server process with an admin `root` and a user `sergio`.
 struct Countersign {
     server: Server,
     _database: Database,
@@ -54,14 +54,14 @@ impl Countersign {
     }
 }
 
-/// A client that has started.
+/// A running example.
 struct Client {
     url: String,
     _process: Killed,
 }
 
 impl Client {
-    /// Starts it and waits until it says, on either stream, that it listens.
+    /// Starts the example and waits until it prints its address.
     fn start(mut command: Command, countersign: &Countersign) -> Self {
         let port = free_port();
         command.env("COUNTERSIGN_URL", countersign.server.url()).env("PORT", port.to_string());
@@ -98,8 +98,8 @@ impl Client {
         .await
     }
 
-    /// Asks until the answer is this one, for no longer than a status list may be kept and a moment for everything else.
-    async fn soon(&self, authorization: &str, status: u16) {
+    /// Retries until the status is this one, for at most the `ttl` of a status list plus two seconds.
+    async fn wait_for_status(&self, authorization: &str, status: u16) {
         let asked = Instant::now();
         let mut answer = self.get("/hello", Some(authorization)).await;
         while answer.status != status {
@@ -110,8 +110,8 @@ impl Client {
     }
 }
 
-/// What holds of a client that verifies by itself.
-async fn verifies_offline(countersign: Countersign, client: Client) {
+/// Checks a client that verifies tokens offline.
+async fn check_offline_client(countersign: Countersign, client: Client) {
     client.get("/", None).await.expect(200);
     assert_eq!(client.get("/hello", None).await.expect(401).challenges().len(), 1);
     let (jwt, roots) = (countersign.jwt("sergio").await, countersign.jwt("root").await);
@@ -132,28 +132,28 @@ async fn verifies_offline(countersign: Countersign, client: Client) {
 
     let logout = countersign.request(Method::POST, "/logout", &jwt);
     Answer::of(logout).await.expect(204);
-    client.soon(&jwt, 401).await;
+    client.wait_for_status(&jwt, 401).await;
     client.get("/hello", Some(&roots)).await.expect(200);
 
-    // Without Countersign a list is believed for its `ttl`, and then nobody is let in and nobody's token called bad.
+    // Without Countersign, a cached list is valid for its `ttl`. After that every token gets a 503, never a 401.
     countersign.server.stop();
-    client.soon(&roots, 503).await;
+    client.wait_for_status(&roots, 503).await;
     assert_eq!(client.get("/hello", Some(&roots)).await.header("retry-after"), "1");
 }
 
 #[tokio::test]
-async fn the_axum_layer_verifies_offline_and_refuses_after_a_logout_within_the_ttl() {
-    // `cargo test` builds it beside this test.
+async fn the_axum_layer_verifies_offline_and_sees_a_logout_within_the_ttl() {
+    // `cargo test` builds the example, too.
     let deps = std::env::current_exe().unwrap();
     let example = deps.parent().unwrap().parent().unwrap().join("examples/axum");
     assert!(example.exists(), "build it: cargo build --example axum");
     let countersign = Countersign::start().await;
     let client = Client::start(Command::new(example), &countersign);
-    verifies_offline(countersign, client).await;
+    check_offline_client(countersign, client).await;
 }
 
 #[tokio::test]
-async fn the_express_service_verifies_offline_and_refuses_after_a_logout_within_the_ttl() {
+async fn the_express_service_verifies_offline_and_sees_a_logout_within_the_ttl() {
     let Some(node) = node() else { return };
     let folder = TempDir::new().unwrap();
     for file in fs::read_dir("examples/express").unwrap().map(|entry| entry.unwrap().path()) {
@@ -166,11 +166,11 @@ async fn the_express_service_verifies_offline_and_refuses_after_a_logout_within_
     let mut command = Command::new(&node.program);
     command.arg("server.js").current_dir(folder.path());
     let client = Client::start(command, &countersign);
-    verifies_offline(countersign, client).await;
+    check_offline_client(countersign, client).await;
 }
 
 #[tokio::test]
-async fn the_flask_app_lets_in_by_all_four_credentials_and_refuses_at_once_after_a_logout() {
+async fn the_flask_app_accepts_all_four_credentials_and_sees_a_logout_at_once() {
     let Some(python) = python_with("flask, flask_httpauth, requests") else { return };
     let countersign = Countersign::start().await;
     let mut command = Command::new(python);

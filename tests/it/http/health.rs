@@ -1,9 +1,9 @@
-//! `/health` and `/ready`.
+//! `/health` and `/ready`: liveness and readiness.
 
 use crate::support::App;
 
 #[tokio::test]
-async fn health_says_that_the_process_lives_and_ready_that_the_database_answers() {
+async fn health_reports_the_process_and_ready_the_database() {
     let app = App::start().await;
     for path in ["/health", "/ready"] {
         assert_eq!(app.anon().get(path).await.expect(200).text, r#"{"status":"ok"}"#);
@@ -11,7 +11,7 @@ async fn health_says_that_the_process_lives_and_ready_that_the_database_answers(
 }
 
 #[tokio::test]
-async fn without_its_database_the_service_is_not_ready_and_refuses_nobody_for_it() {
+async fn without_its_database_the_service_is_not_ready_and_answers_503() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     app.service.auth().stop().await;

@@ -1,4 +1,4 @@
-//! What every request has, and the routes that belong to no other folder.
+//! Limits and errors of all requests, and the routes of no other module.
 
 mod article;
 mod docs;

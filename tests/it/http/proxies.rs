@@ -1,5 +1,5 @@
-//! `deploy/`: the real nginx and the real Caddy ask us before they let a request through to a small upstream, and nothing
-//! that a client says of itself reaches it.
+//! `deploy/`: the real nginx and the real Caddy ask Countersign before they forward a request to an upstream. Identity
+//! headers of the client never reach it.
 
 use std::{
     collections::BTreeMap,
@@ -18,9 +18,9 @@ use std::{
 use reqwest::Method;
 use tempfile::TempDir;
 
-use crate::support::{App, Killed, PASSWORD, basic, free_port, outside};
+use crate::support::{App, Killed, PASSWORD, basic, find_program, free_port};
 
-/// An upstream that answers with the head of the request and the body it was announced to have.
+/// An upstream that returns the head and the body of each request.
 struct Upstream {
     port: u16,
     hits: Arc<AtomicUsize>,
@@ -70,7 +70,7 @@ fn serve(stream: &mut TcpStream, hits: &AtomicUsize) -> Option<()> {
     stream.write_all(&head).ok()
 }
 
-/// A proxy of `deploy/`, before the upstream.
+/// A proxy with a configuration of `deploy/`, in front of an upstream.
 struct Proxy {
     port: u16,
     upstream: Upstream,
@@ -78,7 +78,7 @@ struct Proxy {
     _folder: TempDir,
 }
 
-/// The configuration in the repository, with the ports of the test.
+/// The configuration in the repository, with its ports replaced by those of the test.
 fn configuration(file: &str, listen: &str, port: u16, countersign: u16, upstream: u16) -> String {
     let text = fs::read_to_string(file).unwrap();
     let placed = text
@@ -90,7 +90,7 @@ fn configuration(file: &str, listen: &str, port: u16, countersign: u16, upstream
 
 impl Proxy {
     fn nginx(countersign: u16) -> Option<Self> {
-        let nginx = outside("nginx")?;
+        let nginx = find_program("nginx")?;
         let (folder, upstream, port) = (TempDir::new().unwrap(), Upstream::start(), free_port());
         let place = folder.path().to_owned();
         let text = configuration("deploy/nginx/countersign.conf", "127.0.0.1:8000", port, countersign, upstream.port);
@@ -110,7 +110,7 @@ impl Proxy {
     }
 
     fn caddy(countersign: u16) -> Option<Self> {
-        let caddy = outside("caddy")?;
+        let caddy = find_program("caddy")?;
         let (folder, upstream, port) = (TempDir::new().unwrap(), Upstream::start(), free_port());
         let place = folder.path().to_owned();
         let text = configuration("deploy/caddy/Caddyfile", "http://:8000", port, countersign, upstream.port);
@@ -135,7 +135,7 @@ impl Proxy {
         panic!("{}", fs::read_to_string(folder.path().join("log")).unwrap());
     }
 
-    /// Sends these bytes and gives the status, the headers and the rest of the answer.
+    /// Sends a raw request and parses the response.
     fn send(&self, request: &str) -> Seen {
         let before = self.upstream.hits();
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
@@ -159,12 +159,12 @@ struct Seen {
     status: u16,
     head: String,
     body: String,
-    /// How many requests the upstream got.
+    /// The number of requests that reached the upstream.
     reached: usize,
 }
 
 impl Seen {
-    /// The headers that the upstream got, each name once or more, in lower case.
+    /// The headers that the upstream received, by name in lower case.
     fn upstream_headers(&self) -> BTreeMap<String, Vec<String>> {
         let mut headers = BTreeMap::new();
         for line in self.body.split("\r\n").skip(1).take_while(|line| !line.is_empty()) {
@@ -191,8 +191,8 @@ async fn countersign() -> (App, u16) {
     (app, port)
 }
 
-/// Everything that must hold of a proxy with our configuration.
-async fn holds(app: App, start: impl FnOnce() -> Option<Proxy> + Send + 'static) {
+/// Checks a proxy with our configuration.
+async fn check_proxy(app: App, start: impl FnOnce() -> Option<Proxy> + Send + 'static) {
     let id = app.create("zoë", &["user", "editor"]).await;
     let (opaque, jwt) = app.tokens("zoë").await;
     let (roots, _) = app.tokens("root").await;
@@ -218,13 +218,13 @@ async fn holds(app: App, start: impl FnOnce() -> Option<Proxy> + Send + 'static)
             assert_eq!((said("x-auth-roles"), said("x-auth-scopes")), ("editor,user".into(), scopes.into()));
             assert_eq!((said("x-auth-method"), said("authorization")), (method.into(), String::new()));
         }
-        nothing_forged_arrives(&proxy, &good, &id);
-        refused_requests_do_not_arrive(&proxy, &good, &admins);
+        check_forged_headers(&proxy, &good, &id);
+        check_refusals(&proxy, &good, &admins);
         let body = "x".repeat(5000);
         let post =
             format!("POST /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{good}\r\nContent-Length: 5000\r\n\r\n{body}");
         let seen = proxy.send(&post);
-        assert!(seen.status == 200 && seen.body.ends_with(&body), "a body goes through whole");
+        assert!(seen.status == 200 && seen.body.ends_with(&body), "the whole body is forwarded");
         Some(proxy)
     });
     let Some(proxy) = proxy.await.unwrap() else { return };
@@ -233,11 +233,11 @@ async fn holds(app: App, start: impl FnOnce() -> Option<Proxy> + Send + 'static)
     let refused = format!("Authorization: {opaque}");
     let proxy = tokio::task::spawn_blocking(move || {
         let seen = proxy.send(&get("/", &[&refused]));
-        assert_eq!((seen.status, seen.reached), (401, 0), "a logout counts with the next request");
+        assert_eq!((seen.status, seen.reached), (401, 0), "a logout applies to the next request");
         proxy
     });
     let proxy = proxy.await.unwrap();
-    // An error inside, and then nobody there at all.
+    // First an internal error of Countersign, then no Countersign at all.
     app.database.sql("ALTER TABLE users RENAME TO away").await;
     let admins = format!("Authorization: {roots}");
     let failing = admins.clone();
@@ -249,7 +249,7 @@ async fn holds(app: App, start: impl FnOnce() -> Option<Proxy> + Send + 'static)
     let proxy = proxy.await.unwrap();
     drop(app);
     tokio::task::spawn_blocking(move || {
-        // The last of its connections may still be there for a moment.
+        // One of its connections may stay open for a moment.
         let mut seen = proxy.send(&get("/", &[&admins]));
         for _ in 0..100 {
             assert!(seen.status >= 500 && seen.reached == 0, "{seen:?}");
@@ -266,7 +266,7 @@ async fn holds(app: App, start: impl FnOnce() -> Option<Proxy> + Send + 'static)
     .unwrap();
 }
 
-fn nothing_forged_arrives(proxy: &Proxy, good: &str, id: &str) {
+fn check_forged_headers(proxy: &Proxy, good: &str, id: &str) {
     let mut names = Vec::new();
     for name in ["X-Auth-User", "X-Auth-User-Id", "X-Auth-Roles", "X-Auth-Scopes", "X-Auth-Method", "X-Auth-Other"] {
         names.extend([name.to_owned(), name.to_lowercase(), name.to_uppercase(), name.replace('-', "_")]);
@@ -294,7 +294,7 @@ fn nothing_forged_arrives(proxy: &Proxy, good: &str, id: &str) {
     }
 }
 
-fn refused_requests_do_not_arrive(proxy: &Proxy, good: &str, admins: &str) {
+fn check_refusals(proxy: &Proxy, good: &str, admins: &str) {
     let (basic, bearer) = (r#"Basic realm="countersign", charset="UTF-8""#, r#"Bearer realm="countersign""#);
     let refused = |request: &str, status: u16| {
         let seen = proxy.send(request);
@@ -317,7 +317,7 @@ fn refused_requests_do_not_arrive(proxy: &Proxy, good: &str, admins: &str) {
     assert_eq!(
         proxy.send(&get("/x?role=nobody&scope=admin", &[good])).reached,
         1,
-        "the client's query demands nothing"
+        "the client's query sets no requirements"
     );
     for verb in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
         refused(&get("/", &[]).replacen("GET", verb, 1), 401);
@@ -326,13 +326,13 @@ fn refused_requests_do_not_arrive(proxy: &Proxy, good: &str, admins: &str) {
 }
 
 #[tokio::test]
-async fn nginx_asks_us_and_passes_on_what_we_say_and_nothing_else() {
+async fn nginx_verifies_each_request_and_forwards_only_our_identity_headers() {
     let (app, port) = countersign().await;
-    holds(app, move || Proxy::nginx(port)).await;
+    check_proxy(app, move || Proxy::nginx(port)).await;
 }
 
 #[tokio::test]
-async fn caddy_asks_us_and_passes_on_what_we_say_and_nothing_else() {
+async fn caddy_verifies_each_request_and_forwards_only_our_identity_headers() {
     let (app, port) = countersign().await;
-    holds(app, move || Proxy::caddy(port)).await;
+    check_proxy(app, move || Proxy::caddy(port)).await;
 }

@@ -1,4 +1,4 @@
-//! What a request may be like: its size, its time, its form.
+//! Limits of requests: size, time and syntax.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::support::{Answer, App, Binary, Database, PASSWORD, bearer};
 
-/// Sends bytes as they are and reads until the other end closes.
+/// Sends raw bytes and reads until the server closes the connection.
 async fn raw(app: &App, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(&app.address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
@@ -47,7 +47,7 @@ async fn headers_over_16_kib_are_refused() {
 }
 
 #[tokio::test]
-async fn whatever_the_body_is_it_never_makes_a_5xx() {
+async fn no_body_causes_a_5xx() {
     let app = App::start().await;
     let deep = "[".repeat(20_000);
     let bodies: &[&[u8]] = &[
@@ -90,7 +90,7 @@ async fn whatever_the_body_is_it_never_makes_a_5xx() {
 }
 
 #[tokio::test]
-async fn a_zero_byte_in_a_name_is_only_an_unknown_name() {
+async fn a_nul_byte_in_a_username_is_an_unknown_username() {
     let app = App::start().await;
     for name in ["\0", "a\0b", "\u{ffff}", "😀"] {
         let answer = app.anon().post("/login", &json!({"username": name, "password": PASSWORD})).await;
@@ -99,12 +99,12 @@ async fn a_zero_byte_in_a_name_is_only_an_unknown_name() {
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_end_is_given_ten_seconds() {
+async fn an_incomplete_head_times_out_after_ten_seconds() {
     let app = App::start().await;
     let mut stream = TcpStream::connect(&app.address).await.unwrap();
     stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n").await.unwrap();
     tokio::task::yield_now().await;
-    // From here on the runtime's time jumps to whatever is waited for next.
+    // From here on, the runtime's clock jumps to the next timer.
     tokio::time::pause();
     let before = tokio::time::Instant::now();
     let mut answer = Vec::new();
@@ -114,7 +114,7 @@ async fn a_head_that_does_not_end_is_given_ten_seconds() {
 }
 
 #[tokio::test]
-async fn each_head_on_a_connection_is_given_ten_seconds_of_its_own() {
+async fn the_head_timeout_starts_anew_for_each_request() {
     let app = App::start().await;
     let mut stream = TcpStream::connect(&app.address).await.unwrap();
     let mut answer = vec![0; 4096];
@@ -135,7 +135,7 @@ async fn each_head_on_a_connection_is_given_ten_seconds_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_end_is_given_fifteen_seconds() {
+async fn an_incomplete_body_times_out_after_fifteen_seconds() {
     let app = App::start().await;
     let mut stream = TcpStream::connect(&app.address).await.unwrap();
     let head = "POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{";
@@ -151,9 +151,9 @@ async fn a_body_that_does_not_end_is_given_fifteen_seconds() {
     assert!((Duration::from_secs(14)..Duration::from_secs(17)).contains(&waited), "{waited:?}");
 }
 
-/// Otherwise 900 of them would hold every place for ever.
+/// Otherwise 900 such clients would occupy every connection for ever.
 #[tokio::test]
-async fn a_client_that_does_not_read_its_answer_is_given_fifteen_seconds() {
+async fn a_client_that_does_not_read_is_disconnected_after_fifteen_seconds() {
     let app = App::start().await;
     let file = app.anon().get("/docs/swagger-ui-bundle.js").await.expect(200).text.len();
     let mut stream = TcpStream::connect(&app.address).await.unwrap();
@@ -165,11 +165,11 @@ async fn a_client_that_does_not_read_its_answer_is_given_fifteen_seconds() {
     tokio::time::resume();
     let mut read = Vec::new();
     let _reset = stream.read_to_end(&mut read).await;
-    assert!(read.len() < 30 * file, "all {} bytes were kept for it", read.len());
+    assert!(read.len() < 30 * file, "all {} bytes were sent to it", read.len());
 }
 
 #[tokio::test]
-async fn what_is_not_http_gets_a_400_and_the_service_goes_on() {
+async fn malformed_http_is_refused_and_the_service_continues() {
     let app = App::start().await;
     for bytes in
         [&b"\x16\x03\x01\x02\0\x01"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\r\n\r\n\r\nhello\r\n\r\n"]
@@ -186,9 +186,9 @@ async fn what_is_not_http_gets_a_400_and_the_service_goes_on() {
     app.anon().get("/health").await.expect(200);
 }
 
-/// The client goes away while its write waits for another process to let go of the database.
+/// The client disconnects while its write waits for another process to release the database.
 #[tokio::test]
-async fn a_write_finishes_though_its_client_has_gone_away_and_the_log_tells_of_it() {
+async fn a_write_finishes_and_is_logged_when_its_client_disconnects() {
     let database = Database::new().await;
     let server = Binary::new(database.folder.path())
         .env("DATABASE_URL", &database.url)
@@ -204,7 +204,7 @@ async fn a_write_finishes_though_its_client_has_gone_away_and_the_log_tells_of_i
     );
     let mut stream = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
-    // The hashes take a millisecond; after this the write waits, for at most 900.
+    // Hashing takes a millisecond. After this pause the write waits for the lock, for at most 900 ms.
     tokio::time::sleep(Duration::from_millis(300)).await;
     drop(stream);
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -217,7 +217,7 @@ async fn a_write_finishes_though_its_client_has_gone_away_and_the_log_tells_of_i
             client.post(format!("{}/login", server.url())).json(&json!({"username": "late", "password": PASSWORD}));
         match Answer::of(login).await.status.as_u16() {
             200 => break,
-            status => assert!(tries < 50, "{status}: the user was never made"),
+            status => assert!(tries < 50, "{status}: the user was never created"),
         }
         tries += 1;
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -227,7 +227,7 @@ async fn a_write_finishes_though_its_client_has_gone_away_and_the_log_tells_of_i
 }
 
 #[tokio::test]
-async fn every_answer_has_an_id_and_is_not_to_be_kept_or_guessed_at() {
+async fn every_response_has_a_request_id_no_caching_and_nosniff() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
     let mut ids = std::collections::HashSet::new();
@@ -241,10 +241,10 @@ async fn every_answer_has_an_id_and_is_not_to_be_kept_or_guessed_at() {
     assert_eq!(answer.header("cache-control"), "no-store");
 }
 
-/// 900 connections that say nothing; the next one waits until one of them goes.
+/// With 900 idle connections, the next one waits until one of them closes.
 #[tokio::test]
-async fn connections_beyond_the_cap_wait_for_a_place() {
-    let Some(python) = crate::support::outside("python3") else { return };
+async fn connections_beyond_the_cap_wait() {
+    let Some(python) = crate::support::find_program("python3") else { return };
     let folder = tempfile::TempDir::new().unwrap();
     let server = Binary::new(folder.path()).serve();
     let script = r#"
@@ -267,9 +267,9 @@ assert late.recv(100).startswith(b"HTTP/1.1 200")
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// Another process, or another server, is in the middle of something and does not go on.
+/// Another process holds the lock of an unfinished transaction.
 #[tokio::test]
-async fn while_another_holds_the_database_writes_are_refused_soon_and_checks_go_on() {
+async fn while_another_process_locks_the_database_writes_get_503_and_checks_continue() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     let held = app.database.hold_writes().await;
@@ -286,7 +286,7 @@ async fn while_another_holds_the_database_writes_are_refused_soon_and_checks_go_
     };
     let (answers, checked) = tokio::join!(writes, checks);
     assert!(checked < Duration::from_secs(2), "{checked:?}");
-    // Two seconds, and one for a loaded machine.
+    // Two seconds, plus one for a loaded machine.
     assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
     for answer in answers {
         let answer = answer.expect(503);
@@ -297,10 +297,10 @@ async fn while_another_holds_the_database_writes_are_refused_soon_and_checks_go_
     app.with(&jwt).get("/me").await.expect(401);
 }
 
-/// A request that was let in and then waits with its body.
-struct HalfSent(TcpStream);
+/// A request that was authenticated and whose body is still missing.
+struct PendingRequest(TcpStream);
 
-impl HalfSent {
+impl PendingRequest {
     async fn begin(app: &App, path: &str, authorization: &str, kind: &str, body: &str) -> Self {
         let mut stream = TcpStream::connect(&app.address).await.unwrap();
         let head = format!(
@@ -311,7 +311,7 @@ impl HalfSent {
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = [0; 64];
         let read = stream.read(&mut answer).await.unwrap();
-        assert!(answer[..read].starts_with(b"HTTP/1.1 100 "), "it was let in and its body is asked for");
+        assert!(answer[..read].starts_with(b"HTTP/1.1 100 "), "it was authenticated, and its body is asked for");
         Self(stream)
     }
 
@@ -323,9 +323,9 @@ impl HalfSent {
     }
 }
 
-/// Else a thief could keep a request open, and outlive every logout with it.
+/// Otherwise a thief could keep a request open and use it after the logout.
 #[tokio::test]
-async fn a_credential_that_was_ended_while_the_body_was_on_its_way_does_nothing() {
+async fn a_credential_that_ends_while_the_body_is_read_is_refused() {
     let app = App::start().await;
     app.create("other", &["user", "admin"]).await;
     let (json, form) = ("application/json", "application/x-www-form-urlencoded");
@@ -337,7 +337,7 @@ async fn a_credential_that_was_ended_while_the_body_was_on_its_way_does_nothing(
         ("/oauth/introspect", form, format!("token={victim}")),
         ("/oauth/revoke", form, format!("token={victim}")),
     ] {
-        let begin = async |authorization: &str| HalfSent::begin(&app, path, authorization, kind, &body).await;
+        let begin = async |authorization: &str| PendingRequest::begin(&app, path, authorization, kind, &body).await;
         let (opaque, jwt) = app.tokens("root").await;
         let (by_opaque, by_jwt) = (begin(&opaque).await, begin(&jwt).await);
         app.with(&opaque).send(Method::POST, "/logout").await.expect(204);

@@ -1,4 +1,4 @@
-//! Which scope each route takes: the API document says it, the guide has the table, and the service keeps to it.
+//! The scope of each route: the API document, the table of the guide and the service agree.
 
 use std::{collections::BTreeMap, fmt::Write, fs};
 
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::support::{App, bearer};
 
-/// Each route with a credential, and the scope it takes if any, from the document that the router makes.
+/// Each route that takes a credential, and the scope it needs, from the API document of the router.
 fn routes() -> BTreeMap<(String, String), Option<String>> {
     let document: Value = serde_json::from_str(&countersign::http::document()).unwrap();
     let mut routes = BTreeMap::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
-            // A route that takes a credential only if there is one says so by an empty alternative.
+            // An empty alternative means that the credential is optional.
             let security = operation["security"].as_array().cloned().unwrap_or_default();
             if security.is_empty() || security.contains(&json!({})) {
                 continue;
@@ -28,7 +28,7 @@ fn routes() -> BTreeMap<(String, String), Option<String>> {
 }
 
 #[test]
-fn the_table_in_the_guide_is_the_routers() {
+fn the_scope_table_in_the_guide_matches_the_router() {
     let mut table = "| route | scope |\n| --- | --- |\n".to_owned();
     for ((path, method), scope) in routes() {
         let scope = scope.map_or("any".to_owned(), |scope| format!("`{scope}`"));
@@ -39,7 +39,7 @@ fn the_table_in_the_guide_is_the_routers() {
 }
 
 #[tokio::test]
-async fn each_route_is_opened_by_its_scope_alone_and_says_which_one_was_missing() {
+async fn each_route_needs_its_scope_only_and_names_it_when_missing() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
     let mut tokens = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! `/verify`: forward-auth.
+//! `/verify`: forward authentication for proxies.
 
 use reqwest::Method;
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::support::{Answer, App, PASSWORD, basic};
 const IDENTITY: [&str; 5] = ["x-auth-user", "x-auth-user-id", "x-auth-roles", "x-auth-scopes", "x-auth-method"];
 
 #[tokio::test]
-async fn who_is_calling_is_said_in_headers_by_all_four_credentials() {
+async fn all_four_credentials_return_the_identity_headers() {
     let app = App::start().await;
     let id = app.create("sergio", &["user", "editor"]).await;
     let (opaque, jwt) = app.tokens("sergio").await;
@@ -28,7 +28,7 @@ async fn who_is_calling_is_said_in_headers_by_all_four_credentials() {
 }
 
 #[tokio::test]
-async fn every_identity_header_is_set_also_when_it_is_empty_and_none_is_echoed() {
+async fn every_identity_header_is_set_even_if_empty_and_none_is_echoed() {
     let app = App::start().await;
     app.create("zoë", &[]).await;
     let request = IDENTITY
@@ -47,7 +47,7 @@ async fn every_identity_header_is_set_also_when_it_is_empty_and_none_is_echoed()
 }
 
 #[tokio::test]
-async fn what_the_proxy_demands_is_met_or_refused() {
+async fn required_roles_and_scopes_are_enforced() {
     let app = App::start().await;
     app.create("sergio", &["user", "editor"]).await;
     let user = app.with(basic("sergio", PASSWORD));
@@ -79,7 +79,7 @@ async fn without_a_credential_it_is_401_and_a_script_gets_no_basic_challenge() {
 }
 
 #[tokio::test]
-async fn when_the_database_fails_nobody_is_let_through() {
+async fn when_the_database_fails_verify_refuses() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     app.database.sql("ALTER TABLE users RENAME TO away").await;
@@ -90,7 +90,7 @@ async fn when_the_database_fails_nobody_is_let_through() {
 }
 
 #[tokio::test]
-async fn a_body_is_not_waited_for() {
+async fn verify_does_not_wait_for_a_body() {
     let app = App::start().await;
     let request = app.admin().request(Method::POST, "/verify").body(vec![b'x'; 200_000]);
     Answer::of(request).await.expect(200);

@@ -1,4 +1,4 @@
-//! `/.well-known`: what others check our tokens with, tried by others.
+//! `/.well-known`: the keys for offline verification, also through a published library.
 
 use std::process::Command;
 
@@ -36,7 +36,7 @@ async fn with_hs256_the_key_set_is_empty() {
 }
 
 #[tokio::test]
-async fn the_key_set_may_be_kept_and_asked_for_again_by_its_tag() {
+async fn the_key_set_is_cacheable_and_revalidates_by_etag() {
     let app = App::start().await;
     let first = app.anon().get("/.well-known/jwks.json").await.expect(200);
     assert_eq!(first.header("cache-control"), "public, max-age=300");
@@ -51,22 +51,22 @@ async fn the_key_set_may_be_kept_and_asked_for_again_by_its_tag() {
 }
 
 #[tokio::test]
-async fn the_kid_of_a_token_names_a_key_of_the_set() {
+async fn the_kid_of_a_token_is_in_the_key_set() {
     let app = App::start().await;
     let (_, jwt) = app.tokens("root").await;
     let keys = app.anon().get("/.well-known/jwks.json").await.json();
     assert_eq!(header_of(&jwt["Bearer ".len()..])["kid"], keys["keys"][0]["kid"]);
 }
 
-/// PyJWT, which this project did not write, finds the key by `kid` and checks signature, issuer, audience and times.
+/// PyJWT finds the key by `kid` and checks signature, issuer, audience and times.
 #[tokio::test]
 async fn an_independent_library_verifies_our_jwts_through_the_key_set() {
     let Some(python) = python_with("jwt, cryptography") else { return };
     for algorithm in ["ES256", "EdDSA", "RS256"] {
         let app = App::start_with(&["--jwt-algorithm", algorithm]).await;
-        // PyJWT reads the machine's clock; the tests begin in the past.
+        // PyJWT reads the machine's clock, but the tests start in the past.
         let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        app.turn_clock(std::time::Duration::from_secs(seconds - u64::try_from(app.now_seconds()).unwrap()));
+        app.advance_clock(std::time::Duration::from_secs(seconds - u64::try_from(app.now_seconds()).unwrap()));
         let (_, jwt) = app.tokens("root").await;
         let script = r#"
 import json, sys, jwt

@@ -1,3 +1,3 @@
-//! Signing keys.
+//! Signing keys: rotation.
 
 mod rotation;

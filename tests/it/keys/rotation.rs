@@ -1,4 +1,4 @@
-//! `/admin/keys`, and how signing keys turn over.
+//! `/admin/keys`, and the rotation of signing keys.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, App, Binary, Database, b64, bearer, claims_of, header_of};
 
-/// How long a key is public before it signs.
-const PUBLIC_BEFORE: Duration = Duration::from_secs(660);
-/// How long the one before it verifies after that: a JWT's life and a minute.
+/// How long a key is published before it signs.
+const PUBLISHED_BEFORE: Duration = Duration::from_secs(660);
+/// How long the previous key verifies after that: the lifetime of a JWT plus a minute.
 const VERIFIES_AFTER: Duration = Duration::from_secs(30 * 60 + 60);
 
 async fn states(app: &App) -> Vec<String> {
@@ -27,15 +27,15 @@ async fn published(app: &App) -> Vec<String> {
     keys["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn signs(app: &App) -> String {
+async fn signing_kid(app: &App) -> String {
     let (_, jwt) = app.tokens("root").await;
     header_of(&jwt["Bearer ".len()..])["kid"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
-async fn the_next_key_is_public_before_it_signs_and_the_old_one_verifies_until_its_last_token_has_run_out() {
+async fn the_next_key_is_published_before_it_signs_and_the_old_one_verifies_until_its_last_token_expires() {
     let app = App::start().await;
-    let old = signs(&app).await;
+    let old = signing_kid(&app).await;
     assert_eq!(states(&app).await, ["signing"]);
     let etag = app.anon().get("/.well-known/jwks.json").await.header("etag").to_owned();
 
@@ -47,23 +47,23 @@ async fn the_next_key_is_public_before_it_signs_and_the_old_one_verifies_until_i
     assert_ne!(app.anon().get("/.well-known/jwks.json").await.header("etag"), etag);
     assert_eq!(states(&app).await, ["signing", "next"]);
     let again = app.admin().send(Method::POST, "/admin/keys/rotate").await.expect(202).json();
-    assert_eq!(again["kid"], new, "one that waits is not overtaken");
+    assert_eq!(again["kid"], new, "a waiting key is not replaced");
 
-    app.turn_clock(PUBLIC_BEFORE - Duration::from_secs(1));
-    assert_eq!(signs(&app).await, old);
+    app.advance_clock(PUBLISHED_BEFORE - Duration::from_secs(1));
+    assert_eq!(signing_kid(&app).await, old);
     let (_, last) = app.tokens("root").await;
-    app.turn_clock(Duration::from_secs(1));
-    assert_eq!(signs(&app).await, new);
+    app.advance_clock(Duration::from_secs(1));
+    assert_eq!(signing_kid(&app).await, new);
     assert_eq!(states(&app).await, ["verifying", "signing"]);
-    app.turn_clock(Duration::from_secs(30 * 60 - 2));
+    app.advance_clock(Duration::from_secs(30 * 60 - 2));
     app.with(&last).get("/me").await.expect(200);
-    app.turn_clock(Duration::from_secs(2));
+    app.advance_clock(Duration::from_secs(2));
     app.with(&last).get("/me").await.expect(401);
     assert_eq!(published(&app).await.len(), 2);
-    app.turn_clock(Duration::from_secs(60));
+    app.advance_clock(Duration::from_secs(60));
     app.service.auth().refresh_keys().await.unwrap();
     assert_eq!(published(&app).await, [new]);
-    // With the next rotation its row goes too, and the private key with it.
+    // The next rotation deletes its row, including the private key.
     app.admin().send(Method::POST, "/admin/keys/rotate").await.expect(202);
     assert_eq!(app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM signing_keys").await, "2");
     let recorded = "SELECT CAST(COUNT(*) AS TEXT) FROM audit WHERE event = 'key.rotated' AND method = 'basic'";
@@ -71,31 +71,31 @@ async fn the_next_key_is_public_before_it_signs_and_the_old_one_verifies_until_i
 }
 
 #[tokio::test]
-async fn keys_turn_over_by_themselves_when_it_is_time() {
+async fn keys_rotate_on_schedule() {
     let app = App::start_with(&["--key-rotation", "1d"]).await;
     let auth = app.service.auth();
-    let old = signs(&app).await;
-    app.turn_clock(Duration::from_secs(86_400) - PUBLIC_BEFORE - Duration::from_secs(1));
+    let old = signing_kid(&app).await;
+    app.advance_clock(Duration::from_secs(86_400) - PUBLISHED_BEFORE - Duration::from_secs(1));
     auth.rotate_keys_when_due().await.unwrap();
     assert_eq!(published(&app).await.len(), 1);
-    app.turn_clock(Duration::from_secs(1));
+    app.advance_clock(Duration::from_secs(1));
     auth.rotate_keys_when_due().await.unwrap();
     auth.rotate_keys_when_due().await.unwrap();
     assert_eq!(published(&app).await.len(), 2);
-    app.turn_clock(PUBLIC_BEFORE);
-    assert_ne!(signs(&app).await, old, "a day after the one before began");
-    app.turn_clock(VERIFIES_AFTER);
+    app.advance_clock(PUBLISHED_BEFORE);
+    assert_ne!(signing_kid(&app).await, old, "a day after the previous key began to sign");
+    app.advance_clock(VERIFIES_AFTER);
     auth.rotate_keys_when_due().await.unwrap();
     auth.refresh_keys().await.unwrap();
     assert_eq!(published(&app).await.len(), 1);
 
     let never = App::start_with(&["--key-rotation", "off"]).await;
-    never.turn_clock(Duration::from_secs(10 * 365 * 86_400));
+    never.advance_clock(Duration::from_secs(10 * 365 * 86_400));
     never.service.auth().rotate_keys_when_due().await.unwrap();
     assert_eq!(published(&never).await.len(), 1);
 }
 
-/// Two servers, one database: while one turns keys over, each takes what the other issues, at every moment.
+/// Two servers share a database: during a rotation each accepts the tokens of the other at every moment.
 #[tokio::test]
 async fn during_a_rotation_no_request_fails_on_either_of_two_servers() {
     let one = App::start().await;
@@ -106,7 +106,7 @@ async fn during_a_rotation_no_request_fails_on_either_of_two_servers() {
             seen.insert(header_of(&jwt["Bearer ".len()..])["kid"].as_str().unwrap().to_owned());
             for verifier in [&one, &two] {
                 let kid = header_of(&jwt["Bearer ".len()..])["kid"].clone();
-                assert!(published(verifier).await.iter().any(|published| kid == **published), "the key is public");
+                assert!(published(verifier).await.iter().any(|published| kid == **published), "the key is published");
                 verifier.with(&jwt).get("/me").await.expect(200);
                 verifier.with(&opaque).get("/me").await.expect(200);
             }
@@ -116,11 +116,11 @@ async fn during_a_rotation_no_request_fails_on_either_of_two_servers() {
     check(&mut seen).await;
     let (_, early) = one.tokens("root").await;
     one.admin().send(Method::POST, "/admin/keys/rotate").await.expect(202);
-    // The other server has not looked yet; it does so every five seconds.
+    // The other server has not refreshed its keys yet; it does so every five seconds.
     check(&mut seen).await;
     for step in 0..30 {
         for app in [&one, &two] {
-            app.turn_clock(Duration::from_secs(66));
+            app.advance_clock(Duration::from_secs(66));
             if step > 0 {
                 app.service.auth().refresh_keys().await.unwrap();
             }
@@ -130,7 +130,7 @@ async fn during_a_rotation_no_request_fails_on_either_of_two_servers() {
             two.with(&early).get("/me").await.expect(200);
         }
     }
-    assert_eq!(seen.len(), 2, "the key did turn over");
+    assert_eq!(seen.len(), 2, "the key was rotated");
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn two_servers_that_rotate_at_once_make_one_key() {
 }
 
 #[tokio::test]
-async fn an_unknown_kid_asks_nothing_of_the_database() {
+async fn an_unknown_kid_does_not_query_the_database() {
     let app = App::start().await;
     let (_, jwt) = app.tokens("root").await;
     let (_, rest) = jwt["Bearer ".len()..].split_once('.').unwrap();
@@ -157,7 +157,7 @@ async fn an_unknown_kid_asks_nothing_of_the_database() {
 }
 
 #[tokio::test]
-async fn with_another_algorithm_the_old_keys_verify_until_their_tokens_have_run_out() {
+async fn after_a_change_of_algorithm_old_keys_verify_until_their_tokens_expire() {
     let app = App::start().await;
     let (_, old) = app.tokens("root").await;
     let later = App::on(app.database.clone(), &["--jwt-algorithm", "RS256"]).await;
@@ -165,7 +165,7 @@ async fn with_another_algorithm_the_old_keys_verify_until_their_tokens_have_run_
     let keys = later.anon().get("/.well-known/jwks.json").await.json();
     let rsa = keys["keys"].as_array().unwrap().iter().find(|key| key["kty"] == "RSA").unwrap().clone();
     assert!(rsa["n"].as_str().unwrap().len() >= 342, "2048 bits");
-    later.turn_clock(VERIFIES_AFTER);
+    later.advance_clock(VERIFIES_AFTER);
     later.service.auth().refresh_keys().await.unwrap();
     assert_eq!(published(&later).await, [rsa["kid"].as_str().unwrap()]);
 }
@@ -179,7 +179,7 @@ async fn hs256_has_no_key_to_rotate() {
     app.service.auth().rotate_keys_when_due().await.unwrap();
 }
 
-/// The command works beside a running server, which learns of the key by itself, within seconds.
+/// The command runs beside a server, which picks up the key within seconds.
 #[tokio::test]
 async fn the_command_rotates_beside_a_running_server() {
     let database = Database::new().await;
@@ -198,7 +198,7 @@ async fn the_command_rotates_beside_a_running_server() {
     assert!(text.contains("signs from"), "{text}");
     let listed: Value = serde_json::from_slice(&binary().args(&["key", "list", "--json"]).output().stdout).unwrap();
     let of = |key: usize, name: &str| listed["items"][key][name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
-    // The server's tokens live for twelve hours, whatever the command takes for the default.
+    // The server's tokens live for twelve hours, whatever default the command has.
     let left = of(0, "verifies_until").duration_since(of(1, "signs_from"));
     assert_eq!(left.as_secs(), 12 * 3600 + 60);
     let table = String::from_utf8(binary().args(&["key", "list"]).output().stdout).unwrap();
@@ -213,7 +213,7 @@ async fn the_command_rotates_beside_a_running_server() {
 }
 
 #[tokio::test]
-async fn a_command_with_other_settings_than_the_servers_changes_nothing() {
+async fn rotate_with_other_settings_than_the_servers_changes_nothing() {
     let database = Database::new().await;
     let app = App::on(database.clone(), &["--jwt-algorithm", "EdDSA"]).await;
     let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32]);
@@ -231,49 +231,49 @@ async fn a_command_with_other_settings_than_the_servers_changes_nothing() {
 }
 
 #[tokio::test]
-async fn going_back_to_an_algorithm_makes_a_key_that_stays() {
+async fn returning_to_an_algorithm_creates_a_new_lasting_key() {
     let app = App::start().await;
     let (_, first) = app.tokens("root").await;
     drop(App::on(app.database.clone(), &["--jwt-algorithm", "EdDSA"]).await);
     let back = App::on(app.database.clone(), &[]).await;
-    let kid = signs(&back).await;
+    let kid = signing_kid(&back).await;
     assert_ne!(header_of(&first["Bearer ".len()..])["kid"], *kid);
     back.with(&first).get("/me").await.expect(200);
-    back.turn_clock(VERIFIES_AFTER);
+    back.advance_clock(VERIFIES_AFTER);
     back.service.auth().refresh_keys().await.unwrap();
     assert_eq!(published(&back).await, [kid]);
 }
 
 #[tokio::test]
-async fn with_hs256_the_keys_before_it_go_when_their_tokens_have_run_out() {
+async fn after_a_change_to_hs256_old_keys_are_deleted_when_their_tokens_expire() {
     let app = App::start().await;
     let (_, jwt) = app.tokens("root").await;
     let flags = ["--jwt-algorithm", "HS256", "--jwt-secret", "a secret that is longer than 32 bytes"];
     let later = App::on(app.database.clone(), &flags).await;
     later.with(&jwt).get("/me").await.expect(200);
-    later.turn_clock(VERIFIES_AFTER);
+    later.advance_clock(VERIFIES_AFTER);
     later.service.auth().refresh_keys().await.unwrap();
     assert!(published(&later).await.is_empty());
     later.service.auth().delete_expired().await.unwrap();
     assert_eq!(app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM signing_keys").await, "0");
 }
 
-/// A server whose clock is behind must not make a key of its own beside the first.
+/// Such a server must not create a second key.
 #[tokio::test]
-async fn a_clock_that_is_behind_signs_with_the_key_there_is() {
+async fn a_server_whose_clock_is_behind_signs_with_the_existing_key() {
     let app = App::start().await;
-    let kid = signs(&app).await;
-    app.turn_clock_back(Duration::from_secs(3600));
+    let kid = signing_kid(&app).await;
+    app.set_clock_back(Duration::from_secs(3600));
     let auth = app.service.auth();
     auth.refresh_keys().await.unwrap();
     auth.rotate_keys_when_due().await.unwrap();
-    assert_eq!(signs(&app).await, kid);
+    assert_eq!(signing_kid(&app).await, kid);
     assert_eq!(published(&app).await, [kid]);
 }
 
-/// Whoever had got hold of a private key could sign with it for ever, were it believed for ever.
+/// Otherwise a stolen private key could sign for ever.
 #[tokio::test]
-async fn a_key_whose_time_is_over_is_believed_no_more_whatever_it_signs() {
+async fn a_retired_key_is_not_trusted_whatever_it_signs() {
     let app = App::start().await;
     let (_, jwt) = app.tokens("root").await;
     let jwt = &jwt["Bearer ".len()..];
@@ -297,8 +297,8 @@ async fn a_key_whose_time_is_over_is_believed_no_more_whatever_it_signs() {
     let forged = bearer(&format!("{message}.{}", b64(signature)));
 
     app.admin().send(Method::POST, "/admin/keys/rotate").await.expect(202);
-    app.turn_clock(PUBLIC_BEFORE + VERIFIES_AFTER - Duration::from_secs(1));
+    app.advance_clock(PUBLISHED_BEFORE + VERIFIES_AFTER - Duration::from_secs(1));
     app.with(&forged).get("/me").await.expect(200);
-    app.turn_clock(Duration::from_secs(1));
+    app.advance_clock(Duration::from_secs(1));
     app.with(&forged).get("/me").await.expect(401);
 }

@@ -1,4 +1,4 @@
-//! The audit trail: what is done stands in it, and each record hangs on the one before.
+//! The audit trail: changes are recorded, and the records form a hash chain.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use serde_json::json;
 
 use crate::support::{App, PASSWORD, basic, on_postgres};
 
-/// Every record but those of how the test's users came to be: what, by whom to whom, and by which method.
-async fn told(app: &App) -> Vec<String> {
+/// Every record except logins and those of the test's own setup: event, whether the actor is the subject, method.
+async fn recorded(app: &App) -> Vec<String> {
     let count: i32 = app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM audit").await.parse().unwrap();
-    let mut told = Vec::new();
+    let mut recorded = Vec::new();
     for seq in 1..=count {
         let row = format!(
             "SELECT event || ' ' || CASE WHEN actor_id = subject_id THEN 'self' ELSE 'other' END || ' ' || method
             FROM audit WHERE seq = {seq}"
         );
-        told.push(app.database.text(&row).await);
+        recorded.push(app.database.text(&row).await);
     }
-    told.retain(|record| !record.ends_with(" command") && !record.starts_with("login."));
-    told
+    recorded.retain(|record| !record.ends_with(" command") && !record.starts_with("login."));
+    recorded
 }
 
 #[tokio::test]
-async fn what_is_done_to_sessions_and_tokens_is_recorded() {
+async fn changes_to_sessions_and_tokens_are_recorded() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     let made = async || {
@@ -47,7 +47,7 @@ async fn what_is_done_to_sessions_and_tokens_is_recorded() {
     made().await;
     delete("root", format!("/admin/users/{id}/tokens")).await;
     assert_eq!(
-        told(&app).await,
+        recorded(&app).await,
         [
             "session.ended self basic",
             "session.ended other basic",
@@ -63,7 +63,7 @@ async fn what_is_done_to_sessions_and_tokens_is_recorded() {
 }
 
 #[tokio::test]
-async fn what_is_done_to_users_is_recorded() {
+async fn changes_to_users_are_recorded() {
     let app = App::start().await;
     let body = json!({"username": "sergio", "password": PASSWORD});
     let id = app.admin().post("/admin/users", &body).await.expect(201).json()["id"].as_str().unwrap().to_owned();
@@ -76,7 +76,7 @@ async fn what_is_done_to_users_is_recorded() {
     app.with(basic("sergio", "another-password")).patch("/me", &json!({"name": null})).await.expect(200);
     app.admin().send(Method::DELETE, &path).await.expect(204);
     assert_eq!(
-        told(&app).await,
+        recorded(&app).await,
         [
             "user.created other basic",
             "user.changed other basic",
@@ -90,18 +90,18 @@ async fn what_is_done_to_users_is_recorded() {
 }
 
 #[tokio::test]
-async fn what_was_refused_changes_nothing_and_is_not_recorded_as_done() {
+async fn refused_requests_change_nothing_and_are_not_recorded_as_done() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let (opaque, _) = app.tokens("root").await;
     let sid = app.with(&opaque).get("/me").await.json()["session_id"].as_str().unwrap().to_owned();
     app.with(basic("sergio", PASSWORD)).send(Method::DELETE, &format!("/me/sessions/{sid}")).await.expect(404);
-    assert!(told(&app).await.is_empty());
+    assert!(recorded(&app).await.is_empty());
 }
 
-/// The chain of records, followed by hand: each hash covers its row and the hash before.
+/// Computes the hash chain by hand: each hash covers its row and the hash before.
 #[tokio::test]
-async fn each_record_hangs_on_the_one_before() {
+async fn each_record_is_chained_to_the_one_before() {
     let app = App::start().await;
     for _ in 0..3 {
         let (opaque, _) = app.tokens("root").await;
@@ -147,7 +147,7 @@ async fn verified(app: &App) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_record_that_was_changed_or_is_missing_shows() {
+async fn a_changed_or_missing_record_is_detected() {
     let app = App::start().await;
     for _ in 0..5 {
         app.tokens("root").await;
@@ -173,16 +173,16 @@ async fn a_record_that_was_changed_or_is_missing_shows() {
 }
 
 #[tokio::test]
-async fn what_is_too_old_is_forgotten_and_the_rest_is_verified_from_there() {
+async fn records_past_retention_are_deleted_and_the_rest_still_verifies() {
     let app = App::start_with(&["--audit-retention", "30d"]).await;
     for _ in 0..3 {
-        app.turn_clock(Duration::from_secs(10 * 86_400));
+        app.advance_clock(Duration::from_secs(10 * 86_400));
         app.tokens("root").await;
     }
     let sweep = async || app.service.auth().delete_expired().await.unwrap();
-    app.turn_clock(Duration::from_secs(5 * 86_400));
+    app.advance_clock(Duration::from_secs(5 * 86_400));
     sweep().await;
-    // user.created and no login yet is older than 30 days.
+    // Of the events, only user.created is older than 30 days.
     let seqs = async || {
         let page = app.admin().get("/admin/audit").await.expect(200).json();
         let items = page["items"].as_array().unwrap().clone();
@@ -194,20 +194,20 @@ async fn what_is_too_old_is_forgotten_and_the_rest_is_verified_from_there() {
     assert_eq!(seqs().await, ["5 audit.forgotten", "4 login.succeeded", "3 login.succeeded", "2 login.succeeded"]);
     assert_eq!(verified(&app).await, json!({"ok": true, "records": 4, "broken_at": null}));
     sweep().await;
-    assert_eq!(seqs().await.len(), 4, "nothing to forget, nothing to say");
-    app.turn_clock(Duration::from_secs(16 * 86_400));
+    assert_eq!(seqs().await.len(), 4, "nothing to delete, nothing to record");
+    app.advance_clock(Duration::from_secs(16 * 86_400));
     sweep().await;
     assert_eq!(seqs().await, ["6 audit.forgotten", "5 audit.forgotten", "4 login.succeeded"]);
     assert_eq!(verified(&app).await, json!({"ok": true, "records": 3, "broken_at": null}));
 
-    // Whoever cuts off more and moves the beginning along is found out: no record says so.
+    // Deleting more and moving the start of the chain is detected: no record of it exists.
     let moved = "UPDATE audit_start SET seq = 4, hash = (SELECT hash FROM audit WHERE seq = 4)";
     app.database.sql(&format!("{moved}; DELETE FROM audit WHERE seq = 4")).await;
     assert_eq!(verified(&app).await, json!({"ok": false, "records": 2, "broken_at": 5}));
 }
 
 #[tokio::test]
-async fn logins_are_recorded_also_those_that_fail_and_never_what_was_typed() {
+async fn logins_and_failures_are_recorded_without_what_was_typed() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     app.login("sergio").await;
@@ -217,7 +217,7 @@ async fn logins_are_recorded_also_those_that_fail_and_never_what_was_typed() {
     let answer = app.admin().get("/admin/audit?limit=4").await.expect(200);
     assert!(!answer.text.contains("canary"), "{}", answer.text);
     let page = answer.json();
-    let told: Vec<_> = page["items"]
+    let recorded: Vec<_> = page["items"]
         .as_array()
         .unwrap()
         .iter()
@@ -229,7 +229,7 @@ async fn logins_are_recorded_also_those_that_fail_and_never_what_was_typed() {
         })
         .collect();
     assert_eq!(
-        told,
+        recorded,
         [
             "login.failed refused - -",
             "login.failed refused - -",
@@ -240,7 +240,7 @@ async fn logins_are_recorded_also_those_that_fail_and_never_what_was_typed() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_recorded_wherever_it_is_checked_and_a_refresh_too() {
+async fn wrong_passwords_and_refreshes_are_recorded_on_every_route() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let (opaque, _) = app.tokens("sergio").await;
@@ -253,17 +253,17 @@ async fn a_wrong_password_is_recorded_wherever_it_is_checked_and_a_refresh_too()
     crate::support::Answer::of(asked.form(&[("token", value)])).await.expect(200);
     app.with(&opaque).send(Method::POST, "/refresh").await.expect(200);
     app.with(&opaque).send(Method::POST, "/refresh?rotate=true").await.expect(200);
-    // No hash runs for what no password could be, so there is nothing to tell.
+    // An impossible password is refused without a hash, so it is not recorded.
     app.with(basic("sergio", &"x".repeat(4000))).get("/me").await.expect(401);
     let page = app.admin().get("/admin/audit?limit=5").await.expect(200).json();
-    let told = page["items"].as_array().unwrap().iter().rev().map(|record| {
+    let recorded = page["items"].as_array().unwrap().iter().rev().map(|record| {
         let known = if record["actor"] == record["subject"] { "self" } else { "unknown" };
         format!("{} {} {known}", record["event"].as_str().unwrap(), record["method"].as_str().unwrap())
     });
-    let told: Vec<_> = told.collect();
+    let recorded: Vec<_> = recorded.collect();
     assert_eq!(page["items"][4]["seq"], before + 1);
     assert_eq!(
-        told,
+        recorded,
         [
             "login.failed basic unknown",
             "login.failed opaque self",
@@ -279,15 +279,15 @@ async fn newest(app: &App) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn the_trail_is_read_by_user_event_and_time_in_pages() {
+async fn the_trail_is_filtered_by_user_event_and_time_in_pages() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     for username in ["sergio", "root", "sergio"] {
-        app.turn_clock(Duration::from_secs(3600));
+        app.advance_clock(Duration::from_secs(3600));
         let (opaque, _) = app.tokens(username).await;
         app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
     }
-    // user.created root, user.created sergio, then login.succeeded and session.ended three times.
+    // user.created for root and sergio, then login.succeeded and session.ended three times.
     for limit in [1, 3, 1000] {
         for (query, seqs) in [
             (String::new(), vec![8, 7, 6, 5, 4, 3, 2, 1]),

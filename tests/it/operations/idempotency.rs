@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: a request that comes again is answered as before and does nothing.
+//! `Idempotency-Key`: a retried request gets the stored response and changes nothing.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ async fn post(app: &App, credential: &str, path: &str, key: &str, body: &Value) 
 }
 
 #[tokio::test]
-async fn a_user_is_made_once_and_the_answer_stays_the_same() {
+async fn a_retried_creation_creates_one_user_and_repeats_the_response() {
     let app = App::start().await;
     let root = basic("root", PASSWORD);
     let body = json!({"username": "sergio", "password": PASSWORD, "roles": ["user", "editor"]});
@@ -32,7 +32,7 @@ async fn a_user_is_made_once_and_the_answer_stays_the_same() {
 }
 
 #[tokio::test]
-async fn a_token_is_made_once_and_shown_to_whoever_asks_again_with_the_key() {
+async fn a_retried_token_creation_returns_the_same_token() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let (root, sergio) = (basic("root", PASSWORD), basic("sergio", PASSWORD));
@@ -42,7 +42,7 @@ async fn a_token_is_made_once_and_shown_to_whoever_asks_again_with_the_key() {
     assert_eq!(again, first);
     app.with(bearer(first["token"].as_str().unwrap())).get("/me").await.expect(200);
     let others = post(&app, &sergio, "/me/tokens", "key", &body).await.expect(201).json();
-    assert_ne!(others["token"], first["token"], "a key is its caller's own");
+    assert_ne!(others["token"], first["token"], "a key belongs to its caller");
     post(&app, &root, "/admin/users", "key", &json!({"username": "x", "password": PASSWORD})).await.expect(201);
     assert_eq!(app.admin().get("/me/tokens").await.json()["items"].as_array().unwrap().len(), 1);
     if crate::support::on_postgres().is_none() {
@@ -52,16 +52,16 @@ async fn a_token_is_made_once_and_shown_to_whoever_asks_again_with_the_key() {
             assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()));
         }
     }
-    app.turn_clock(Duration::from_secs(86_400));
+    app.advance_clock(Duration::from_secs(86_400));
     let later = post(&app, &root, "/me/tokens", "key", &body).await.expect(201).json();
-    assert_ne!(later["token"], first["token"], "a key is remembered for a day");
-    app.turn_clock(Duration::from_secs(86_401));
+    assert_ne!(later["token"], first["token"], "a key is valid for a day");
+    app.advance_clock(Duration::from_secs(86_401));
     app.service.auth().delete_expired().await.unwrap();
     assert_eq!(app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM idempotency_keys").await, "0");
 }
 
 #[tokio::test]
-async fn what_was_refused_is_not_remembered() {
+async fn refused_requests_are_not_stored() {
     let app = App::start().await;
     let root = basic("root", PASSWORD);
     let body = |name: &str| json!({"username": name, "password": PASSWORD});
@@ -75,7 +75,7 @@ async fn what_was_refused_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn of_many_who_come_at_once_with_one_key_all_get_the_one_answer() {
+async fn concurrent_requests_with_one_key_get_one_response() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
     let body = json!({"name": "a"});

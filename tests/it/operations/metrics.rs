@@ -1,4 +1,4 @@
-//! What is counted: told on a listener of its own, to whoever runs the service, in a form that Prometheus reads.
+//! Metrics: a separate listener in the OpenMetrics format.
 
 use std::{collections::BTreeMap, fs};
 
@@ -41,14 +41,14 @@ impl Counted {
     }
 }
 
-/// The value of each series.
+/// Parses the value of each series.
 fn series(text: &str) -> BTreeMap<&str, f64> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.map(|line| line.rsplit_once(' ').unwrap()).map(|(name, value)| (name, value.parse().unwrap())).collect()
 }
 
 #[tokio::test]
-async fn requests_hashes_and_commits_are_counted_and_nobody_is_named() {
+async fn metrics_count_requests_hashes_and_commits_without_names() {
     let counted = Counted::start().await;
     let login: Value = counted.login().await.expect(200).json();
     let token = bearer(login["opaque_token"].as_str().unwrap());
@@ -76,11 +76,11 @@ async fn requests_hashes_and_commits_are_counted_and_nobody_is_named() {
     assert_eq!(requests(r#"method="POST",route="/login",status="5xx""#), refused as f64);
     assert_eq!(series["countersign_hash_refused_total"], refused as f64);
     assert_eq!(series["countersign_hash_queue_length"], 0.0);
-    // The admin's password was hashed at the start.
+    // The start hashed the admin's password.
     assert_eq!(series["countersign_hash_run_seconds_count"], (12 - refused + 2) as f64);
     assert_eq!(series["countersign_hash_wait_seconds_count"], (12 - refused + 2) as f64);
     assert_eq!(series[concat!("countersign_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")], 1.0);
-    // One may be on its way back.
+    // One connection may not be back in the pool yet.
     assert!(series[r#"countersign_database_connections_in_use{pool="read"}"#] <= 1.0);
     if on_postgres().is_none() {
         assert!(series["countersign_commit_members_sum"] >= (12 - refused + 2) as f64);
@@ -89,7 +89,7 @@ async fn requests_hashes_and_commits_are_counted_and_nobody_is_named() {
 }
 
 #[tokio::test]
-async fn metrics_have_a_listener_of_their_own_which_ends_with_the_server() {
+async fn metrics_have_a_separate_listener_that_stops_with_the_server() {
     let counted = Counted::start().await;
     Answer::of(counted.get("/metrics")).await.expect(404);
     Answer::of(counted.client.get(format!("{}/health", counted.metrics))).await.expect(404);
@@ -99,9 +99,9 @@ async fn metrics_have_a_listener_of_their_own_which_ends_with_the_server() {
     assert!(client.get(format!("{metrics}/metrics")).send().await.is_err());
 }
 
-/// A parser that is not ours takes all of it, and each metric it finds is one that the documentation explains.
+/// Prometheus's own parser accepts the output, and the documentation explains each metric.
 #[tokio::test]
-async fn prometheus_reads_it_and_the_documentation_has_every_metric() {
+async fn prometheus_parses_the_metrics_and_the_docs_list_each() {
     let counted = Counted::start().await;
     counted.login().await.expect(200);
     let text = counted.scrape().await.text;

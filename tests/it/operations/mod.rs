@@ -1,4 +1,4 @@
-//! What an operator sees: settings, start, shutdown, log, metrics, audit trail.
+//! Operation: settings, start, shutdown, log, metrics, idempotency and the audit trail.
 
 mod audit;
 mod idempotency;

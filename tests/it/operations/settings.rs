@@ -1,5 +1,5 @@
-//! Settings: each a flag, a variable and a line of `.env.example`; a bad one stops the start with one sentence that names
-//! it and the mend, and shows no secret.
+//! Settings: each has a flag, a variable and a line of `.env.example`. An invalid one stops the start with one sentence
+//! that has its name, a remedy and no secret.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::support::{Binary, Database};
 
-/// What the binary says when it is started with this variable, in one line.
+/// The error line of the binary when it starts with this variable.
 fn refusal(name: &str, value: &str) -> String {
     refusal_of(&[(name, value)])
 }
@@ -26,13 +26,13 @@ fn refusal_of(variables: &[(&str, &str)]) -> String {
     assert_eq!(text.lines().count(), 1, "one sentence: {text}");
     assert!(!text.contains("canary"), "{text}");
     if ["SECRET", "JWT_", "DATABASE_URL", "ARGON2"].iter().any(|name| variables.iter().any(|(n, _)| n.contains(name))) {
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{variables:?}: nothing is made on a bad setting");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{variables:?}: no file is created");
     }
     text
 }
 
 #[test]
-fn a_bad_setting_stops_the_start_with_a_sentence_that_names_it_and_the_mend() {
+fn an_invalid_setting_stops_the_start_with_its_name_and_a_remedy() {
     let key = "openssl rand -base64 32";
     for (name, value, mend) in [
         ("DATABASE_URL", "canary", "sqlite://FILE or postgres://"),
@@ -81,7 +81,7 @@ fn a_bad_setting_stops_the_start_with_a_sentence_that_names_it_and_the_mend() {
 }
 
 #[test]
-fn settings_that_do_not_fit_together_are_refused_by_name() {
+fn conflicting_settings_are_refused_by_name() {
     let hs256 = ("COUNTERSIGN_JWT_ALGORITHM", "HS256");
     for secret in [None, Some("canary"), Some("canary-of-thirty-one-bytes-long")] {
         let variables: Vec<_> = std::iter::once(hs256).chain(secret.map(|s| ("COUNTERSIGN_JWT_SECRET", s))).collect();
@@ -129,7 +129,7 @@ fn the_example_and_the_page_of_settings_are_fresh() {
 }
 
 #[test]
-fn help_shows_no_secret_that_the_environment_holds() {
+fn help_shows_no_secret_from_the_environment() {
     let folder = TempDir::new().unwrap();
     let mut binary = Binary::new(folder.path()).args(&["--help"]);
     for name in ["SECRET_KEY", "JWT_SECRET", "SETUP_TOKEN", "ADMIN_PASSWORD"] {
@@ -150,7 +150,7 @@ fn a_setting_prints_no_secret() {
 }
 
 #[test]
-fn a_line_of_the_env_file_that_cannot_be_read_stops_the_start() {
+fn a_malformed_line_of_the_env_file_stops_the_start() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join(".env"), "COUNTERSIGN_LISTEN=127.0.0.1:0\nNAME=a canary that is not in quotes\n")
         .unwrap();
@@ -170,7 +170,7 @@ fn a_setting_that_is_not_utf_8_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_value_in_single_quotes_is_taken_as_it_is() {
+async fn a_value_in_single_quotes_is_literal() {
     let folder = TempDir::new().unwrap();
     let env = "COUNTERSIGN_ADMIN_USERNAME=root\nCOUNTERSIGN_ADMIN_PASSWORD='my $HOME #1 \"word\"'\n";
     fs::write(folder.path().join(".env"), env).unwrap();
@@ -190,7 +190,7 @@ fn a_flag_without_its_value_is_refused_by_name() {
 }
 
 #[test]
-fn a_setting_that_may_be_missing_may_be_empty() {
+fn an_optional_setting_may_be_empty() {
     let folder = TempDir::new().unwrap();
     let mut binary = Binary::new(folder.path());
     for name in [
@@ -210,7 +210,7 @@ fn a_setting_that_may_be_missing_may_be_empty() {
 }
 
 #[tokio::test]
-async fn another_secret_key_than_the_one_it_was_made_with_is_refused() {
+async fn a_different_secret_key_is_refused() {
     let database = Database::new().await;
     let start = |key: &str| {
         let binary = Binary::new(database.folder.path())

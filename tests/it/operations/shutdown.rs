@@ -1,4 +1,4 @@
-//! The end: requests under way finish, nothing new is asked for, and the process goes in time.
+//! Shutdown: requests in progress finish, no new ones are accepted, and the process exits in time.
 
 use std::{
     io::{Read, Write},
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::{Answer, Binary};
 
-/// Until the server has read the head and asks for the body.
+/// Waits until the server has read the head and asks for the body.
 fn wait_for_continue(stream: &mut TcpStream) {
     let mut answer = [0; 25];
     stream.read_exact(&mut answer).unwrap();
@@ -18,14 +18,14 @@ fn wait_for_continue(stream: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn on_sigterm_a_request_under_way_finishes_while_ready_says_503() {
+async fn on_sigterm_a_request_in_progress_finishes_while_ready_returns_503() {
     let folder = TempDir::new().unwrap();
     let mut server = Binary::new(folder.path()).serve();
     let mut idle = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
     idle.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     assert_ne!(idle.read(&mut [0; 4096]).unwrap(), 0);
 
-    // A login whose body is still on its way.
+    // A login whose body is still missing.
     let body = r#"{"username": "nobody", "password": "my-password"}"#;
     let mut slow = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
     let head = format!(
@@ -51,7 +51,7 @@ async fn on_sigterm_a_request_under_way_finishes_while_ready_says_503() {
 }
 
 #[test]
-fn a_request_that_does_not_end_does_not_hold_the_process_for_longer_than_ten_seconds() {
+fn a_stalled_request_delays_shutdown_by_at_most_ten_seconds() {
     let folder = TempDir::new().unwrap();
     let mut server = Binary::new(folder.path()).serve();
     let mut stuck = TcpStream::connect(("127.0.0.1", server.port)).unwrap();

@@ -1,4 +1,4 @@
-//! The start: what a first one makes and says, and that others after it, or beside it, change nothing.
+//! Startup: what the first start creates and prints, and that later or concurrent ones change nothing.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Answer, App, Binary, Database, PASSWORD, basic, bearer, on_postgres, outside};
+use crate::support::{Answer, App, Binary, Database, PASSWORD, basic, bearer, find_program, on_postgres};
 
 fn modes(folder: &Path) -> Vec<(String, u32)> {
     let mut modes: Vec<_> = fs::read_dir(folder)
@@ -19,7 +19,7 @@ fn modes(folder: &Path) -> Vec<(String, u32)> {
 }
 
 #[tokio::test]
-async fn the_first_start_makes_what_it_needs_for_its_owner_alone_and_says_how_to_go_on() {
+async fn the_first_start_creates_private_files_and_prints_the_next_steps() {
     let folder = TempDir::new().unwrap();
     let server = Binary::new(folder.path()).serve();
     for (file, mode) in modes(folder.path()) {
@@ -36,9 +36,9 @@ async fn the_first_start_makes_what_it_needs_for_its_owner_alone_and_says_how_to
         assert!(server.welcome.contains(said), "{said}: {}", server.welcome);
     }
 
-    // The line that is shown works as it is.
+    // The printed command works as it is.
     let from = server.welcome.find("    curl").unwrap();
-    if outside("curl").is_some() {
+    if find_program("curl").is_some() {
         let done = Command::new("bash").args(["-c", &server.welcome[from..]]).output().unwrap();
         let user: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
         assert_eq!((&user["username"], &user["roles"]), (&json!("admin"), &json!(["admin", "user"])));
@@ -58,7 +58,7 @@ async fn the_first_start_makes_what_it_needs_for_its_owner_alone_and_says_how_to
 }
 
 #[tokio::test]
-async fn a_second_start_shows_no_secret_and_the_setup_token_of_the_first_still_works() {
+async fn a_second_start_shows_no_secret_and_keeps_the_first_setup_token() {
     let folder = TempDir::new().unwrap();
     let first = Binary::new(folder.path()).serve();
     let token = first.setup_token().to_owned();
@@ -76,7 +76,7 @@ async fn a_second_start_shows_no_secret_and_the_setup_token_of_the_first_still_w
 }
 
 #[tokio::test]
-async fn tokens_live_on_when_the_server_is_started_again() {
+async fn tokens_survive_a_restart() {
     let database = Database::new().await;
     let app = App::on(database.clone(), &[]).await;
     app.create("root", &["user", "admin"]).await;
@@ -89,7 +89,7 @@ async fn tokens_live_on_when_the_server_is_started_again() {
 }
 
 #[tokio::test]
-async fn the_settings_name_the_first_admin() {
+async fn the_settings_create_the_first_admin() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("password"), "my-password\n").unwrap();
     let start = || {
@@ -113,7 +113,7 @@ async fn the_settings_name_the_first_admin() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_by_someone_who_is_no_admin_stops_the_start() {
+async fn an_admin_username_taken_by_a_non_admin_stops_the_start() {
     let folder = TempDir::new().unwrap();
     let server = Binary::new(folder.path()).serve();
     let request = reqwest::Client::new().post(format!("{}/admin/users", server.url()));
@@ -130,7 +130,7 @@ async fn a_name_that_is_taken_by_someone_who_is_no_admin_stops_the_start() {
 }
 
 #[tokio::test]
-async fn the_env_file_of_the_folder_is_read_and_the_environment_goes_before_it() {
+async fn the_env_file_is_read_and_the_environment_overrides_it() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join(".env"), "DATABASE_URL=sqlite://other.db\nCOUNTERSIGN_ISSUER=https://from.file\n")
         .unwrap();
@@ -147,7 +147,7 @@ async fn the_env_file_of_the_folder_is_read_and_the_environment_goes_before_it()
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_stops_the_start_before_anything_is_made() {
+async fn a_port_in_use_stops_the_start_before_any_file_is_created() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let folder = TempDir::new().unwrap();
     let done = Binary::new(folder.path()).args(&["--listen", &taken.local_addr().unwrap().to_string()]).output();
@@ -157,7 +157,7 @@ async fn a_port_that_is_taken_stops_the_start_before_anything_is_made() {
 }
 
 #[tokio::test]
-async fn without_its_key_file_a_database_with_keys_is_refused_and_no_other_key_is_made() {
+async fn without_its_key_file_a_database_with_keys_is_refused_and_no_key_is_created() {
     let folder = TempDir::new().unwrap();
     Binary::new(folder.path()).serve().stop();
     fs::remove_file(folder.path().join("countersign.key")).unwrap();
@@ -167,9 +167,9 @@ async fn without_its_key_file_a_database_with_keys_is_refused_and_no_other_key_i
     assert!(!folder.path().join("countersign.key").exists());
 }
 
-/// All the servers of one database: each migration once, one key, one setup token.
+/// All servers share one database: each migration runs once, with one key and one setup token.
 #[tokio::test]
-async fn ten_servers_that_start_at_once_on_an_empty_database_agree() {
+async fn ten_concurrent_starts_on_an_empty_database_agree() {
     let database = Database::new().await;
     let servers: Vec<_> = (0..10)
         .map(|_| {
@@ -215,7 +215,7 @@ async fn ten_servers_that_start_at_once_on_an_empty_database_agree() {
 }
 
 #[tokio::test]
-async fn a_schema_that_is_newer_or_changed_is_refused_by_name() {
+async fn a_newer_or_changed_schema_stops_the_start() {
     for (change, said) in [
         (
             "UPDATE _sqlx_migrations SET version = 9999 WHERE version = 1",
@@ -238,7 +238,7 @@ async fn a_schema_that_is_newer_or_changed_is_refused_by_name() {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_refused_and_left_as_it_was() {
+fn a_file_that_is_no_database_is_refused_and_unchanged() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("countersign.db");
     let letter = "Dear diary, this is not a database. ".repeat(100);
@@ -250,10 +250,10 @@ fn a_file_that_is_no_database_is_refused_and_left_as_it_was() {
     assert!(!folder.path().join("countersign.key").exists());
 }
 
-/// `sqlx migrate run`, by the real sqlx-cli, with the `DATABASE_URL` of `.env.example`; then the server starts on it.
+/// The real sqlx-cli runs `sqlx migrate run` with the `DATABASE_URL` of `.env.example`. Then the server starts on it.
 #[tokio::test]
-async fn what_sqlx_migrate_run_makes_is_what_the_server_starts_on() {
-    let Some(sqlx) = outside("sqlx") else { return };
+async fn the_server_starts_on_a_schema_created_by_sqlx_migrate_run() {
+    let Some(sqlx) = find_program("sqlx") else { return };
     let root = env!("CARGO_MANIFEST_DIR");
     let database = Database::new().await;
     let folder = database.folder.path();
@@ -281,7 +281,7 @@ async fn what_sqlx_migrate_run_makes_is_what_the_server_starts_on() {
     let server = binary.serve();
     if on_postgres().is_none() {
         let mode = fs::metadata(folder.join("countersign.db")).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode, 0o600, "what others could read is closed to them");
+        assert_eq!(mode, 0o600, "files readable by others are made private");
     }
     let request = reqwest::Client::new().request(Method::GET, format!("{}/ready", server.url()));
     Answer::of(request).await.expect(200);
@@ -289,9 +289,9 @@ async fn what_sqlx_migrate_run_makes_is_what_the_server_starts_on() {
 }
 
 #[tokio::test]
-async fn while_it_starts_it_lives_and_is_not_ready() {
+async fn during_startup_health_succeeds_and_ready_does_not() {
     if on_postgres().is_some() {
-        return; // what holds the start up here is the lock beside a file
+        return; // the test delays the start with the lock file beside a SQLite file
     }
     let folder = TempDir::new().unwrap();
     let lock = fs::File::create(folder.path().join("countersign.db.lock")).unwrap();
@@ -317,7 +317,7 @@ async fn while_it_starts_it_lives_and_is_not_ready() {
 }
 
 #[test]
-fn a_key_file_that_others_may_read_is_closed_to_them() {
+fn a_key_file_readable_by_others_is_made_private() {
     let folder = TempDir::new().unwrap();
     Binary::new(folder.path()).serve().stop();
     let key = folder.path().join("countersign.key");
@@ -326,9 +326,9 @@ fn a_key_file_that_others_may_read_is_closed_to_them() {
     assert_eq!(fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
-/// Whoever may write to the database could otherwise have the key set vouch for a key of theirs.
+/// Otherwise anyone with write access to the database could publish a key of their own.
 #[tokio::test]
-async fn a_public_key_that_does_not_belong_to_its_name_is_refused() {
+async fn a_public_key_that_does_not_match_its_kid_is_refused() {
     let database = Database::new().await;
     drop(App::on(database.clone(), &[]).await);
     database.sql(r#"UPDATE signing_keys SET public_jwk = replace(public_jwk, '"x":"', '"x":"A')"#).await;
@@ -341,7 +341,7 @@ async fn a_public_key_that_does_not_belong_to_its_name_is_refused() {
 }
 
 #[tokio::test]
-async fn a_setup_token_that_comes_to_lie_beside_an_admin_is_dead() {
+async fn a_setup_token_is_invalid_once_an_admin_exists() {
     let app = App::start().await;
     let token = "a-setup-token-of-the-tests";
     let hash = countersign::model::TokenHash::of(token.as_bytes());

@@ -1,10 +1,10 @@
-//! The log: one line a request, in the form that was asked for, and no secret at any level.
+//! The log: one line per request in the configured format, and no secret at any level.
 
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Binary, Database, PASSWORD, Server, basic, bearer};
 
-/// A server that logs everything there is, after a walk through every kind of request.
+/// Runs a server at the most verbose level and sends it every kind of request. Returns its log, and the secrets.
 async fn walk(format: &str) -> (String, Vec<String>) {
     let database = Database::new().await;
     let server: Server = Binary::new(database.folder.path())
@@ -56,7 +56,7 @@ async fn walk(format: &str) -> (String, Vec<String>) {
 async fn no_secret_is_in_the_log_at_any_level() {
     for format in ["text", "json"] {
         let (log, secrets) = walk(format).await;
-        assert!(log.contains("DEBUG"), "what the libraries say is there too");
+        assert!(log.contains("DEBUG"), "messages of the libraries are included");
         for secret in &secrets {
             if let Some(line) = log.lines().find(|line| line.contains(secret.as_str())) {
                 panic!("{secret} in {line}");
@@ -66,7 +66,7 @@ async fn no_secret_is_in_the_log_at_any_level() {
 }
 
 #[tokio::test]
-async fn each_request_is_one_line_that_says_who_did_what_and_how_it_went() {
+async fn each_request_is_one_log_line_with_caller_route_and_status() {
     let (log, _) = walk("json").await;
     let lines: Vec<Value> = log
         .lines()

@@ -1,13 +1,13 @@
-//! Logins in a storm: as many hashes at a time as there are threads, as many waiting as the queue holds, and for whoever
-//! comes after that, an answer at once.
+//! The hash pool under load: one hash per thread at a time, a bounded queue, and an immediate 503 when the queue is
+//! full.
 
 use serde_json::json;
 
 use crate::support::{Answer, App, PASSWORD, basic};
 
 #[tokio::test]
-async fn a_full_queue_is_answered_with_503_and_when_to_come_back_and_tokens_go_on() {
-    // One thread and one place, each hash some tens of milliseconds.
+async fn a_full_hash_queue_returns_503_with_retry_after_and_tokens_still_work() {
+    // One thread, a queue of one, and hashes of some tens of milliseconds.
     let app = App::start_with(&["--hash-workers", "1", "--hash-queue", "1", "--argon2-memory-kib", "19456"]).await;
     app.create("gone", &["user"]).await;
     app.disable("gone").await;
@@ -38,7 +38,7 @@ async fn a_full_queue_is_answered_with_503_and_when_to_come_back_and_tokens_go_o
     }
     assert!(answers.iter().all(|answer| [200, 401, 503].contains(&answer.status.as_u16())));
     for kind in 0..4 {
-        // Someone unknown or disabled who cost no hash would never find the queue full.
+        // If unknown or disabled users cost no hash, they would never find the queue full.
         let busy = answers.iter().skip(kind).step_by(4).filter(is_busy).count();
         assert!(busy > 0, "none of kind {kind} was turned away");
     }

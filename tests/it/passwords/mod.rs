@@ -1,3 +1,3 @@
-//! Passwords: hashed.
+//! Passwords: hashing under load.
 
 mod hash_pool;

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::support::{App, PASSWORD, basic, bearer};
 
 #[tokio::test]
-async fn an_admin_sees_and_ends_the_sessions_of_anyone() {
+async fn an_admin_lists_and_ends_the_sessions_of_anyone() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     let (first, _) = app.tokens("sergio").await;
@@ -30,7 +30,7 @@ async fn an_admin_sees_and_ends_the_sessions_of_anyone() {
 }
 
 #[tokio::test]
-async fn an_admin_sees_and_takes_back_the_tokens_of_anyone() {
+async fn an_admin_lists_and_revokes_the_tokens_of_anyone() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     let mut tokens = Vec::new();

@@ -1,5 +1,5 @@
-//! Whatever is amiss with a JWT, it opens nothing (RFC 8725). With HS256 the test knows the secret and can sign anything,
-//! so that each fault is the only one.
+//! Invalid JWTs are refused (RFC 8725). With HS256 the test knows the secret and can sign anything, so each token has a
+//! single fault.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn status(app: &App, token: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn claims_signed_with_the_shared_secret_are_taken_as_they_should_be() {
+async fn valid_claims_signed_with_the_shared_secret_are_accepted() {
     let (app, claims) = app_and_claims().await;
     assert_eq!(status(&app, &resign(HEADER, &claims.to_string(), SECRET.as_bytes())).await, 200);
     let spaced = HEADER.replace(',', " , ");
@@ -45,7 +45,7 @@ async fn claims_signed_with_the_shared_secret_are_taken_as_they_should_be() {
 }
 
 #[tokio::test]
-async fn a_header_with_anything_amiss_is_refused() {
+async fn an_invalid_header_is_refused() {
     let (app, claims) = app_and_claims().await;
     let claims = claims.to_string();
     for header in [
@@ -85,7 +85,7 @@ async fn a_header_with_anything_amiss_is_refused() {
 }
 
 #[tokio::test]
-async fn claims_with_anything_amiss_are_refused() {
+async fn invalid_claims_are_refused() {
     let (app, claims) = app_and_claims().await;
     let now = app.now_seconds();
     for required in ["exp", "nbf", "iat", "iss", "aud", "sub", "sid", "jti"] {
@@ -104,7 +104,7 @@ async fn claims_with_anything_amiss_are_refused() {
         let texts = std::iter::once(missing.to_string()).chain(wrong.map(|value| changed(&claims, required, value)));
         for text in texts {
             if text.contains("\"iat\":-1") || text.contains("\"nbf\":-1") {
-                continue; // long ago, which is in the past as it should be
+                continue; // a time in the past is valid for these claims
             }
             assert_eq!(status(&app, &resign(HEADER, &text, SECRET.as_bytes())).await, 401, "{text}");
         }
@@ -159,7 +159,7 @@ async fn a_changed_signature_or_another_secret_is_refused() {
         bytes[i] = if bytes[i] == b'A' { b'B' } else { b'A' };
         assert_eq!(status(&app, &format!("{message}.{}", String::from_utf8(bytes).unwrap())).await, 401);
     }
-    // The last character of 32 bytes in base64 has two bits that say nothing; they must be zero.
+    // The last base64 character of 32 bytes has two unused bits, which must be zero.
     for last in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".chars() {
         let other = format!("{}{last}", &good[..good.len() - 1]);
         assert_eq!(status(&app, &other).await, if other == good { 200 } else { 401 });
@@ -167,7 +167,7 @@ async fn a_changed_signature_or_another_secret_is_refused() {
 }
 
 #[tokio::test]
-async fn neither_a_foreign_key_nor_the_public_key_as_a_secret_signs_for_us() {
+async fn a_foreign_key_and_the_public_key_as_a_secret_are_refused() {
     let app = App::start().await;
     let login = app.login("root").await;
     let jwt = login["token"].as_str().unwrap();
@@ -199,7 +199,7 @@ async fn neither_a_foreign_key_nor_the_public_key_as_a_secret_signs_for_us() {
 }
 
 #[tokio::test]
-async fn a_jwt_of_another_installation_opens_nothing() {
+async fn a_jwt_of_another_installation_is_refused() {
     let (one, other) = (App::start().await, App::start().await);
     let (_, jwt) = other.tokens("root").await;
     assert_eq!(one.with(jwt).get("/me").await.expect(401).problem(), "invalid-token");
@@ -222,11 +222,11 @@ async fn each_algorithm_signs_and_a_change_of_algorithm_ends_no_session() {
 }
 
 #[tokio::test]
-async fn the_moment_of_expiry_is_already_too_late() {
+async fn a_token_is_invalid_at_the_moment_of_expiry() {
     let app = App::start().await;
     let (_, jwt) = app.tokens("root").await;
-    app.turn_clock(Duration::from_millis(30 * 60 * 1000 - 1));
+    app.advance_clock(Duration::from_millis(30 * 60 * 1000 - 1));
     app.with(&jwt).get("/me").await.expect(200);
-    app.turn_clock(Duration::from_millis(1));
+    app.advance_clock(Duration::from_millis(1));
     app.with(&jwt).get("/me").await.expect(401);
 }

@@ -1,4 +1,4 @@
-//! `/login`.
+//! `/login`: starting a session.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{Answer, App, PASSWORD, basic, bearer, claims_of, header_of};
 
 #[tokio::test]
-async fn login_gives_two_tokens_of_one_session() {
+async fn login_returns_two_tokens_of_one_session() {
     let app = App::start().await;
     let id = app.create("sergio", &["user", "billing:read"]).await;
     let answer = app.anon().post("/login", &json!({"username": "sergio", "password": PASSWORD})).await.expect(200);
@@ -43,7 +43,7 @@ async fn login_gives_two_tokens_of_one_session() {
 }
 
 #[tokio::test]
-async fn json_a_form_and_basic_log_in_alike() {
+async fn login_accepts_json_a_form_and_basic() {
     let app = App::start().await;
     app.create("sérgio", &["user"]).await;
     let form = [("username", "sérgio"), ("password", PASSWORD)];
@@ -55,14 +55,14 @@ async fn json_a_form_and_basic_log_in_alike() {
 }
 
 #[tokio::test]
-async fn an_old_bearer_token_does_not_stand_in_the_way_of_a_login() {
+async fn login_ignores_an_old_bearer_token() {
     let app = App::start().await;
     let body = json!({"username": "root", "password": PASSWORD});
     app.with(bearer("an-old-token")).post("/login", &body).await.expect(200);
 }
 
 #[tokio::test]
-async fn what_is_no_login_is_refused_in_its_own_words() {
+async fn each_malformed_login_gets_a_specific_problem() {
     let app = App::start().await;
     let anon = app.anon();
     let raw = |content_type: &'static str, body: &'static str| {
@@ -100,7 +100,7 @@ async fn what_is_no_login_is_refused_in_its_own_words() {
 }
 
 #[tokio::test]
-async fn unknown_name_wrong_password_and_disabled_user_get_one_answer() {
+async fn unknown_name_wrong_password_and_disabled_user_get_the_same_response() {
     let app = App::start().await;
     app.create("disabled", &["user"]).await;
     app.disable("disabled").await;
@@ -135,9 +135,9 @@ async fn unknown_name_wrong_password_and_disabled_user_get_one_answer() {
     assert_eq!(answers[0].0["type"], "/problems/invalid-credentials");
 }
 
-/// In the time it takes too: nothing is done for them that is not done for nobody. `scripts/timing-oracle` measures it.
+/// Nor does the response time reveal it: the work is that for an unknown user. `scripts/timing-oracle` measures it.
 #[tokio::test]
-async fn the_right_password_of_a_disabled_user_is_not_even_noticed() {
+async fn the_correct_password_of_a_disabled_user_does_not_upgrade_the_hash() {
     let app = App::start().await;
     app.create("gone", &["user"]).await;
     app.disable("gone").await;
@@ -146,11 +146,11 @@ async fn the_right_password_of_a_disabled_user_is_not_even_noticed() {
     let dearer = App::on(app.database.clone(), &["--argon2-iterations", "2"]).await;
     dearer.with(basic("gone", PASSWORD)).send(Method::POST, "/login").await.expect(401);
     dearer.with(basic("gone", PASSWORD)).get("/me").await.expect(401);
-    assert_eq!(app.database.text(stored).await, hash, "a hash is upgraded for those who may come in");
+    assert_eq!(app.database.text(stored).await, hash, "only active users' hashes are upgraded");
 }
 
 #[tokio::test]
-async fn a_hash_weaker_than_new_ones_is_replaced_when_its_password_is_seen() {
+async fn a_weaker_hash_is_upgraded_at_login() {
     let app = App::start().await;
     let stored = "SELECT password_hash FROM users WHERE username = 'sergio'";
     for by_login in [true, false] {
@@ -173,7 +173,7 @@ async fn a_hash_weaker_than_new_ones_is_replaced_when_its_password_is_seen() {
 }
 
 #[tokio::test]
-async fn logins_that_meet_while_a_hash_is_replaced_all_succeed() {
+async fn concurrent_logins_succeed_during_a_hash_upgrade() {
     let app = App::start().await;
     for i in 0..5 {
         let name = format!("user-{i}");
@@ -189,7 +189,7 @@ async fn logins_that_meet_while_a_hash_is_replaced_all_succeed() {
 }
 
 #[tokio::test]
-async fn a_password_is_the_same_however_it_is_composed() {
+async fn passwords_are_compared_in_unicode_nfc() {
     let app = App::start().await;
     let body = json!({"username": "sergio", "password": "contraseñá"});
     app.admin().post("/admin/users", &body).await.expect(201);
@@ -197,9 +197,9 @@ async fn a_password_is_the_same_however_it_is_composed() {
 }
 
 #[tokio::test]
-async fn a_password_past_the_limit_is_wrong_and_not_hashed() {
+async fn a_password_over_the_limit_is_refused_without_a_hash() {
     let app = App::start().await;
-    // 1,026 bytes as typed, 684 in NFC, which is what counts here as it does at login.
+    // 1,026 bytes as typed, 684 in NFC. The limit applies to NFC, here and at login.
     app.admin()
         .post("/admin/users", &json!({"username": "long", "password": "e\u{301}".repeat(342)}))
         .await
@@ -213,16 +213,16 @@ async fn a_password_past_the_limit_is_wrong_and_not_hashed() {
 }
 
 #[tokio::test]
-async fn the_settings_say_how_long_tokens_live() {
+async fn the_settings_limit_token_lifetimes() {
     let app = App::start_with(&["--jwt-ttl", "1m", "--token-ttl", "2m"]).await;
     let (opaque, jwt) = app.tokens("root").await;
-    app.turn_clock(Duration::from_millis(59_999));
+    app.advance_clock(Duration::from_millis(59_999));
     app.with(&jwt).get("/me").await.expect(200);
-    app.turn_clock(Duration::from_millis(1));
+    app.advance_clock(Duration::from_millis(1));
     assert_eq!(app.with(&jwt).get("/me").await.expect(401).problem(), "invalid-token");
-    app.turn_clock(Duration::from_millis(59_999));
+    app.advance_clock(Duration::from_millis(59_999));
     app.with(&opaque).get("/me").await.expect(200);
-    app.turn_clock(Duration::from_millis(1));
+    app.advance_clock(Duration::from_millis(1));
     assert_eq!(app.with(&opaque).get("/me").await.expect(401).problem(), "invalid-token");
 }
 

@@ -1,11 +1,11 @@
-//! `/logout`.
+//! `/logout`: ending the current session.
 
 use reqwest::Method;
 
 use crate::support::{App, PASSWORD, basic};
 
 #[tokio::test]
-async fn logging_out_with_either_token_ends_both_at_once() {
+async fn logout_with_either_token_ends_both_at_once() {
     let app = App::start().await;
     for with_jwt in [false, true] {
         let (opaque, jwt) = app.tokens("root").await;

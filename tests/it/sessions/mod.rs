@@ -1,4 +1,4 @@
-//! Sessions: begun, refreshed, seen and ended, and their JWTs.
+//! Sessions: login, refresh, lists and logout, and their JWTs.
 
 mod administration;
 mod jwt;

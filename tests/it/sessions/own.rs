@@ -1,4 +1,4 @@
-//! `/me/sessions`, and how long sessions live.
+//! `/me/sessions`, and the lifetime of sessions.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ async fn sessions(app: &App, credential: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_user_sees_where_each_session_was_begun_and_which_is_this_one() {
+async fn the_session_list_has_client_details_and_marks_the_current_one() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let login = app.with(basic("sergio", PASSWORD)).request(Method::POST, "/login").header("user-agent", "a phone");
     Answer::of(login).await.expect(200);
-    app.turn_clock(MINUTE);
+    app.advance_clock(MINUTE);
     let (opaque, jwt) = app.tokens("sergio").await;
     for token in [&opaque, &jwt] {
         let items = sessions(&app, token).await;
@@ -52,7 +52,7 @@ async fn a_user_ends_one_session_and_its_tokens_are_refused_at_once() {
 }
 
 #[tokio::test]
-async fn a_session_of_someone_else_is_not_found_and_goes_on() {
+async fn a_session_of_another_user_is_not_found_and_continues() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let (opaque, _) = app.tokens("root").await;
@@ -65,7 +65,7 @@ async fn a_session_of_someone_else_is_not_found_and_goes_on() {
 }
 
 #[tokio::test]
-async fn ending_all_but_this_leaves_this_and_with_basic_none() {
+async fn ending_the_other_sessions_keeps_the_current_one_and_none_with_basic() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let (roots, _) = app.tokens("root").await;
@@ -86,14 +86,14 @@ async fn ending_all_but_this_leaves_this_and_with_basic_none() {
 }
 
 #[tokio::test]
-async fn the_oldest_session_gives_way_to_one_too_many() {
+async fn the_oldest_session_ends_when_the_limit_is_exceeded() {
     let app = App::start_with(&["--sessions-per-user", "3"]).await;
     app.create("sergio", &["user"]).await;
     let (roots, _) = app.tokens("root").await;
     let mut tokens = Vec::new();
     for _ in 0..5 {
         tokens.push(app.tokens("sergio").await.0);
-        app.turn_clock(Duration::from_millis(2));
+        app.advance_clock(Duration::from_millis(2));
     }
     let mut alive = Vec::new();
     for token in &tokens {
@@ -103,14 +103,14 @@ async fn the_oldest_session_gives_way_to_one_too_many() {
     app.with(&roots).get("/me").await.expect(200);
 }
 
-/// By its clock a new session may be the oldest: clocks differ, and are set back.
+/// A new session may have the earliest time: clocks differ, and can be set back.
 #[tokio::test]
 async fn a_login_never_ends_its_own_session() {
     let app = App::start_with(&["--sessions-per-user", "1"]).await;
     app.create("sergio", &["user"]).await;
     let mut last = app.tokens("sergio").await.0;
     for turned_back in [0, 0, 0, 10] {
-        app.turn_clock_back(Duration::from_secs(turned_back));
+        app.set_clock_back(Duration::from_secs(turned_back));
         let (opaque, jwt) = app.tokens("sergio").await;
         for token in [&opaque, &jwt] {
             app.with(token).get("/me").await.expect(200);
@@ -120,31 +120,31 @@ async fn a_login_never_ends_its_own_session() {
     }
 }
 
-/// A use that one server saw counts on the other once it is written down.
+/// A use that one server saw counts on the other once it is in the database.
 #[tokio::test]
-async fn servers_on_one_database_share_when_a_session_was_last_used() {
+async fn servers_on_one_database_share_the_last_use_of_a_session() {
     let one = App::start_with(&["--idle-ttl", "10m"]).await;
     let two = App::on(one.database.clone(), &["--idle-ttl", "10m"]).await;
     let (opaque, _) = one.tokens("root").await;
     two.with(&opaque).get("/me").await.expect(200);
     for app in [&one, &two] {
-        app.turn_clock(9 * MINUTE);
+        app.advance_clock(9 * MINUTE);
     }
     one.with(&opaque).get("/me").await.expect(200);
     one.service.auth().write_activity().await.unwrap();
     for app in [&one, &two] {
-        app.turn_clock(9 * MINUTE);
+        app.advance_clock(9 * MINUTE);
     }
     two.with(&opaque).get("/me").await.expect(200);
     assert_eq!(sessions(&two, &opaque).await[0]["last_seen_at"], "2026-01-01T00:18:00.000Z");
 }
 
 #[tokio::test]
-async fn when_a_session_was_last_seen_is_known_at_once_and_written_later() {
+async fn last_seen_at_is_visible_at_once_and_written_later() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let (opaque, _) = app.tokens("sergio").await;
-    app.turn_clock(10 * MINUTE);
+    app.advance_clock(10 * MINUTE);
     app.with(&opaque).get("/me").await.expect(200);
     assert_eq!(sessions(&app, &opaque).await[0]["last_seen_at"], "2026-01-01T00:10:00.000Z");
     let in_database = "SELECT CAST(COALESCE(MAX(last_seen_at), 0) AS TEXT) FROM sessions";
@@ -152,44 +152,44 @@ async fn when_a_session_was_last_seen_is_known_at_once_and_written_later() {
     app.service.auth().write_activity().await.unwrap();
     assert_eq!(app.database.text(in_database).await, "1767226200000");
     assert_eq!(sessions(&app, &opaque).await[0]["last_seen_at"], "2026-01-01T00:10:00.000Z");
-    app.turn_clock(MINUTE);
+    app.advance_clock(MINUTE);
     app.with(&opaque).get("/me").await.expect(200);
     app.service.auth().stop().await;
-    assert_eq!(app.database.text(in_database).await, "1767226260000", "what is only noted is written at the end");
+    assert_eq!(app.database.text(in_database).await, "1767226260000", "uses in memory are written at shutdown");
 }
 
 #[tokio::test]
-async fn a_session_that_lies_idle_for_too_long_is_dead_and_one_that_is_used_lives_on() {
+async fn an_idle_session_expires_and_a_used_one_does_not() {
     let app = App::start_with(&["--idle-ttl", "10m", "--jwt-ttl", "1h"]).await;
     app.create("sergio", &["user"]).await;
     let (used, _) = app.tokens("sergio").await;
     let login = app.login("sergio").await;
-    assert_eq!(login["expires_in"], 600, "a JWT is good for no longer than a session may lie idle");
+    assert_eq!(login["expires_in"], 600, "a JWT is valid for at most the idle timeout");
     let idle = format!("Bearer {}", login["opaque_token"].as_str().unwrap());
     for minute in 0..4 {
-        app.turn_clock(5 * MINUTE);
+        app.advance_clock(5 * MINUTE);
         app.with(&used).get("/me").await.expect(200);
         if minute == 2 {
-            // What is written and what is only noted count alike.
+            // Uses in memory and uses in the database count alike.
             app.service.auth().write_activity().await.unwrap();
         }
     }
     assert_eq!(app.with(&idle).get("/me").await.expect(401).problem(), "invalid-token");
     assert_eq!(sessions(&app, &used).await.len(), 1, "it is not listed either");
-    app.turn_clock(10 * MINUTE - Duration::from_secs(1));
+    app.advance_clock(10 * MINUTE - Duration::from_secs(1));
     app.with(&used).get("/me").await.expect(200);
-    app.turn_clock(10 * MINUTE);
+    app.advance_clock(10 * MINUTE);
     app.with(&used).get("/me").await.expect(401);
 }
 
 #[tokio::test]
-async fn a_session_that_is_used_all_the_time_still_ends_when_its_time_has_come() {
+async fn a_session_in_constant_use_still_reaches_its_absolute_expiry() {
     let app = App::start_with(&["--idle-ttl", "2h", "--token-ttl", "3h"]).await;
     let (opaque, _) = app.tokens("root").await;
     for _ in 0..2 {
-        app.turn_clock(60 * MINUTE);
+        app.advance_clock(60 * MINUTE);
         app.with(&opaque).get("/me").await.expect(200);
     }
-    app.turn_clock(60 * MINUTE);
+    app.advance_clock(60 * MINUTE);
     app.with(&opaque).get("/me").await.expect(401);
 }

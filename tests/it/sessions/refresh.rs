@@ -1,4 +1,4 @@
-//! `/refresh`.
+//! `/refresh`: new JWTs, and rotation of the opaque token.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use serde_json::json;
 use crate::support::{App, bearer, claims_of};
 
 #[tokio::test]
-async fn the_opaque_token_gives_a_new_jwt_of_the_same_session() {
+async fn the_opaque_token_returns_a_new_jwt_of_the_same_session() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     let login = app.login("sergio").await;
     let opaque = bearer(login["opaque_token"].as_str().unwrap());
-    app.turn_clock(Duration::from_secs(3600));
+    app.advance_clock(Duration::from_secs(3600));
     app.database.sql("UPDATE users SET roles = 'editor user' WHERE username = 'sergio'").await;
     let answer = app.with(&opaque).send(Method::POST, "/refresh").await.expect(200);
     assert_eq!(answer.header("cache-control"), "no-store");
@@ -35,13 +35,13 @@ async fn the_opaque_token_gives_a_new_jwt_of_the_same_session() {
 async fn a_jwt_does_not_outlive_the_session() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
-    app.turn_clock(Duration::from_secs(30 * 86_400 - 60));
+    app.advance_clock(Duration::from_secs(30 * 86_400 - 60));
     let fresh = app.with(&opaque).send(Method::POST, "/refresh").await.expect(200).json();
     assert_eq!((&fresh["expires_in"], &fresh["opaque_expires_in"]), (&json!(60), &json!(60)));
 }
 
 #[tokio::test]
-async fn nothing_but_the_opaque_token_of_a_login_is_refreshed() {
+async fn only_the_opaque_token_of_a_login_can_be_refreshed() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     let personal = app.personal_token("root", &json!({"name": "a"})).await;
@@ -57,7 +57,7 @@ async fn nothing_but_the_opaque_token_of_a_login_is_refreshed() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_exchanged_ends_the_session_when_it_is_presented_again_anywhere() {
+async fn reuse_of_a_rotated_token_on_any_route_ends_the_session() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
     for (method, path) in [(Method::POST, "/refresh?rotate=true"), (Method::POST, "/refresh"), (Method::GET, "/me")] {
@@ -74,7 +74,7 @@ async fn a_token_that_was_exchanged_ends_the_session_when_it_is_presented_again_
         app.with(&newest).get("/me").await.expect(200);
         let records = "SELECT CAST(COUNT(*) AS TEXT) FROM audit WHERE event = 'session.token-reused'";
         let before: u32 = app.database.text(records).await.parse().unwrap();
-        // An early one: the thief may have it from long ago.
+        // An early token: a thief may have copied it long ago.
         assert_eq!(app.with(bearer(&tokens[1])).send(method, path).await.expect(401).problem(), "invalid-token");
         for token in [&newest, &jwt] {
             app.with(token).get("/me").await.expect(401);
@@ -89,7 +89,7 @@ async fn a_token_that_was_exchanged_ends_the_session_when_it_is_presented_again_
 }
 
 #[tokio::test]
-async fn of_fifty_who_exchange_a_token_at_once_exactly_one_does_and_the_copy_ends_the_session() {
+async fn of_fifty_concurrent_rotations_one_succeeds_and_the_reuse_ends_the_session() {
     let app = App::start().await;
     for _ in 0..3 {
         let (opaque, _) = app.tokens("root").await;
@@ -99,15 +99,15 @@ async fn of_fifty_who_exchange_a_token_at_once_exactly_one_does_and_the_copy_end
         let won: Vec<_> = answers.iter().filter(|answer| answer.status == 200).collect();
         assert_eq!(won.len(), 1);
         assert!(answers.iter().all(|answer| [200, 401].contains(&answer.status.as_u16())));
-        // Forty-nine had a copy of what was exchanged.
+        // The other forty-nine reused the rotated token.
         let token = bearer(won[0].json()["opaque_token"].as_str().unwrap());
         app.with(&token).get("/me").await.expect(401);
     }
 }
 
-/// Both are known before either exchanges: it is the exchange itself that finds the copy.
+/// Both requests are authenticated before either rotates, so the rotation itself must detect the reuse.
 #[tokio::test]
-async fn of_two_who_were_let_in_with_one_token_the_one_that_comes_late_ends_the_session() {
+async fn of_two_authenticated_rotations_the_later_one_ends_the_session() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
     let held = app.database.hold_writes().await;
@@ -127,19 +127,19 @@ async fn of_two_who_were_let_in_with_one_token_the_one_that_comes_late_ends_the_
 }
 
 #[tokio::test]
-async fn an_exchange_makes_the_session_no_longer() {
+async fn a_rotation_does_not_extend_the_session() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
-    app.turn_clock(Duration::from_secs(86_400));
+    app.advance_clock(Duration::from_secs(86_400));
     let fresh = app.with(&opaque).send(Method::POST, "/refresh?rotate=true").await.expect(200).json();
     assert_eq!(fresh["opaque_expires_in"], 29 * 86_400);
     let opaque = bearer(fresh["opaque_token"].as_str().unwrap());
-    app.turn_clock(Duration::from_secs(29 * 86_400));
+    app.advance_clock(Duration::from_secs(29 * 86_400));
     app.with(&opaque).get("/me").await.expect(401);
 }
 
 #[tokio::test]
-async fn the_first_of_very_many_exchanged_tokens_still_ends_the_session() {
+async fn reuse_of_the_oldest_rotated_token_still_ends_the_session() {
     let app = App::start().await;
     let exchange = async |token: &str| {
         let fresh = app.with(token).send(Method::POST, "/refresh?rotate=true").await.expect(200).json();
@@ -155,7 +155,7 @@ async fn the_first_of_very_many_exchanged_tokens_still_ends_the_session() {
     app.with(&first).get("/me").await.expect(401);
     app.with(&fourth).get("/me").await.expect(401);
     app.with(&jwt).get("/me").await.expect(401);
-    app.turn_clock(Duration::from_secs(31 * 86_400));
+    app.advance_clock(Duration::from_secs(31 * 86_400));
     app.service.auth().delete_expired().await.unwrap();
     assert_eq!(app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM rotated_tokens").await, "0");
 }

@@ -1,4 +1,4 @@
-//! `/statuslists`: revocation for those who verify offline.
+//! `/statuslists`: revocation for services that verify offline.
 
 use std::{collections::HashSet, io::Read, time::Duration};
 
@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::support::{Answer, App, bearer, claims_of, header_of, node};
 
-/// Where a JWT's status is: the path of the list, and the place in it.
-pub fn place(jwt: &str) -> (String, usize) {
+/// The status of a JWT: the path of the list, and the index in it.
+pub fn status_ref(jwt: &str) -> (String, usize) {
     let claims = claims_of(jwt.trim_start_matches("Bearer "));
     let reference = &claims["status"]["status_list"];
     let path = reference["uri"].as_str().unwrap().strip_prefix("http://localhost:5000").unwrap().to_owned();
@@ -26,7 +26,7 @@ pub fn bits(list: &str) -> Vec<u8> {
 }
 
 async fn is_revoked(app: &App, jwt: &str) -> bool {
-    let (path, idx) = place(jwt);
+    let (path, idx) = status_ref(jwt);
     let list = app.anon().get(&path).await.expect(200).text;
     bits(&list)[idx / 8] >> (idx % 8) & 1 == 1
 }
@@ -35,10 +35,10 @@ async fn is_revoked(app: &App, jwt: &str) -> bool {
 async fn a_list_is_a_signed_token_of_its_own_type() {
     let app = App::start().await;
     let (_, jwt) = app.tokens("root").await;
-    let (path, _) = place(&jwt);
+    let (path, _) = status_ref(&jwt);
     let answer = app.anon().get(&path).await.expect(200);
     assert_eq!(answer.header("content-type"), "application/statuslist+jwt");
-    assert_eq!(answer.header("cache-control"), "no-cache", "what is kept on the way would come late");
+    assert_eq!(answer.header("cache-control"), "no-cache", "a list cached on the way would be outdated");
     let (header, claims) = (header_of(&answer.text), claims_of(&answer.text));
     let keys = app.anon().get("/.well-known/jwks.json").await.json();
     assert_eq!((&header["typ"], &header["kid"]), (&"statuslist+jwt".into(), &keys["keys"][0]["kid"]));
@@ -46,7 +46,7 @@ async fn a_list_is_a_signed_token_of_its_own_type() {
     assert_eq!(claims["sub"], format!("http://localhost:5000{path}"));
     assert_eq!((&claims["iat"], &claims["exp"], &claims["ttl"]), (&now.into(), &(now + 900).into(), &60.into()));
     assert_eq!(bits(&answer.text).len(), 16_384);
-    // It is no access token.
+    // A status list is not an access token.
     assert_eq!(app.with(bearer(&answer.text)).get("/me").await.expect(401).problem(), "invalid-token");
     for nothing in ["01a209a4-5175-7d1f-96a9-8817ee5490a8", "nothing", ""] {
         app.anon().get(&format!("/statuslists/{nothing}")).await.expect(404);
@@ -54,19 +54,19 @@ async fn a_list_is_a_signed_token_of_its_own_type() {
 }
 
 #[tokio::test]
-async fn the_bit_of_a_session_is_set_in_the_list_served_next_however_it_ends() {
+async fn however_a_session_ends_its_bit_is_set_in_the_next_list() {
     let app = App::start_with(&["--sessions-per-user", "6"]).await;
     let id = app.create("sergio", &["user"]).await;
     let mut tokens = Vec::new();
     for _ in 0..6 {
         tokens.push(app.tokens("sergio").await);
-        app.turn_clock(Duration::from_millis(2));
+        app.advance_clock(Duration::from_millis(2));
     }
     let sid = |jwt: &str| claims_of(jwt.trim_start_matches("Bearer "))["sid"].as_str().unwrap().to_owned();
     for (_, jwt) in &tokens {
         assert!(!is_revoked(&app, jwt).await);
     }
-    // 0: one more login than there may be; 1: logout; 2: by oneself; 3: by an admin; 4: reuse; 5, 6: all.
+    // 0: the session limit; 1: logout; 2: by the user; 3: by an admin; 4: reuse of a rotated token; 5, 6: all sessions.
     tokens.push(app.tokens("sergio").await);
     app.with(&tokens[1].0).send(Method::POST, "/logout").await.expect(204);
     app.with(&tokens[5].0).send(Method::DELETE, &format!("/me/sessions/{}", sid(&tokens[2].1))).await.expect(204);
@@ -77,16 +77,16 @@ async fn the_bit_of_a_session_is_set_in_the_list_served_next_however_it_ends() {
         assert_eq!(is_revoked(&app, jwt).await, ended);
     }
     app.admin().send(Method::DELETE, &format!("/admin/users/{id}/sessions")).await.expect(204);
-    let (path, _) = place(&tokens[0].1);
+    let (path, _) = status_ref(&tokens[0].1);
     let list = app.anon().get(&path).await.text;
     assert_eq!(bits(&list).iter().map(|byte| byte.count_ones()).sum::<u32>(), 7);
 }
 
 #[tokio::test]
-async fn a_list_is_asked_for_again_by_its_tag_and_changes_with_a_revocation() {
+async fn a_list_revalidates_by_etag_and_changes_with_a_revocation() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
-    let (path, _) = place(&jwt);
+    let (path, _) = status_ref(&jwt);
     let first = app.anon().get(&path).await.expect(200);
     let ask = |tag: String| app.anon().request(Method::GET, &path).header("if-none-match", tag);
     let again = Answer::of(ask(first.header("etag").into())).await.expect(304);
@@ -94,14 +94,14 @@ async fn a_list_is_asked_for_again_by_its_tag_and_changes_with_a_revocation() {
     app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
     let changed = Answer::of(ask(first.header("etag").into())).await.expect(200);
     assert_ne!(changed.header("etag"), first.header("etag"));
-    app.turn_clock(Duration::from_secs(300));
+    app.advance_clock(Duration::from_secs(300));
     let later = Answer::of(ask(changed.header("etag").into())).await.expect(200);
-    assert_eq!(claims_of(&later.text)["exp"], app.now_seconds() + 900, "it is signed anew before it is stale");
+    assert_eq!(claims_of(&later.text)["exp"], app.now_seconds() + 900, "it is signed again before it is stale");
 }
 
-/// @sd-jwt/jwt-status-list, which this project did not write, finds the place in our JWT and the bit in our list.
+/// @sd-jwt/jwt-status-list reads the index from our JWT and the bit from our list.
 #[tokio::test]
-async fn a_published_library_reads_our_lists() {
+async fn a_published_library_parses_our_lists() {
     let Some(node) = node() else { return };
     let app = App::start().await;
     let mut tokens = Vec::new();
@@ -111,7 +111,7 @@ async fn a_published_library_reads_our_lists() {
     for (opaque, _) in tokens.iter().step_by(2) {
         app.with(opaque).send(Method::POST, "/logout").await.expect(204);
     }
-    let list = app.anon().get(&place(&tokens[0].1).0).await.expect(200).text;
+    let list = app.anon().get(&status_ref(&tokens[0].1).0).await.expect(200).text;
     let script = r#"
 import { getListFromStatusListJWT, getStatusListFromJWT } from '@sd-jwt/jwt-status-list';
 const [jwt, ...tokens] = process.argv.slice(2);
@@ -126,80 +126,80 @@ console.log(tokens.map((token) => list.getStatus(getStatusListFromJWT(token).idx
 }
 
 #[tokio::test]
-async fn places_tell_nothing_of_the_order_of_logins() {
+async fn status_indexes_do_not_reveal_the_order_of_logins() {
     let app = App::start().await;
-    let mut places = Vec::new();
+    let mut indexes = Vec::new();
     for _ in 0..40 {
-        places.push(place(&app.tokens("root").await.1));
+        indexes.push(status_ref(&app.tokens("root").await.1));
     }
-    assert_eq!(places.iter().map(|(list, _)| list).collect::<HashSet<_>>().len(), 1, "one list");
-    let places: Vec<_> = places.into_iter().map(|(_, idx)| idx).collect();
-    assert_eq!(places.iter().collect::<HashSet<_>>().len(), 40, "a place is one session's");
-    let rises = places.windows(2).filter(|pair| pair[0] < pair[1]).count();
-    // 39 steps, about 19.5 of them up; under chance this fails once in ten million runs.
-    assert!((10..=29).contains(&rises), "{places:?}");
-    assert!(places.iter().max().unwrap() - places.iter().min().unwrap() > 50_000, "they lie all over: {places:?}");
+    assert_eq!(indexes.iter().map(|(list, _)| list).collect::<HashSet<_>>().len(), 1, "one list");
+    let indexes: Vec<_> = indexes.into_iter().map(|(_, idx)| idx).collect();
+    assert_eq!(indexes.iter().collect::<HashSet<_>>().len(), 40, "an index belongs to one session");
+    let rises = indexes.windows(2).filter(|pair| pair[0] < pair[1]).count();
+    // Of 39 steps about 19.5 go up. By chance this fails once in ten million runs.
+    assert!((10..=29).contains(&rises), "{indexes:?}");
+    assert!(indexes.iter().max().unwrap() - indexes.iter().min().unwrap() > 50_000, "not spread out: {indexes:?}");
 }
 
-/// With lists of four places, what takes a hundred thousand logins takes a few.
+/// A list of four indexes is full after a few logins instead of a hundred thousand.
 #[tokio::test]
-async fn a_list_that_is_full_is_closed_and_dropped_once_nothing_in_it_lives() {
+async fn a_full_list_is_closed_and_deleted_after_its_last_token_expires() {
     let app = App::start().await;
     app.tokens("root").await;
     app.database.sql("UPDATE status_lists SET size = 4").await;
     let mut tokens = Vec::new();
-    let lists = |tokens: &Vec<(String, String)>| tokens.iter().map(|(_, jwt)| place(jwt).0).collect::<HashSet<_>>();
+    let lists = |tokens: &[(String, String)]| tokens.iter().map(|(_, jwt)| status_ref(jwt).0).collect::<HashSet<_>>();
     while lists(&tokens).len() < 2 {
         tokens.push(app.tokens("root").await);
     }
     assert!(tokens.len() <= 5, "it was full");
-    let closed = place(&tokens[0].1).0;
+    let closed = status_ref(&tokens[0].1).0;
     app.with(&tokens[0].0).send(Method::POST, "/logout").await.expect(204);
     assert!(is_revoked(&app, &tokens[0].1).await, "a closed list is served and kept up to date");
     app.service.auth().delete_expired().await.unwrap();
-    // Signed anew, not remembered.
-    app.turn_clock(Duration::from_secs(301));
-    assert!(is_revoked(&app, &tokens[0].1).await, "a mark stays as long as its token could be shown");
-    app.turn_clock(Duration::from_secs(30 * 86_400 + 601));
+    // The list is signed again, not cached.
+    app.advance_clock(Duration::from_secs(301));
+    assert!(is_revoked(&app, &tokens[0].1).await, "a mark stays until its token expires");
+    app.advance_clock(Duration::from_secs(30 * 86_400 + 601));
     app.service.auth().delete_expired().await.unwrap();
     app.anon().get(&closed).await.expect(404);
     assert_eq!(app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM revoked_statuses").await, "0");
-    let open = place(&tokens.last().unwrap().1).0;
+    let open = status_ref(&tokens.last().unwrap().1).0;
     app.anon().get(&open).await.expect(200);
 }
 
 #[tokio::test]
-async fn a_place_that_was_revoked_is_nobodys_until_its_tokens_would_have_run_out() {
+async fn a_revoked_index_is_not_reused_until_its_tokens_would_have_expired() {
     let app = App::start().await;
     let (opaque, first) = app.tokens("root").await;
     app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
-    // Only that place is left in the list.
+    // The revoked index is the only one in the list.
     app.database.sql("UPDATE status_lists SET size = 1; UPDATE revoked_statuses SET idx = 0").await;
     let (_, second) = app.tokens("root").await;
-    assert_ne!(place(&second).0, place(&first).0, "another list is opened rather");
+    assert_ne!(status_ref(&second).0, status_ref(&first).0, "another list is opened instead");
     assert!(!is_revoked(&app, &second).await);
 }
 
-/// The open list goes on to be handed out, and others may have kept it from when the place was marked.
+/// Services may have cached the open list while the index was marked, and the index could be drawn again.
 #[tokio::test]
 async fn in_the_open_list_a_mark_outlives_its_token() {
     let app = App::start().await;
     let (opaque, jwt) = app.tokens("root").await;
     app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
-    app.turn_clock(Duration::from_secs(31 * 86_400));
+    app.advance_clock(Duration::from_secs(31 * 86_400));
     app.service.auth().delete_expired().await.unwrap();
     assert!(is_revoked(&app, &jwt).await);
 }
 
-/// With a session that ends while the list is being made, the bit is in the next one.
+/// If a session ends while a list is built, the next list has its bit.
 #[tokio::test]
-async fn no_revocation_is_lost_among_many_who_ask_for_the_list() {
+async fn no_revocation_is_lost_under_concurrent_list_requests() {
     let app = App::start().await;
     let mut tokens = Vec::new();
     for _ in 0..60 {
         tokens.push(app.tokens("root").await);
     }
-    let (path, _) = place(&tokens[0].1);
+    let (path, _) = status_ref(&tokens[0].1);
     let ask = async {
         for _ in 0..120 {
             app.anon().get(&path).await.expect(200);
@@ -217,23 +217,23 @@ async fn no_revocation_is_lost_among_many_who_ask_for_the_list() {
 }
 
 #[tokio::test]
-async fn a_list_does_not_outlive_the_key_that_signs_it_nor_is_one_served_that_is_about_to_run_out() {
+async fn a_list_expires_with_its_signing_key_and_is_renewed_in_time() {
     let app = App::start_with(&["--jwt-ttl", "1s"]).await;
     let (_, jwt) = app.tokens("root").await;
-    let (path, _) = place(&jwt);
+    let (path, _) = status_ref(&jwt);
     app.admin().send(Method::POST, "/admin/keys/rotate").await.expect(202);
-    // A second before the next key signs; this one is gone 61 seconds after that.
-    app.turn_clock(Duration::from_secs(659));
+    // One second before the next key signs. The current key is retired 61 seconds after that.
+    app.advance_clock(Duration::from_secs(659));
     let old = app.anon().get(&path).await.text;
     assert_eq!(claims_of(&old)["exp"], app.now_seconds() + 1 + 1 + 60);
-    app.turn_clock(Duration::from_secs(3));
+    app.advance_clock(Duration::from_secs(3));
     let new = app.anon().get(&path).await.text;
     assert_ne!(header_of(&new)["kid"], header_of(&old)["kid"]);
     assert!(claims_of(&new)["exp"].as_i64().unwrap() > app.now_seconds() + 60);
 }
 
 #[tokio::test]
-async fn a_session_from_before_there_were_lists_gets_tokens_without_the_claim() {
+async fn a_session_older_than_status_lists_gets_tokens_without_the_claim() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
     app.database.sql("UPDATE sessions SET status_list = NULL, status_idx = NULL").await;

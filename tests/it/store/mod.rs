@@ -1,4 +1,4 @@
-//! The database.
+//! The database: migrations and durable writes.
 
 mod upgrade;
 mod writes;

@@ -1,12 +1,12 @@
-//! A database of an earlier version.
+//! Migration of a database of an earlier version.
 
 use std::fs;
 
 use crate::support::{App, Database, bearer, on_postgres};
 
-/// What the first version left behind: a user with a session, and a key that signs.
+/// The database of the first version has a user with a session, and a signing key.
 #[tokio::test]
-async fn sessions_and_keys_of_the_first_schema_live_on() {
+async fn sessions_and_keys_of_the_first_schema_survive_migration() {
     let database = Database::new().await;
     let app = App::on(database.clone(), &[]).await;
     app.create("root", &["user", "admin"]).await;

@@ -1,4 +1,4 @@
-//! Writes: whoever was told of one finds it again, whatever happens next to it or after it.
+//! Writes: an acknowledged write is durable and independent of concurrent ones.
 
 use std::{
     fs,
@@ -15,16 +15,16 @@ use reqwest::{Client, Method};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Answer, App, Binary, Database, PASSWORD, basic, bearer, on_postgres, outside};
+use crate::support::{Answer, App, Binary, Database, PASSWORD, basic, bearer, find_program, on_postgres};
 
 #[tokio::test]
-async fn many_who_write_at_once_are_each_in_the_database_when_they_hear_of_it_and_who_fails_takes_nobody_along() {
+async fn concurrent_writes_are_committed_before_the_response_and_a_failed_one_undoes_no_other() {
     let app = App::start_with(&["--hash-queue", "1000"]).await;
     let (opaque, _) = app.tokens("root").await;
     let answers = join_all((0..60).map(|i| {
         let (app, opaque) = (&app, &opaque);
         async move {
-            // Each name is wanted twice.
+            // Two requests ask for each name.
             let name = format!("user-{}", i / 2);
             let body = json!({"username": name, "password": PASSWORD});
             let answer = app.with(opaque).post("/admin/users", &body).await;
@@ -41,9 +41,9 @@ async fn many_who_write_at_once_are_each_in_the_database_when_they_hear_of_it_an
     }
 }
 
-/// A server that is ended without a word while it answers many; all who were told of their login have a session after.
+/// The server is killed under load. Every login that it acknowledged has a session after the restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_that_was_acknowledged_is_lost_when_the_process_is_killed() {
+async fn no_acknowledged_write_is_lost_when_the_process_is_killed() {
     let database = Database::new().await;
     let start = || {
         Binary::new(database.folder.path())
@@ -91,16 +91,16 @@ async fn nothing_that_was_acknowledged_is_lost_when_the_process_is_killed() {
     }
 }
 
-/// The system lets the files grow no further, as when the disk is full, and then does again.
+/// A file size limit simulates a full disk, and is then lifted.
 #[tokio::test]
-async fn when_the_disk_is_full_writes_are_refused_and_checks_go_on_and_writes_go_on_when_there_is_room() {
+async fn on_a_full_disk_writes_get_503_checks_continue_and_writes_recover() {
     if on_postgres().is_some() {
-        return; // its files are another process's
+        return; // its files belong to another process
     }
-    let (Some(prlimit), Some(bash)) = (outside("prlimit"), outside("bash")) else { return };
+    let (Some(prlimit), Some(bash)) = (find_program("prlimit"), find_program("bash")) else { return };
     let folder = TempDir::new().unwrap();
     let mut command = Command::new(bash);
-    // The signal that comes with the error would end the process.
+    // SIGXFSZ comes with the error and would end the process.
     command.args(["-c", r#"trap '' XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_countersign")]);
     command.env_clear().current_dir(folder.path()).stdin(Stdio::null());
     let binary = Binary(command).env("COUNTERSIGN_ADMIN_USERNAME", "root").env("COUNTERSIGN_ADMIN_PASSWORD", PASSWORD);
@@ -131,7 +131,7 @@ async fn when_the_disk_is_full_writes_are_refused_and_checks_go_on_and_writes_go
 }
 
 #[tokio::test]
-async fn who_finds_something_done_already_hears_it_when_it_is_on_the_disk() {
+async fn a_repeated_logout_is_answered_only_after_the_first_is_committed() {
     let app = App::start().await;
     for _ in 0..10 {
         let (opaque, _) = app.tokens("root").await;

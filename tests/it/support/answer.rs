@@ -1,4 +1,4 @@
-//! What came back.
+//! Responses of the service, with checks.
 
 use reqwest::{StatusCode, header::HeaderMap};
 use serde_json::Value;
@@ -17,7 +17,7 @@ impl Answer {
         Self { status, headers, text: response.text().await.unwrap() }
     }
 
-    /// Fails the test unless the status is this one.
+    /// Asserts that the status is this one.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
@@ -37,7 +37,7 @@ impl Answer {
         self.headers.get_all("www-authenticate").iter().map(|value| value.to_str().unwrap()).collect()
     }
 
-    /// The code of a problem, after checking that it is a whole one and matches its status.
+    /// The code of a problem, after checks that the problem is complete and matches the status.
     #[track_caller]
     pub fn problem(&self) -> String {
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");

@@ -1,4 +1,4 @@
-//! The service on a real port, in this process, with a clock that the test turns.
+//! The service on a real port, in this process, with a clock that the test sets.
 
 use std::{
     sync::{
@@ -22,9 +22,9 @@ use tokio::{net::TcpListener, sync::oneshot};
 
 use super::{Answer, Database};
 
-/// The password of everyone in the tests.
+/// The password of all users in the tests.
 pub const PASSWORD: &str = "my-password";
-/// 2026-01-01, when every test begins.
+/// 2026-01-01, the time at which every test starts.
 const START: i64 = 1_767_225_600_000;
 
 pub struct App {
@@ -37,7 +37,7 @@ pub struct App {
     _shutdown: oneshot::Sender<()>,
 }
 
-/// Someone who sends requests, with one credential or none.
+/// A client with one credential or none.
 pub struct Caller<'a> {
     app: &'a App,
     authorization: Option<String>,
@@ -48,21 +48,21 @@ impl App {
         Self::start_with(&[]).await
     }
 
-    /// With these flags besides. There is an admin `root`.
+    /// Starts the service with these flags, and creates an admin `root`.
     pub async fn start_with(flags: &[&str]) -> Self {
         let app = Self::on(Database::new().await, flags).await;
         app.create("root", &["user", "admin"]).await;
         app
     }
 
-    /// On this port, for those who must know the address before. There is an admin `root`.
+    /// As [`App::start_with`], on this port, for tests that must know the address before the start.
     pub async fn start_at(port: u16, flags: &[&str]) -> Self {
         let app = Self::listening(port, Database::new().await, flags).await;
         app.create("root", &["user", "admin"]).await;
         app
     }
 
-    /// On a database that may hold something already; makes no admin.
+    /// Starts the service on a database that may have users already. Creates no admin.
     pub async fn on(database: Database, flags: &[&str]) -> Self {
         Self::listening(0, database, flags).await
     }
@@ -85,11 +85,11 @@ impl App {
         Self { url: format!("http://{address}"), address, database, service, clock, client, _shutdown: shutdown }
     }
 
-    pub fn turn_clock(&self, by: Duration) {
+    pub fn advance_clock(&self, by: Duration) {
         self.clock.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
     }
 
-    pub fn turn_clock_back(&self, by: Duration) {
+    pub fn set_clock_back(&self, by: Duration) {
         self.clock.fetch_sub(i64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
     }
 
@@ -97,28 +97,28 @@ impl App {
         self.clock.load(Ordering::Relaxed) / 1000
     }
 
-    /// Someone with no credential.
+    /// A client without a credential.
     pub fn anon(&self) -> Caller<'_> {
         Caller { app: self, authorization: None }
     }
 
-    /// Someone with this `Authorization` header.
+    /// A client with this `Authorization` header.
     pub fn with(&self, authorization: impl Into<String>) -> Caller<'_> {
         Caller { app: self, authorization: Some(authorization.into()) }
     }
 
-    /// The admin `root`, by Basic.
+    /// The admin `root`, with Basic authentication.
     pub fn admin(&self) -> Caller<'_> {
         self.with(basic("root", PASSWORD))
     }
 
-    /// A new user with the role `user`, by Basic.
+    /// Creates a user with the role `user` who uses Basic authentication.
     pub async fn user(&self, username: &str) -> Caller<'_> {
         self.create(username, &["user"]).await;
         self.with(basic(username, PASSWORD))
     }
 
-    /// Adds a user by the service's own means. Gives the id.
+    /// Creates a user without HTTP. Returns the id.
     pub async fn create(&self, username: &str, roles: &[&str]) -> String {
         let roles = roles.iter().map(ToString::to_string).collect();
         let new = countersign::model::NewUser {
@@ -133,19 +133,19 @@ impl App {
         user.id.to_string()
     }
 
-    /// What login answers to this user.
+    /// Logs a user in. Returns the response body.
     pub async fn login(&self, username: &str) -> Value {
         let body = json!({"username": username, "password": PASSWORD});
         self.anon().post("/login", &body).await.expect(200).json()
     }
 
-    /// Both tokens of a new session, as `Authorization` headers: opaque, JWT.
+    /// Starts a session. Returns its opaque token and its JWT as `Authorization` headers.
     pub async fn tokens(&self, username: &str) -> (String, String) {
         let login = self.login(username).await;
         (bearer(login["opaque_token"].as_str().unwrap()), bearer(login["token"].as_str().unwrap()))
     }
 
-    /// A personal access token of this user, as an `Authorization` header.
+    /// Creates a personal access token. Returns it as an `Authorization` header.
     pub async fn personal_token(&self, username: &str, about: &Value) -> String {
         let owner = self.with(basic(username, PASSWORD));
         bearer(owner.post("/me/tokens", about).await.expect(201).json()["token"].as_str().unwrap())
@@ -156,7 +156,7 @@ impl App {
     }
 }
 
-/// The settings of a test: cheap hashes, the database given.
+/// The settings of a test, with cheap hashes.
 fn config(database: &Database, flags: &[&str]) -> Config {
     let mut args = vec!["countersign", "--database-url", &database.url];
     let key = STANDARD.encode([7; 32]);
@@ -186,7 +186,7 @@ impl Caller<'_> {
         Answer::of(self.request(Method::PATCH, path).json(body)).await
     }
 
-    /// Without a body.
+    /// Sends a request without a body.
     pub async fn send(&self, method: Method, path: &str) -> Answer {
         Answer::of(self.request(method, path)).await
     }

@@ -1,4 +1,4 @@
-//! The built binary, run as a person runs it.
+//! The built binary, run as a process.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The binary in this folder, with nothing of our own environment but `PATH`.
+/// A command that runs the binary in a folder, with no variable of our environment except `PATH`.
 pub struct Binary(pub Command);
 
 impl Binary {
@@ -28,12 +28,12 @@ impl Binary {
         self
     }
 
-    /// Starts it and leaves it to itself until the end of the test.
+    /// Starts the process, which is killed when the test drops it.
     pub fn spawn(mut self) -> Killed {
         Killed(self.0.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
-    /// Runs it to its end, which should come soon.
+    /// Runs the process to its end, for at most 30 seconds.
     pub fn output(mut self) -> Output {
         let mut child = self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);
@@ -47,7 +47,7 @@ impl Binary {
         child.wait_with_output().unwrap()
     }
 
-    /// Runs it until it says where it listens, on a port of the system's choice, with cheap hashes unless they were set.
+    /// Starts a server on a free port and waits until it listens. Hashes are cheap unless their cost was set.
     pub fn serve(mut self) -> Server {
         self.0.args(["--listen", "127.0.0.1:0"]);
         for (flag, value) in [("--argon2-memory-kib", "8"), ("--argon2-iterations", "1")] {
@@ -58,7 +58,7 @@ impl Binary {
         let mut child = self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut welcome = String::new();
-        // The welcome is written at once: what follows the line about the document is there with it.
+        // The welcome is a single write, so what follows the line about the document is already in the buffer.
         while !welcome.contains("API document") || !stderr.buffer().is_empty() {
             assert_ne!(stderr.read_line(&mut welcome).unwrap(), 0, "it ended: {welcome}");
         }
@@ -78,7 +78,7 @@ impl Binary {
     }
 }
 
-/// A process that is killed when dropped.
+/// A process, killed when dropped.
 pub struct Killed(pub Child);
 
 impl Drop for Killed {
@@ -88,7 +88,7 @@ impl Drop for Killed {
     }
 }
 
-/// A running server. It is killed when dropped.
+/// A running server, killed when dropped.
 pub struct Server {
     pub child: Child,
     pub port: u16,
@@ -97,7 +97,7 @@ pub struct Server {
     log: Option<std::thread::JoinHandle<String>>,
 }
 
-/// What a server that ended said.
+/// The outcome and the output of a server that ended.
 pub struct Ended {
     pub success: bool,
     pub stderr: String,
@@ -115,7 +115,7 @@ impl Server {
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 
-    /// Ends it and gives all it said.
+    /// Sends SIGTERM and waits for the end. Returns the output.
     pub fn stop(mut self) -> Ended {
         self.terminate();
         let status = self.child.wait().unwrap();
@@ -126,7 +126,7 @@ impl Server {
         }
     }
 
-    /// The setup token that a first start shows.
+    /// The setup token that the first start printed.
     pub fn setup_token(&self) -> &str {
         let from = self.welcome.find("setup_").expect("a setup token is shown");
         self.welcome[from..].split('"').next().unwrap()
@@ -140,7 +140,7 @@ impl Drop for Server {
     }
 }
 
-/// A port that nobody listens on just now.
+/// A port that is free at the moment.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

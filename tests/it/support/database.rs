@@ -1,4 +1,4 @@
-//! A database of one's own for each test.
+//! A separate database for each test.
 
 use std::{
     env,
@@ -10,12 +10,12 @@ use countersign::auth::Auth;
 use sqlx::{Connection as _, Executor, Row, migrate::Migrator};
 use tempfile::TempDir;
 
-/// The store this run is about.
+/// The URL of the PostgreSQL server, if this run tests PostgreSQL.
 pub fn on_postgres() -> Option<String> {
     env::var("COUNTERSIGN_TEST_POSTGRES").ok().filter(|url| !url.is_empty())
 }
 
-/// An empty database, and a folder that is removed with it.
+/// A database, and a folder that is deleted with it.
 #[derive(Clone)]
 pub struct Database {
     pub url: String,
@@ -40,17 +40,17 @@ impl Database {
         Self { url, folder, services: Arc::default() }
     }
 
-    /// A database that is this file of the same folder.
+    /// The SQLite database with this file name in the same folder.
     pub fn file(&self, name: &str) -> Self {
         self.at(format!("sqlite://{}", self.folder.path().join(name).display()))
     }
 
-    /// A database elsewhere, with the same folder for what lies beside it.
+    /// A database with this URL, and the same folder.
     pub fn at(&self, url: String) -> Self {
         Self { url, folder: self.folder.clone(), services: Arc::default() }
     }
 
-    /// Makes the schema of an earlier version: that of this migration.
+    /// Creates the schema up to this migration.
     pub async fn migrate_to(&self, version: i64) {
         match self.connect().await {
             Connection::Sqlite(mut connection) => {
@@ -64,29 +64,29 @@ impl Database {
         }
     }
 
-    /// Runs SQL that both stores understand, behind the service's back, and waits until it has noticed.
+    /// Runs SQL for both stores, not through the service, and lets the services notice.
     pub async fn sql(&self, text: &str) {
         let mut connection = self.connect().await;
         connection.execute(text).await;
         connection.close().await;
-        self.let_notice().await;
+        self.poll_other_writers().await;
     }
 
-    /// Lets the services on this database in this process notice what others have changed, so that no test waits for it.
-    pub async fn let_notice(&self) {
+    /// Makes the services in this process poll for changes of other writers, so that no test has to wait.
+    pub async fn poll_other_writers(&self) {
         let services = self.services.lock().unwrap().clone();
         for service in services {
-            // One that cannot, say because somebody has the lock, knows nothing, and asks the database.
+            // If a poll fails, say because the database is locked, the service reads the database instead.
             let _cannot = service.poll_other_writers().await;
         }
     }
 
-    /// Another service on this database.
+    /// Registers a service on this database.
     pub fn serve(&self, service: Auth) {
         self.services.lock().unwrap().push(service);
     }
 
-    /// One text value.
+    /// Queries one text value.
     pub async fn text(&self, text: &str) -> String {
         let sql = sqlx::AssertSqlSafe(text.to_owned());
         match self.connect().await {
@@ -95,21 +95,21 @@ impl Database {
         }
     }
 
-    /// Keeps everyone else from writing, as another process could.
-    pub async fn hold_writes(&self) -> Held {
+    /// Blocks all other writers, as another process could.
+    pub async fn hold_writes(&self) -> Lock {
         let mut connection = self.connect().await;
         match on_postgres() {
             Some(_) => connection.execute("BEGIN; LOCK TABLE users, sessions IN EXCLUSIVE MODE").await,
             None => connection.execute("BEGIN IMMEDIATE").await,
         }
-        Held(connection)
+        Lock(connection)
     }
 
-    /// Keeps everyone else even from reading a SQLite file, as a tool could.
-    pub async fn hold_all(&self) -> Held {
+    /// Blocks all other readers and writers of a SQLite file, as a tool could.
+    pub async fn hold_all(&self) -> Lock {
         let mut connection = self.connect().await;
         connection.execute("BEGIN EXCLUSIVE").await;
-        Held(connection)
+        Lock(connection)
     }
 
     async fn connect(&self) -> Connection {
@@ -134,7 +134,7 @@ impl Connection {
         }
     }
 
-    /// Closes it now, with what SQLite does to its files at the end.
+    /// Closes the connection now. SQLite then checkpoints and removes its log.
     async fn close(self) {
         match self {
             Self::Sqlite(connection) => connection.close().await.unwrap(),
@@ -143,10 +143,10 @@ impl Connection {
     }
 }
 
-/// The lock of [`Database::hold_writes`].
-pub struct Held(Connection);
+/// The lock of [`Database::hold_writes`] or [`Database::hold_all`].
+pub struct Lock(Connection);
 
-impl Held {
+impl Lock {
     pub async fn release(mut self) {
         self.0.execute("COMMIT").await;
     }

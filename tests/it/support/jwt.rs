@@ -1,4 +1,4 @@
-//! JWTs taken apart and put together wrongly.
+//! Decoding and forging JWTs.
 
 use aws_lc_rs::{
     hmac,
@@ -32,7 +32,7 @@ pub fn resign(header: &str, claims: &str, secret: &[u8]) -> String {
     format!("{message}.{}", b64(tag))
 }
 
-/// A key that is not the service's.
+/// A signing key that the service does not have.
 pub struct ForgedKey(EcdsaKeyPair);
 
 impl ForgedKey {

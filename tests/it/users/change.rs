@@ -1,4 +1,4 @@
-//! `/admin/users/{id}` and `/me`: users changed, disabled and taken away.
+//! `/admin/users/{id}` and `/me`: changing, disabling and deleting users.
 
 use std::{io::Read, time::Duration};
 
@@ -10,14 +10,14 @@ use crate::support::{Answer, App, PASSWORD, basic, claims_of};
 
 const OTHER: &str = "another-password";
 
-/// Every credential a user can have.
-struct Held {
+/// The tokens of a user, one of each kind.
+struct Tokens {
     opaque: String,
     jwt: String,
     personal: String,
 }
 
-impl Held {
+impl Tokens {
     async fn of(app: &App, username: &str) -> Self {
         let (opaque, jwt) = app.tokens(username).await;
         Self { opaque, jwt, personal: app.personal_token(username, &json!({"name": "a"})).await }
@@ -49,7 +49,7 @@ async fn change(app: &App, id: &str, body: &Value) -> Answer {
 }
 
 #[tokio::test]
-async fn what_is_given_is_changed_and_the_rest_stays() {
+async fn a_patch_changes_only_the_given_fields() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     let body = json!({"name": "Sergio", "email": "s@example.com", "roles": ["user", "editor"]});
@@ -77,7 +77,7 @@ async fn what_is_given_is_changed_and_the_rest_stays() {
 }
 
 #[tokio::test]
-async fn a_change_is_made_only_to_the_version_that_if_match_names() {
+async fn if_match_guards_against_lost_updates() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     let path = format!("/admin/users/{id}");
@@ -87,7 +87,7 @@ async fn a_change_is_made_only_to_the_version_that_if_match_names() {
         Answer::of(request.json(&json!({"name": name}))).await
     };
     let second = patch(&first, "one").await.expect(200).header("etag").to_owned();
-    assert_ne!(first, second, "also within one millisecond");
+    assert_ne!(first, second, "the tag changes even within one millisecond");
     for stale in [first.clone(), format!("W/{second}"), "\"nonsense\"".into(), "nonsense".into()] {
         assert_eq!(patch(&stale, "two").await.expect(412).problem(), "precondition-failed", "{stale}");
     }
@@ -103,10 +103,10 @@ async fn a_change_is_made_only_to_the_version_that_if_match_names() {
 }
 
 #[tokio::test]
-async fn disabling_ends_everything_at_once_and_enabling_revives_nothing() {
+async fn disabling_ends_every_credential_at_once_and_enabling_revives_none() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
-    let held = Held::of(&app, "sergio").await;
+    let held = Tokens::of(&app, "sergio").await;
     assert_eq!(held.statuses(&app).await, [200; 3]);
     change(&app, &id, &json!({"status": "disabled"})).await.expect(200);
     assert_eq!(held.statuses(&app).await, [401; 3]);
@@ -120,10 +120,10 @@ async fn disabling_ends_everything_at_once_and_enabling_revives_nothing() {
 }
 
 #[tokio::test]
-async fn a_change_of_roles_counts_from_the_next_request_on() {
+async fn a_change_of_roles_applies_from_the_next_request_on() {
     let app = App::start().await;
     let id = app.create("other", &["user", "admin"]).await;
-    let held = Held::of(&app, "other").await;
+    let held = Tokens::of(&app, "other").await;
     app.with(&held.jwt).get("/admin/users").await.expect(200);
     change(&app, &id, &json!({"roles": ["user"]})).await.expect(200);
     for token in [&held.opaque, &held.jwt, &held.personal, &basic("other", PASSWORD)] {
@@ -134,14 +134,14 @@ async fn a_change_of_roles_counts_from_the_next_request_on() {
 }
 
 #[tokio::test]
-async fn a_deleted_user_is_gone_with_everything_and_the_name_is_free() {
+async fn deleting_a_user_ends_every_credential_and_frees_the_name() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
-    let held = Held::of(&app, "sergio").await;
+    let held = Tokens::of(&app, "sergio").await;
     let path = format!("/admin/users/{id}");
     app.admin().send(Method::DELETE, &path).await.expect(204);
     assert_eq!(held.statuses(&app).await, [401; 3]);
-    assert!(is_revoked(&app, &held.jwt).await, "those who verify offline hear of it too");
+    assert!(is_revoked(&app, &held.jwt).await, "offline verification learns of it too");
     app.admin().get(&path).await.expect(404);
     app.admin().send(Method::DELETE, &path).await.expect(404);
     app.with(basic("sergio", PASSWORD)).get("/me").await.expect(401);
@@ -151,7 +151,7 @@ async fn a_deleted_user_is_gone_with_everything_and_the_name_is_free() {
 }
 
 #[tokio::test]
-async fn the_last_active_admin_stays() {
+async fn the_last_active_admin_cannot_be_removed() {
     let app = App::start().await;
     let root = app.admin().get("/me").await.json()["user"]["id"].as_str().unwrap().to_owned();
     let other = app.create("other", &["admin"]).await;
@@ -168,7 +168,7 @@ async fn the_last_active_admin_stays() {
 }
 
 #[tokio::test]
-async fn of_admins_who_remove_each_other_at_once_one_stays() {
+async fn of_admins_who_remove_each_other_concurrently_one_remains() {
     let app = App::start().await;
     for round in 0..8 {
         let names = [format!("a{round}"), format!("b{round}")];
@@ -176,7 +176,7 @@ async fn of_admins_who_remove_each_other_at_once_one_stays() {
         for name in &names {
             ids.push(app.create(name, &["admin"]).await);
         }
-        // Only these two can come in.
+        // Only these two admins are active.
         app.database.sql(&format!("UPDATE users SET status = 'disabled' WHERE username NOT LIKE '_{round}'")).await;
         let (a, b) = (app.with(basic(&names[0], PASSWORD)), app.with(basic(&names[1], PASSWORD)));
         let (path_a, path_b) = (format!("/admin/users/{}", ids[0]), format!("/admin/users/{}", ids[1]));
@@ -194,10 +194,10 @@ async fn of_admins_who_remove_each_other_at_once_one_stays() {
 }
 
 #[tokio::test]
-async fn a_password_that_an_admin_gives_ends_what_was_before() {
+async fn a_password_set_by_an_admin_ends_earlier_credentials() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
-    let held = Held::of(&app, "sergio").await;
+    let held = Tokens::of(&app, "sergio").await;
     let path = format!("/admin/users/{id}/password");
     let put = async |body: Value| Answer::of(app.admin().request(Method::PUT, &path).json(&body)).await;
     assert_eq!(put(json!({"password": "short"})).await.expect(422).field_errors(), ["password:too-short"]);
@@ -212,7 +212,7 @@ async fn a_password_that_an_admin_gives_ends_what_was_before() {
 }
 
 #[tokio::test]
-async fn whoever_must_choose_another_password_can_do_nothing_else() {
+async fn a_user_who_must_change_the_password_can_do_nothing_else() {
     let app = App::start().await;
     let body = json!({"username": "sergio", "password": PASSWORD, "must_change_password": true});
     let made = app.admin().post("/admin/users", &body).await.expect(201).json();
@@ -238,10 +238,10 @@ async fn whoever_must_choose_another_password_can_do_nothing_else() {
 }
 
 #[tokio::test]
-async fn changing_ones_own_password_takes_the_current_one_and_ends_everything_else() {
+async fn changing_ones_password_needs_the_current_one_and_ends_other_credentials() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
-    let (held, others) = (Held::of(&app, "sergio").await, Held::of(&app, "sergio").await);
+    let (held, others) = (Tokens::of(&app, "sergio").await, Tokens::of(&app, "sergio").await);
     let body = |current: &str, new: &str| json!({"current_password": current, "new_password": new});
     let wrong = app.with(&held.jwt).post("/me/password", &body("wrong-password", OTHER)).await.expect(401);
     assert_eq!(wrong.problem(), "invalid-credentials");
@@ -249,7 +249,7 @@ async fn changing_ones_own_password_takes_the_current_one_and_ends_everything_el
     assert_eq!(short.field_errors(), ["new_password:too-short"]);
     assert_eq!(others.statuses(&app).await, [200; 3]);
     app.with(&held.jwt).post("/me/password", &body(PASSWORD, OTHER)).await.expect(204);
-    assert_eq!(held.statuses(&app).await, [200, 200, 401], "the session it was changed with goes on");
+    assert_eq!(held.statuses(&app).await, [200, 200, 401], "the session that changed it continues");
     assert_eq!(others.statuses(&app).await, [401; 3]);
     assert!(is_revoked(&app, &others.jwt).await && !is_revoked(&app, &held.jwt).await);
     app.with(basic("sergio", PASSWORD)).get("/me").await.expect(401);
@@ -269,6 +269,6 @@ async fn a_user_changes_name_and_email_and_nothing_else() {
         let answer = user.patch("/me", &json!({field: ["admin"]})).await.expect(422);
         assert_eq!(answer.field_errors(), [format!("{field}:unknown")]);
     }
-    app.turn_clock(Duration::from_secs(1));
+    app.advance_clock(Duration::from_secs(1));
     assert_eq!(user.get("/users").await.json().as_array().unwrap().len(), 2);
 }

@@ -1,4 +1,4 @@
-//! `/admin/users`.
+//! `/admin/users`: creating, reading and listing users.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn a_username_is_one_whatever_its_case_or_composition() {
 }
 
 #[tokio::test]
-async fn every_field_that_breaks_its_rule_is_named_and_no_value_is_shown() {
+async fn every_invalid_field_is_named_without_its_value() {
     let app = App::start().await;
     let faults: &[(Value, &[&str])] = &[
         (json!({"username": "", "password": PASSWORD}), &["username:required"]),
@@ -79,11 +79,11 @@ async fn every_field_that_breaks_its_rule_is_named_and_no_value_is_shown() {
         assert!(!answer.text.contains("canary") && !answer.text.contains("12345"), "{}", answer.text);
     }
     let users = app.admin().get("/admin/users").await.json();
-    assert_eq!(users["items"].as_array().unwrap().len(), 1, "none was made");
+    assert_eq!(users["items"].as_array().unwrap().len(), 1, "none was created");
 }
 
 #[tokio::test]
-async fn only_the_scope_admin_lets_one_in() {
+async fn the_admin_routes_need_the_scope_admin() {
     let app = App::start().await;
     let user = app.user("sergio").await;
     for (method, path) in
@@ -97,10 +97,10 @@ async fn only_the_scope_admin_lets_one_in() {
 }
 
 #[tokio::test]
-async fn a_page_ends_where_the_next_begins() {
+async fn consecutive_pages_neither_overlap_nor_skip() {
     let app = App::start().await;
     for name in ["a", "b", "c", "d"] {
-        app.turn_clock(Duration::from_millis(1));
+        app.advance_clock(Duration::from_millis(1));
         app.create(name, &["user"]).await;
     }
     let (mut seen, mut path) = (Vec::new(), "/admin/users?limit=2".to_owned());
@@ -120,7 +120,7 @@ async fn a_page_ends_where_the_next_begins() {
 }
 
 #[tokio::test]
-async fn an_id_of_nobody_is_404_whatever_it_looks_like() {
+async fn an_unknown_or_malformed_id_is_404() {
     let app = App::start().await;
     for id in ["01a209a4-5175-7d1f-96a9-8817ee5490a8", "1", "%00", "..%2f..%2fetc%2fpasswd", "%ff"] {
         assert_eq!(app.admin().get(&format!("/admin/users/{id}")).await.expect(404).problem(), "not-found");
@@ -128,7 +128,7 @@ async fn an_id_of_nobody_is_404_whatever_it_looks_like() {
 }
 
 #[tokio::test]
-async fn the_setup_token_makes_the_first_admin_and_is_then_used_up() {
+async fn the_setup_token_creates_the_first_admin_once() {
     let token = "a-setup-token-of-the-tests";
     let app = App::on(Database::new().await, &["--setup-token", token]).await;
     let setup = app.with(bearer(token));
@@ -151,7 +151,7 @@ async fn the_setup_token_makes_the_first_admin_and_is_then_used_up() {
 }
 
 #[tokio::test]
-async fn of_ten_who_come_with_the_setup_token_at_once_one_makes_an_admin() {
+async fn of_ten_concurrent_uses_of_the_setup_token_one_creates_an_admin() {
     let token = "a-setup-token-of-the-tests";
     let app = App::on(Database::new().await, &["--setup-token", token]).await;
     let setup = app.with(bearer(token));
@@ -166,7 +166,7 @@ async fn of_ten_who_come_with_the_setup_token_at_once_one_makes_an_admin() {
 }
 
 #[tokio::test]
-async fn of_ten_who_ask_for_one_name_at_once_one_gets_it() {
+async fn of_ten_concurrent_creations_of_one_username_one_succeeds() {
     let app = App::start().await;
     let admin = app.admin();
     let tries = (0..10).map(|_| async {
@@ -178,7 +178,7 @@ async fn of_ten_who_ask_for_one_name_at_once_one_gets_it() {
 }
 
 #[tokio::test]
-async fn a_password_that_is_guessed_first_is_refused_and_my_password_is_not_one() {
+async fn a_common_password_is_refused_and_my_password_is_not_one() {
     let app = App::start().await;
     let create = async |password: &str| {
         let body = json!({"username": "sergio.r", "password": password, "name": "Sérgio Rodríguez",

@@ -1,4 +1,4 @@
-//! `/users`: the directory.
+//! `/users`: the directory of active users.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::App;
 #[tokio::test]
 async fn the_directory_lists_ids_and_names_of_active_users() {
     let app = App::start().await;
-    app.turn_clock(Duration::from_millis(1));
+    app.advance_clock(Duration::from_millis(1));
     let sergio = app.create("sergio", &["user"]).await;
     app.create("gone", &["user"]).await;
     app.disable("gone").await;
@@ -25,7 +25,7 @@ async fn the_directory_lists_ids_and_names_of_active_users() {
 async fn links_lead_from_page_to_page() {
     let app = App::start().await;
     for name in ["a", "b", "c", "d"] {
-        app.turn_clock(Duration::from_millis(1));
+        app.advance_clock(Duration::from_millis(1));
         app.create(name, &["user"]).await;
     }
     let (mut seen, mut path) = (Vec::new(), "/users?limit=2".to_owned());

@@ -1,4 +1,4 @@
-//! `/admin/import` and `/admin/export`: users by the file, with the hashes that other software made.
+//! `/admin/import` and `/admin/export`: files of users, with password hashes of other software.
 
 use std::process::Command;
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, App, Database, PASSWORD, basic, python_with};
 
-/// A cheap hash of `my-password` that Werkzeug made.
+/// A cheap hash of `my-password` by Werkzeug.
 const WERKZEUG: &str =
     "pbkdf2:sha256:1000$nxUst4XxMQKHyBQn$5541388282ca1fbab072b9221045fe7ffbb283f7553557764e512b855286be80";
-/// The same by Django.
+/// A cheap hash of `my-password` by Django.
 const DJANGO: &str = "pbkdf2_sha256$1000$somesalt$aqusDOCYp2m+J7gNDpSViXOWSnXnLj02rdU+gCrGf18=";
 
 async fn import(app: &App, query: &str, media_type: &str, body: impl Into<String>) -> Answer {
@@ -18,8 +18,8 @@ async fn import(app: &App, query: &str, media_type: &str, body: impl Into<String
     Answer::of(request.header("content-type", media_type).body(body.into())).await
 }
 
-/// What became of the rows, and the summary.
-fn told(answer: &Answer) -> (Vec<String>, Value) {
+/// The outcomes of the rows, and the summary.
+fn outcomes(answer: &Answer) -> (Vec<String>, Value) {
     assert_eq!(answer.header("content-type"), "application/x-ndjson");
     let mut lines: Vec<Value> = answer.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let summary = lines.pop().unwrap()["summary"].clone();
@@ -34,12 +34,12 @@ fn told(answer: &Answer) -> (Vec<String>, Value) {
 }
 
 async fn csv(app: &App, query: &str, body: &str) -> (Vec<String>, Value) {
-    told(&import(app, query, "text/csv", body).await.expect(200))
+    outcomes(&import(app, query, "text/csv", body).await.expect(200))
 }
 
 async fn ndjson(app: &App, query: &str, rows: &[Value]) -> (Vec<String>, Value) {
     let body: String = rows.iter().map(|row| format!("{row}\n")).collect();
-    told(&import(app, query, "application/x-ndjson", body).await.expect(200))
+    outcomes(&import(app, query, "application/x-ndjson", body).await.expect(200))
 }
 
 async fn stored_hash(app: &App, username: &str) -> String {
@@ -47,7 +47,7 @@ async fn stored_hash(app: &App, username: &str) -> String {
 }
 
 #[tokio::test]
-async fn users_come_in_from_csv_and_log_in_with_the_password_they_have() {
+async fn users_imported_from_csv_log_in_with_their_old_passwords() {
     let app = App::start().await;
     let body = format!(
         "username,name,email,roles,status,must_change_password,password_hash,created_at,last_login_at\r\n\
@@ -84,7 +84,7 @@ async fn users_come_in_from_csv_and_log_in_with_the_password_they_have() {
 }
 
 #[tokio::test]
-async fn a_row_that_breaks_a_rule_is_named_with_its_line_and_the_others_come_in() {
+async fn an_invalid_row_is_reported_with_its_line_and_the_others_are_imported() {
     let app = App::start().await;
     let id = "01a209a4-5175-7d1f-96a9-8817ee5490a8";
     let rows = [
@@ -106,7 +106,7 @@ async fn a_row_that_breaks_a_rule_is_named_with_its_line_and_the_others_come_in(
     let body: String = rows.iter().map(|row| format!("{row}\n")).collect::<String>() + "\n{\"username\": canary}\n";
     let answer = import(&app, "", "application/x-ndjson", body).await.expect(200);
     assert!(!answer.text.to_lowercase().contains("canary"), "{}", answer.text);
-    let (rows, summary) = told(&answer);
+    let (rows, summary) = outcomes(&answer);
     assert_eq!(
         rows,
         [
@@ -137,7 +137,7 @@ async fn a_row_that_breaks_a_rule_is_named_with_its_line_and_the_others_come_in(
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_at_all_is_refused_before_anything_is_done() {
+async fn an_unreadable_file_is_refused_before_any_row() {
     let app = App::start().await;
     for (media_type, body, error) in [
         ("text/csv", "username,password\na,b\n", "header:unknown"),
@@ -162,7 +162,7 @@ async fn what_cannot_be_read_at_all_is_refused_before_anything_is_done() {
 }
 
 #[tokio::test]
-async fn usernames_that_somebody_has_are_skipped_updated_or_end_the_import_as_was_said() {
+async fn taken_usernames_are_skipped_updated_or_stop_the_import_as_requested() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     let (opaque, _) = app.tokens("sergio").await;
@@ -199,7 +199,7 @@ async fn usernames_that_somebody_has_are_skipped_updated_or_end_the_import_as_wa
 }
 
 #[tokio::test]
-async fn rows_with_ids_come_in_a_second_time_as_the_users_they_are() {
+async fn a_repeated_import_matches_rows_by_username_and_id() {
     let app = App::start().await;
     let row = |name: &str, end: &str| json!({"username": name, "id": format!("01a209a4-5175-7d1f-96a9-8817ee5490{end}"), "password_hash": DJANGO});
     let rows = [row("one", "01"), row("two", "02")];
@@ -217,7 +217,7 @@ async fn rows_with_ids_come_in_a_second_time_as_the_users_they_are() {
 }
 
 #[tokio::test]
-async fn an_import_takes_no_last_admin_away() {
+async fn an_import_never_removes_the_last_admin() {
     let app = App::start().await;
     let demote = json!({"username": "root", "roles": ["user"]});
     let disable = json!({"username": "root", "status": "disabled"});
@@ -231,10 +231,10 @@ async fn an_import_takes_no_last_admin_away() {
 }
 
 #[tokio::test]
-async fn a_dry_run_tells_the_same_and_keeps_nothing() {
+async fn a_dry_run_reports_the_same_and_writes_nothing() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
-    // More than one batch: the second meets what the first would have made.
+    // More than one batch: the second has rows that conflict with users of the first.
     let mut rows: Vec<Value> =
         (0..5001).map(|i| json!({"username": format!("u{i}"), "password_hash": DJANGO})).collect();
     rows.push(json!({"username": "u7", "password_hash": DJANGO}));
@@ -258,7 +258,7 @@ async fn a_dry_run_tells_the_same_and_keeps_nothing() {
 }
 
 #[tokio::test]
-async fn an_export_is_what_an_import_takes_and_nothing_is_lost_on_the_way() {
+async fn an_export_imports_without_loss() {
     let app = App::start().await;
     let rows = format!(
         "username,name,email,roles,status,must_change_password,password_hash,last_login_at\n\
@@ -274,12 +274,12 @@ async fn an_export_is_what_an_import_takes_and_nothing_is_lost_on_the_way() {
         other.create("other", &["admin"]).await;
         let request = other.with(basic("other", PASSWORD)).request(Method::POST, "/admin/import");
         let request = request.header("content-type", media_type).body(exported.text.clone());
-        let (rows, _) = told(&Answer::of(request).await.expect(200));
+        let (rows, _) = outcomes(&Answer::of(request).await.expect(200));
         assert_eq!(rows.len(), 3);
         assert!(rows.iter().all(|row| row.ends_with(" created")), "{rows:?}");
         other.with(basic("root", PASSWORD)).get("/admin/users").await.expect(200);
         let again = other.with(basic("root", PASSWORD)).get(&format!("/admin/export?format={format}")).await.text;
-        // Whoever showed a password has another hash since, and is the only one who has changed.
+        // The admins have logged in, which upgraded their hashes. All other lines are equal.
         let lines = |text: &str| -> Vec<String> {
             text.lines().filter(|line| !line.contains("admin")).map(ToOwned::to_owned).collect()
         };
@@ -289,15 +289,15 @@ async fn an_export_is_what_an_import_takes_and_nothing_is_lost_on_the_way() {
     let user: Value = serde_json::from_str(ndjson.lines().find(|line| line.contains("sergio")).unwrap()).unwrap();
     assert_eq!((&user["password_hash"], &user["must_change_password"]), (&json!(WERKZEUG), &json!(true)));
     assert_eq!(user["last_login_at"], "2025-01-01T00:00:00.123Z");
-    let told = app.admin().get("/admin/audit?limit=1&event=user.exported").await.json()["items"][0].clone();
-    assert_eq!((&told["method"], &told["address"]), (&json!("basic"), &json!("127.0.0.1")));
-    let told = app.admin().get("/admin/audit?limit=1&event=user.imported").await.json()["items"][0].clone();
-    assert_eq!(told["target"], "2 users, lines 2 to 3");
+    let record = app.admin().get("/admin/audit?limit=1&event=user.exported").await.json()["items"][0].clone();
+    assert_eq!((&record["method"], &record["address"]), (&json!("basic"), &json!("127.0.0.1")));
+    let record = app.admin().get("/admin/audit?limit=1&event=user.imported").await.json()["items"][0].clone();
+    assert_eq!(record["target"], "2 users, lines 2 to 3");
 }
 
-/// Each hash is made by the library itself, just now, and the user logs in by it.
+/// The libraries create the hashes during the test, and the users log in with them.
 #[tokio::test]
-async fn hashes_of_werkzeug_django_passlib_and_bcrypt_let_their_users_in() {
+async fn users_log_in_with_hashes_of_werkzeug_django_passlib_and_bcrypt() {
     let Some(python) = python_with("werkzeug, django, passlib, bcrypt, argon2") else { return };
     let script = r#"
 import sys, bcrypt
@@ -358,7 +358,7 @@ print(bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode().replace("$2b$
 }
 
 #[tokio::test]
-async fn while_some_hashes_are_dearer_an_unknown_name_is_refused_no_sooner_than_their_owners() {
+async fn while_slower_hashes_exist_an_unknown_name_is_refused_no_sooner() {
     let app = App::start().await;
     let dear = "pbkdf2_sha256$2000000$somesalt$aqusDOCYp2m+J7gNDpSViXOWSnXnLj02rdU+gCrGf18=";
     ndjson(&app, "", &[json!({"username": "dear", "password_hash": dear})]).await;
@@ -367,7 +367,7 @@ async fn while_some_hashes_are_dearer_an_unknown_name_is_refused_no_sooner_than_
         app.with(basic(username, "wrong-password")).get("/me").await.expect(401);
         begun.elapsed()
     };
-    // The hash alone, with nobody to wait for.
+    // The hash alone, without the service.
     let begun = std::time::Instant::now();
     let mut output = [0; 32];
     let iterations = std::num::NonZeroU32::new(2_000_000).unwrap();

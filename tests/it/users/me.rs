@@ -1,11 +1,11 @@
-//! `/me`.
+//! `/me`: the caller.
 
 use serde_json::json;
 
 use crate::support::{App, PASSWORD, basic};
 
 #[tokio::test]
-async fn me_tells_who_is_calling_and_how_they_proved_it() {
+async fn me_returns_the_user_and_the_method_of_authentication() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     let (opaque, jwt) = app.tokens("sergio").await;
@@ -24,7 +24,7 @@ async fn me_tells_who_is_calling_and_how_they_proved_it() {
 }
 
 #[tokio::test]
-async fn a_user_without_the_role_that_has_the_scope_is_known_but_not_let_in() {
+async fn a_user_without_the_scope_gets_403() {
     let app = App::start().await;
     app.create("guest", &["guest"]).await;
     let guest = app.with(basic("guest", PASSWORD));

@@ -1,4 +1,4 @@
-//! Users: created, found, changed, imported.
+//! Users: creation, search, changes and import.
 
 mod change;
 mod create;

@@ -1,4 +1,4 @@
-//! `GET /admin/users`: found by their beginning, by role and by status.
+//! `GET /admin/users`: search by prefix, role and status.
 
 use serde_json::json;
 
@@ -20,7 +20,7 @@ async fn app() -> App {
     app
 }
 
-/// The usernames on the pages of this query.
+/// The usernames on all pages of this query.
 async fn found(app: &App, query: &str) -> Vec<String> {
     let (mut names, mut after) = (Vec::new(), String::new());
     for _ in 0..40 {
@@ -36,7 +36,7 @@ async fn found(app: &App, query: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn users_are_found_by_what_username_name_or_email_begins_with_once_each() {
+async fn users_are_found_once_by_prefix_of_username_name_or_email() {
     let app = app().await;
     for limit in ["limit=1", "limit=2", "limit=1000"] {
         for (q, names) in [
@@ -57,9 +57,9 @@ async fn users_are_found_by_what_username_name_or_email_begins_with_once_each() 
     }
 }
 
-/// Everyone is met again by their e-mail, after all have been found by their usernames.
+/// Every user matches again by their e-mail, after all have matched by their usernames.
 #[tokio::test]
-async fn whoever_comes_after_many_who_were_found_before_is_found() {
+async fn a_user_after_many_repeated_matches_is_found() {
     let app = App::start().await;
     let names: Vec<String> = (0..30).map(|i| format!("a{i:02}")).chain(["zoe".to_owned()]).collect();
     for name in &names {
@@ -78,7 +78,7 @@ async fn whoever_comes_after_many_who_were_found_before_is_found() {
 }
 
 #[tokio::test]
-async fn filters_hold_together_and_with_what_is_looked_for() {
+async fn filters_combine_with_each_other_and_with_the_prefix() {
     let app = app().await;
     for limit in ["limit=1", "limit=1000"] {
         for (query, names) in [
@@ -99,7 +99,7 @@ async fn filters_hold_together_and_with_what_is_looked_for() {
         ] {
             let mut seen = found(&app, &format!("{query}&{limit}")).await;
             if !query.starts_with("q=anna") {
-                // Made within one millisecond, their ids come in any order.
+                // Ids of users created within one millisecond are in arbitrary order.
                 seen.sort_by_key(|name| {
                     ["root", "anna", "annabel", "bert", "carl", "dora"].iter().position(|n| n == name)
                 });
@@ -110,7 +110,7 @@ async fn filters_hold_together_and_with_what_is_looked_for() {
 }
 
 #[tokio::test]
-async fn a_query_that_is_no_query_is_named() {
+async fn an_invalid_query_parameter_is_named() {
     let app = app().await;
     for (query, error) in [
         ("after=nonsense", "after:malformed"),

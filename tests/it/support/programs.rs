@@ -1,16 +1,16 @@
-//! Programs that are not ours. Under `scripts/test` one that is missing fails its test; under plain `cargo test` the test
-//! says aloud that it did not run.
+//! External programs. Under `scripts/test` a missing one fails its test. Under plain `cargo test` the test prints that
+//! it did not run.
 
 use std::{env, io::Write, path::PathBuf, process::Command};
 
-/// The program, if it is there.
-pub fn outside(program: &str) -> Option<PathBuf> {
+/// Finds a program in `PATH`.
+pub fn find_program(program: &str) -> Option<PathBuf> {
     let found =
         env::var_os("PATH").and_then(|path| env::split_paths(&path).map(|p| p.join(program)).find(|p| p.is_file()));
     found.or_else(|| missing(program))
 }
 
-/// The Python of the tests' own environment, if it has these modules.
+/// The Python of `scripts/test`, if it has these modules.
 pub fn python_with(modules: &str) -> Option<PathBuf> {
     let python = env::var_os("COUNTERSIGN_TEST_PYTHON").map(PathBuf::from);
     let has_modules = |python: &PathBuf| {
@@ -20,23 +20,23 @@ pub fn python_with(modules: &str) -> Option<PathBuf> {
     python.filter(has_modules).or_else(|| missing(&format!("python with {modules}")))
 }
 
-/// Node.js with the tests' own packages.
+/// Node.js with the packages of `scripts/test`.
 pub struct Node {
     pub program: PathBuf,
     /// The folder that has `node_modules`.
     pub packages: PathBuf,
 }
 
-/// Node.js, if it and its packages are there.
+/// Finds Node.js and its packages.
 pub fn node() -> Option<Node> {
     let packages = env::var_os("COUNTERSIGN_TEST_NODE").map(PathBuf::from);
     let packages = packages.filter(|folder| folder.join("node_modules").is_dir());
     let packages = packages.or_else(|| missing("Node.js with its packages"))?;
-    Some(Node { program: outside("node")?, packages })
+    Some(Node { program: find_program("node")?, packages })
 }
 
 impl Node {
-    /// Runs this module with these arguments.
+    /// A command that runs this module with these arguments.
     pub fn script(&self, script: &str, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["--input-type=module", "--eval", script, "--", ""]).args(args).current_dir(&self.packages);
@@ -47,7 +47,7 @@ impl Node {
 fn missing(program: &str) -> Option<PathBuf> {
     assert!(env::var_os("COUNTERSIGN_TEST_ALL").is_none(), "{program} is missing");
     let test = std::thread::current().name().unwrap_or_default().to_owned();
-    // Not eprintln, which the test harness keeps to itself.
+    // The test harness captures eprintln.
     let _closed = writeln!(std::io::stderr(), "NOT RUN: {test} needs {program}; scripts/test has it");
     None
 }
