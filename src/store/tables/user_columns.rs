@@ -50,23 +50,44 @@ macro_rules! user {
 }
 pub(in crate::store) use {select_users, user};
 
-/// A new user as JSON, by the names of the columns. `name_key` and `email_key` are what searches compare with.
+/// A new user as a JSON array, in the order of the columns in [`Tx::insert_packed`]. The last two are what searches compare.
 #[derive(Serialize)]
-struct JsonRow<'a> {
-    id: String,
-    username: &'a str,
-    name: Option<&'a str>,
-    email: Option<&'a str>,
-    roles: String,
-    status: Status,
-    password_hash: &'a str,
-    password_scheme: &'a str,
-    must_change_password: bool,
-    created_at: i64,
-    updated_at: i64,
-    last_login_at: Option<i64>,
-    name_key: Option<String>,
-    email_key: Option<String>,
+struct JsonRow<'a>(
+    String,
+    &'a str,
+    Option<&'a str>,
+    Option<&'a str>,
+    String,
+    Status,
+    &'a str,
+    &'a str,
+    bool,
+    i64,
+    i64,
+    Option<i64>,
+    Option<String>,
+    Option<String>,
+);
+
+impl<'a> JsonRow<'a> {
+    fn new(user: &'a User, password: &'a HashedPassword) -> Self {
+        Self(
+            user.id.0.simple().to_string(),
+            &user.username,
+            user.name.as_deref(),
+            user.email.as_deref(),
+            user.roles.to_string(),
+            user.status,
+            &password.hash.0,
+            &password.scheme,
+            user.must_change_password,
+            user.created_at.0,
+            user.updated_at.0,
+            user.last_login_at.map(|at| at.0),
+            user.name.as_deref().map(search_key),
+            user.email.as_deref().map(search_key),
+        )
+    }
 }
 
 /// New users, in the form in which a store takes many of them in one statement. That is some ten times as fast as a statement
@@ -79,23 +100,8 @@ pub struct PackedUsers {
 impl PackedUsers {
     /// Packs users, which takes time and needs no connection.
     pub fn new(users: &[(User, HashedPassword)]) -> Result<Self, Error> {
-        let rows = users.iter().map(|(user, password)| JsonRow {
-            id: user.id.0.simple().to_string(),
-            username: &user.username,
-            name: user.name.as_deref(),
-            email: user.email.as_deref(),
-            roles: user.roles.to_string(),
-            status: user.status,
-            password_hash: &password.hash.0,
-            password_scheme: &password.scheme,
-            must_change_password: user.must_change_password,
-            created_at: user.created_at.0,
-            updated_at: user.updated_at.0,
-            last_login_at: user.last_login_at.map(|at| at.0),
-            name_key: user.name.as_deref().map(search_key),
-            email_key: user.email.as_deref().map(search_key),
-        });
-        let json = serde_json::to_string(&rows.collect::<Vec<_>>());
+        let rows: Vec<_> = users.iter().map(|(user, password)| JsonRow::new(user, password)).collect();
+        let json = serde_json::to_string(&rows);
         let json = json.map_err(|error| Error::Internal(error.into()))?;
         Ok(Self { ids: users.iter().map(|(user, _)| user.id).collect(), json })
     }
@@ -111,9 +117,8 @@ impl Tx {
             sqlite: |driver| sqlx::query!(
                 "/* sqlite */ INSERT INTO users (id, username, name, email, roles, status, password_hash,
                 password_scheme, must_change_password, created_at, updated_at, last_login_at, name_key, email_key)
-                SELECT unhex(value ->> 'id'), value ->> 'username', value ->> 'name', value ->> 'email', value ->> 'roles',
-                value ->> 'status', value ->> 'password_hash', value ->> 'password_scheme',
-                value ->> 'must_change_password', value ->> 'created_at', value ->> 'updated_at', value ->> 'last_login_at', value ->> 'name_key', value ->> 'email_key'
+                SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+                value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13
                 FROM jsonb_each($1) WHERE TRUE ON CONFLICT DO NOTHING",
                 users.json
             )
@@ -123,13 +128,10 @@ impl Tx {
             postgres: |driver| sqlx::query!(
                 "/* postgres */ INSERT INTO users (id, username, name, email, roles, status, password_hash,
                 password_scheme, must_change_password, created_at, updated_at, last_login_at, name_key, email_key)
-                SELECT id, username, name, email, roles, status, password_hash, password_scheme, must_change_password,
-                created_at, updated_at, last_login_at, name_key, email_key
-                FROM json_to_recordset(CAST(CAST($1 AS TEXT) AS JSON)) AS row (id UUID, username TEXT, name TEXT,
-                email TEXT, roles TEXT, status TEXT, password_hash TEXT, password_scheme TEXT,
-                must_change_password BOOLEAN,
-                created_at BIGINT, updated_at BIGINT, last_login_at BIGINT, name_key TEXT, email_key TEXT)
-                ON CONFLICT DO NOTHING",
+                SELECT CAST(value ->> 0 AS UUID), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
+                value ->> 6, value ->> 7, CAST(value ->> 8 AS BOOLEAN), CAST(value ->> 9 AS BIGINT),
+                CAST(value ->> 10 AS BIGINT), CAST(value ->> 11 AS BIGINT), value ->> 12, value ->> 13
+                FROM JSONB_ARRAY_ELEMENTS(CAST(CAST($1 AS TEXT) AS JSONB)) ON CONFLICT DO NOTHING",
                 users.json
             )
             .execute(driver)

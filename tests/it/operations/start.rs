@@ -98,7 +98,7 @@ async fn the_settings_create_the_first_admin() {
             .env("COUNTERSIGN_ADMIN_PASSWORD_FILE", "password")
             .serve()
     };
-    for said in ["root was made", "there was one before"] {
+    for said in ["root was created", "there was one before"] {
         let server = start();
         assert!(server.welcome.contains(said), "{}", server.welcome);
         let request = reqwest::Client::new().get(format!("{}/admin/users", server.url()));
