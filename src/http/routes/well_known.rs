@@ -12,7 +12,7 @@ use crate::{
     auth::JWKS_MAX_AGE,
     http::{
         App,
-        extract::{PathId, conditional::Tagged},
+        extract::{PathId, conditional::Representation},
         openapi::NotFound,
         problem::Problem,
     },
@@ -29,13 +29,13 @@ use crate::{
 )]
 pub async fn get_jwks(app: App, headers: HeaderMap) -> Response {
     let jwks = app.auth().jwks();
-    let tagged = Tagged {
+    let representation = Representation {
         content_type: "application/jwk-set+json",
         cache_control: format!("public, max-age={}", JWKS_MAX_AGE.as_secs()),
         etag: jwks.etag.clone(),
         body: jwks.json.clone().into(),
     };
-    tagged.answer(&headers)
+    representation.respond(&headers)
 }
 
 /// Which JWTs are revoked (draft-ietf-oauth-status-list). Their claim `status` names the list and the place in it. Keep a
@@ -54,13 +54,13 @@ pub async fn get_status_list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let list = app.auth().status_list(id).await?;
-    let tagged = Tagged {
+    let representation = Representation {
         content_type: "application/statuslist+jwt",
         cache_control: "no-cache".to_owned(),
         etag: list.etag.clone(),
         body: list.jwt.clone().into(),
     };
-    Ok(tagged.answer(&headers))
+    Ok(representation.respond(&headers))
 }
 
 /// Authorization server metadata (RFC 8414): what there is here of OAuth.

@@ -66,7 +66,7 @@ pub async fn list_audit(
     _: Caller<Admin>,
     Query(query): Query<AuditQuery>,
 ) -> Result<Json<AuditPage>, Problem> {
-    let limit = page::checked(query.limit)?;
+    let limit = page::validate_limit(query.limit)?;
     let wrong = |_| Problem::validation(vec![FieldError::new("since", "malformed", "must be a time as in RFC 3339")]);
     let since = query.since.map(|text| text.parse::<Timestamp>()).transpose().map_err(wrong)?;
     // PostgreSQL has no place for a zero byte, and no event has one.

@@ -18,8 +18,8 @@ use crate::{
     error::FieldError,
     http::{
         App,
-        extract::{self, Admin, Caller, IdempotentJson, IfMatch, PathId, Query, page, present},
-        openapi::{AuthErrors, ChangedMeanwhile, InvalidBody, InvalidQuery, LastAdmin, NotFound, UsernameTaken},
+        extract::{self, Admin, Caller, IdempotentJson, IfMatch, PathId, Query, double_option, page},
+        openapi::{AuthErrors, InvalidBody, InvalidQuery, LastAdmin, NotFound, PreconditionFailed, UsernameTaken},
         problem::Problem,
         views::UserView,
     },
@@ -52,10 +52,10 @@ pub struct CreateUser {
 #[serde(deny_unknown_fields)]
 pub struct PatchUser {
     /// What they are called; with null the username.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<String>)]
     name: Option<Option<String>>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<String>, format = Email)]
     email: Option<Option<String>>,
     roles: Option<Vec<String>>,
@@ -147,7 +147,7 @@ pub async fn create_user(
     responses((status = 200, body = UserPage<'_>), AuthErrors, InvalidQuery),
 )]
 pub async fn list_users(app: App, _: Caller<Admin>, Query(query): Query<UserQuery>) -> Result<Response, Problem> {
-    let limit = page::checked(query.limit)?;
+    let limit = page::validate_limit(query.limit)?;
     let after = query.after.as_deref().map(read_cursor).transpose()?;
     let filter = UserFilter { begins_with: query.q, role: query.role, status: query.status };
     let (users, next) = app.auth().users(&filter, after, limit).await?;
@@ -174,7 +174,7 @@ pub async fn get_user(app: App, _: Caller<Admin>, PathId(id): PathId<UserId>) ->
 #[utoipa::path(
     patch, path = "/admin/users/{id}", tag = "admin", params(("id" = uuid::Uuid, Path), ("If-Match" = Option<String>, Header)),
     security(("basic" = []), ("bearer" = ["admin"])),
-    responses((status = 200, body = UserView<'_>, headers(("ETag"))), NotFound, LastAdmin, ChangedMeanwhile, AuthErrors, InvalidBody),
+    responses((status = 200, body = UserView<'_>, headers(("ETag"))), NotFound, LastAdmin, PreconditionFailed, AuthErrors, InvalidBody),
 )]
 pub async fn update_user(
     app: App,
@@ -192,7 +192,7 @@ pub async fn update_user(
 #[utoipa::path(
     delete, path = "/admin/users/{id}", tag = "admin", params(("id" = uuid::Uuid, Path), ("If-Match" = Option<String>, Header)),
     security(("basic" = []), ("bearer" = ["admin"])),
-    responses((status = 204), NotFound, LastAdmin, ChangedMeanwhile, AuthErrors),
+    responses((status = 204), NotFound, LastAdmin, PreconditionFailed, AuthErrors),
 )]
 pub async fn delete_user(
     app: App,

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use crate::{
     http::{
         App,
-        extract::{self, Caller, Profile, present},
+        extract::{self, Caller, Profile, double_option},
         openapi::{AuthErrors, InvalidBody},
         problem::Problem,
         views::UserView,
@@ -66,10 +66,10 @@ pub async fn get_me(caller: Caller<Profile>) -> Response {
 #[serde(deny_unknown_fields)]
 pub struct PatchMe {
     /// What to be called; with null the username.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<String>)]
     name: Option<Option<String>>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<String>, format = Email)]
     email: Option<Option<String>>,
 }
