@@ -117,8 +117,7 @@ fn is_page_script(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-mode").is_some_and(|mode| mode != "navigate")
 }
 
-/// Sets the headers of every response: the request id, `no-store` unless the route sets `Cache-Control`, and headers
-/// that forbid type sniffing and the `Referer`.
+/// Sets the headers of every response: request id, `no-store` by default, no type sniffing, no `Referer`.
 fn set_common_headers(headers: &mut HeaderMap, request_id: &str) {
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, id);

@@ -127,8 +127,7 @@ impl Kind {
     }
 }
 
-/// One occurrence of a problem. As a response it is only a marker: the middleware renders it, since the challenge and
-/// the request id depend on the request.
+/// One occurrence of a problem. As a response it is a marker: the middleware, which knows the request, renders it.
 #[derive(Clone)]
 pub struct Problem {
     pub(super) kind: &'static Kind,

@@ -7,7 +7,7 @@ pub mod conditional;
 pub mod page;
 
 pub use self::{
-    body::{IdempotentJson, Json, PathId, Query, body, double_option, from_form, from_json, has_type},
+    body::{IdempotentJson, Json, PathId, Query, body, from_form, from_json, has_type, nullable},
     caller::{Admin, Anyone, Caller, Introspect, PasswordChange, Profile, Tokens, UsersRead, authorization},
     conditional::IfMatch,
 };
