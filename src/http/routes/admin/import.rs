@@ -54,8 +54,8 @@ pub struct ImportQuery {
     dry_run: bool,
 }
 
-/// Imports users from a file, with password hashes in their original format. The response has one line for each row, then
-/// the summary. Rows are committed in batches, so an interrupted import leaves whole batches.
+/// Imports users from a file, with password hashes in their original format. The response has one line for each row,
+/// then the summary. Rows are committed in batches, so an interrupted import leaves whole batches.
 #[utoipa::path(
     post, path = "/admin/import", tag = "admin", params(ImportQuery), security(("basic" = []), ("bearer" = ["admin"])),
     request_body(content((String = "text/csv"), (String = "application/x-ndjson"))),

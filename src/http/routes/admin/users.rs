@@ -220,7 +220,7 @@ pub async fn set_user_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The version of a user. A login does not change it, so that it invalidates nobody's `If-Match`.
+/// The entity tag of a user. A login does not change it, so that it cannot fail an admin's `If-Match`.
 fn etag(user: &User) -> HeaderValue {
     header_value(&format!("\"{}\"", user.updated_at.0))
 }
