@@ -10,7 +10,7 @@ use crate::http::{
     views::{KeyList, KeyView},
 };
 
-/// Lists the signing keys, the oldest first. With HS256 the list is empty.
+/// Lists the signing keys, the oldest first. The shared secret of HS256 is not listed.
 #[utoipa::path(
     get, path = "/admin/keys", tag = "admin", security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 200, body = KeyList), AuthErrors),
