@@ -45,7 +45,7 @@ impl Drop for AccessLogEntry {
             // 503 is temporary, as its Retry-After says: a warning, not an error.
             503 => tracing::warn!(%method, route, status, duration_us, request_id, address, user, by, cause, "request"),
             500.. => {
-                tracing::error!(%method, route, status, duration_us, request_id, address, user, by, cause, "request")
+                tracing::error!(%method, route, status, duration_us, request_id, address, user, by, cause, "request");
             }
             _ => tracing::info!(%method, route, status, duration_us, request_id, address, user, by, "request"),
         }
