@@ -1,4 +1,4 @@
-//! The access log: one line, and one count, for each request.
+//! The access log: one line and one metric observation for each request.
 
 use std::{sync::Arc, time::Instant};
 
@@ -10,22 +10,22 @@ use crate::{
     model::AuditMethod,
 };
 
-/// The status in the log of a request whose client disconnected before the answer, as in nginx.
+/// The status logged when the client disconnected before the response, as in nginx.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// The line of one request. It is written when this is dropped, so that a request whose client disconnected has one, too.
+/// The log line of one request. `Drop` writes it, so a request whose client disconnected is logged, too.
 pub struct AccessLogEntry {
-    /// Where the request is counted.
+    /// The metric that counts the request.
     pub requests: Requests,
-    /// When the request began.
+    /// When the request arrived.
     pub started: Instant,
-    /// Its method.
+    /// The HTTP method.
     pub method: Method,
-    /// The template of its route, if it has one.
+    /// The route template, unless no route matched.
     pub route: Option<MatchedPath>,
-    /// Its id, where it comes from and who is calling.
+    /// The request id, the client address and the caller.
     pub context: RequestContext,
-    /// The status of the answer, and the cause of a fault; none while there is no answer.
+    /// The response status and the cause of a server error; `None` until there is a response.
     pub outcome: Option<(u16, Option<Arc<str>>)>,
 }
 
@@ -34,21 +34,21 @@ impl Drop for AccessLogEntry {
         let Self { method, context, .. } = self;
         let route = self.route.as_ref().map_or("-", MatchedPath::as_str);
         let (status, cause) = self.outcome.take().unwrap_or((CLIENT_CLOSED_REQUEST, None));
-        let took = self.started.elapsed();
-        let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let duration = self.started.elapsed();
+        let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let origin = context.origin();
         let (request_id, address) = (display(origin.request_id.simple()), display(origin.address));
         let (user, by) = context.caller().unzip();
         let (user, by) = (user.flatten().map(display), by.map(AuditMethod::as_str));
         let cause = cause.as_deref();
         match status {
-            // It passes, and Retry-After says so.
+            // 503 is temporary, as its Retry-After says: a warning, not an error.
             503 => tracing::warn!(%method, route, status, duration_us, request_id, address, user, by, cause, "request"),
             500.. => {
                 tracing::error!(%method, route, status, duration_us, request_id, address, user, by, cause, "request");
             }
             _ => tracing::info!(%method, route, status, duration_us, request_id, address, user, by, "request"),
         }
-        self.requests.count(method, self.route.clone(), status, took);
+        self.requests.count(method, self.route.clone(), status, duration);
     }
 }

@@ -1,7 +1,7 @@
-//! What is counted, in the text form of `OpenMetrics`, on a listener of its own: it is for whoever runs the service.
+//! Metrics in the `OpenMetrics` text format, on a separate listener for the operator.
 //!
-//! No label says who someone is or what they asked for: a request is counted by its method, the template of its route and
-//! the class of its status, all of which are few.
+//! No label identifies a user or contains request data. Requests are labelled by method, route template and status
+//! class, so the number of time series is bounded.
 
 use std::{
     fmt,
@@ -27,7 +27,7 @@ use prometheus_client::{
 
 use crate::http::App;
 
-/// The requests that were answered.
+/// A histogram of request durations in seconds, by method, route and status class.
 #[derive(Clone, Debug)]
 pub struct Requests(Family<Labels, Histogram, fn() -> Histogram>);
 
@@ -38,7 +38,7 @@ struct Labels {
     status: &'static str,
 }
 
-/// The template of a route; none when no route has the path.
+/// A route template; `None` when no route matched the path.
 #[derive(Clone, Debug)]
 struct Route(Option<MatchedPath>);
 
@@ -70,14 +70,14 @@ impl EncodeLabelValue for Route {
 
 impl Default for Requests {
     fn default() -> Self {
-        // From a tenth of a millisecond to some six seconds.
+        // From 0.1 ms to about 6.6 s.
         Self(Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0001, 2.0, 17))))
     }
 }
 
 impl Requests {
-    /// Counts a request.
-    pub fn count(&self, method: &Method, route: Option<MatchedPath>, status: u16, took: Duration) {
+    /// Records the duration of one request.
+    pub fn count(&self, method: &Method, route: Option<MatchedPath>, status: u16, duration: Duration) {
         let status = match status {
             100..=199 => "1xx",
             200..=299 => "2xx",
@@ -85,33 +85,33 @@ impl Requests {
             400..=499 => "4xx",
             _ => "5xx",
         };
-        let labels = Labels { method: name(method), route: Route(route), status };
-        self.0.get_or_create(&labels).observe(took.as_secs_f64());
+        let labels = Labels { method: method_label(method), route: Route(route), status };
+        self.0.get_or_create(&labels).observe(duration.as_secs_f64());
     }
 
-    /// As they are told.
+    /// Registers the histogram under its public name.
     pub fn register(&self, registry: &mut Registry) {
         let help = "How long requests took, by method, route and class of status";
         registry.register_with_unit("http_request_duration", help, Unit::Seconds, self.0.clone());
     }
 }
 
-/// The method, if it is one that a route may have: anyone can make up others.
-fn name(method: &Method) -> &'static str {
+/// The method as a label. Clients can invent methods, so unknown ones share the label `other`.
+fn method_label(method: &Method) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
-/// What the listener serves.
+/// The router of the metrics listener.
 pub fn router(app: App) -> Router {
     Router::new().route("/metrics", get(get_metrics)).with_state(app)
 }
 
 async fn get_metrics(State(app): State<App>) -> Result<impl IntoResponse, StatusCode> {
     let mut body = String::new();
-    let mut write = |registry: &Registry| text::encode_registry(&mut body, registry);
-    let written = write(app.auth().metrics()).and_then(|()| write(app.metrics()));
-    let written = written.and_then(|()| text::encode_eof(&mut body));
-    written.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    let mut encode = |registry: &Registry| text::encode_registry(&mut body, registry);
+    let encoded = encode(app.auth().metrics()).and_then(|()| encode(app.metrics()));
+    let encoded = encoded.and_then(|()| text::encode_eof(&mut body));
+    encoded.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], body))
 }

@@ -1,8 +1,8 @@
 //! HTTP: routes, middleware, and the translation between requests and [`Auth`].
 //!
-//! A request goes through `server` (the connection) → `middleware` (its id, its time limit, one line in the log, the one
-//! place where errors are written out) → `extract` (who is calling, what the body says) → a handler in `routes/`, which calls
-//! [`Auth`] once or twice and answers with a view from `views/`.
+//! A request passes through `server` (the connection), `middleware` (request id, timeout, access log, rendered errors),
+//! `extract` (the caller, the body) and a handler in `routes/`. The handler calls [`Auth`] once or twice and returns a
+//! view from `views/`.
 
 mod access_log;
 mod extract;
@@ -35,7 +35,7 @@ pub use self::{
 use self::{metrics::Requests, problem::Problem};
 use crate::auth::Auth;
 
-/// What every handler may reach: the service, and whether it is on its way out. Taken as an argument, it extracts itself.
+/// The shared state of all handlers: the service, and whether it is shutting down. It is its own extractor.
 #[derive(Clone)]
 pub struct App(Arc<AppInner>);
 
@@ -48,24 +48,24 @@ struct AppInner {
 }
 
 impl App {
-    /// An application around the service, behind these proxies.
+    /// Creates the application state. `trusted_proxies` may set the client address (see [`TrustedProxies`]).
     pub fn new(auth: Auth, trusted_proxies: TrustedProxies) -> Self {
         let (requests, mut metrics) = (Requests::default(), Registry::with_prefix("countersign"));
         requests.register(&mut metrics);
         Self(Arc::new(AppInner { auth, trusted_proxies, draining: AtomicBool::new(false), requests, metrics }))
     }
 
-    /// The service behind the door.
+    /// The authentication service.
     pub fn auth(&self) -> &Auth {
         &self.0.auth
     }
 
-    /// What is counted at the door.
+    /// The metrics of the HTTP layer.
     fn metrics(&self) -> &Registry {
         &self.0.metrics
     }
 
-    /// Whether no more work should be sent here.
+    /// Whether the server is shutting down, so that load balancers should send no more requests.
     fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Relaxed)
     }
@@ -83,17 +83,17 @@ impl FromRequestParts<App> for App {
     }
 }
 
-/// What there is to say before the service has started.
-fn starting() -> Router {
+/// The router while the service starts: `/health` answers, every other path gets 503 `starting`.
+fn starting_router() -> Router {
     let router = Router::new()
         .route("/health", axum::routing::get(routes::health::get_health))
         .fallback(async || Problem::new(&problem::STARTING));
-    middleware::surround(router, Requests::default(), TrustedProxies::default())
+    middleware::apply(router, Requests::default(), TrustedProxies::default())
 }
 
-/// The whole application with every layer on, ready to be served.
+/// Returns the whole application: every route, wrapped in the middleware.
 pub fn router(app: App) -> Router {
     let (router, _) = routes::routes().split_for_parts();
     let router = router.fallback(problem::not_found).method_not_allowed_fallback(problem::method_not_allowed);
-    middleware::surround(router, app.0.requests.clone(), app.0.trusted_proxies.clone()).with_state(app)
+    middleware::apply(router, app.0.requests.clone(), app.0.trusted_proxies.clone()).with_state(app)
 }

@@ -1,4 +1,4 @@
-//! The API document, made from the handlers. `openapi.json` at the top level is this, and a test keeps it so.
+//! The OpenAPI document, generated from the handlers. A test keeps `openapi.json` in the repository up to date.
 
 use std::collections::BTreeMap;
 
@@ -14,22 +14,22 @@ use utoipa::{
 
 use crate::http::problem::{FieldProblem, ProblemBody};
 
-/// What the document says before any route is in it.
+/// The document without routes.
 #[derive(OpenApi)]
-#[openapi(components(schemas(ProblemBody<'_>, FieldProblem<'_>)), modifiers(&Frame))]
+#[openapi(components(schemas(ProblemBody<'_>, FieldProblem<'_>)), modifiers(&InfoAndSecuritySchemes))]
 struct Base;
 
-struct Frame;
+/// Sets `info` and the security schemes.
+struct InfoAndSecuritySchemes;
 
-impl Modify for Frame {
+impl Modify for InfoAndSecuritySchemes {
     fn modify(&self, document: &mut Document) {
         document.info = InfoBuilder::new()
             .title("Countersign")
             .version(env!("CARGO_PKG_VERSION"))
             .description(Some(
-                "Users, passwords and tokens. A request proves itself by HTTP Basic, by an opaque token, by a JWT or by a \
-                 personal access token; \
-                 errors are `application/problem+json` (RFC 9457).",
+                "Users, passwords and tokens. A request authenticates with HTTP Basic, an opaque token, a JWT or a \
+                 personal access token. Errors are `application/problem+json` (RFC 9457).",
             ))
             .license(Some(LicenseBuilder::new().name("MIT OR Apache-2.0").build()))
             .build();
@@ -45,15 +45,15 @@ impl Modify for Frame {
     }
 }
 
-/// What the document says before any route is in it.
+/// Returns the document without routes.
 pub fn base() -> Document {
     Base::openapi()
 }
 
-/// A whole document as JSON, for people to read.
+/// Serializes a document as indented JSON, with a unique id and a description for each operation.
 pub fn to_json(mut document: Document) -> String {
     for item in document.paths.paths.values_mut() {
-        // A handler of several methods has one name, and the document wants one for each.
+        // A handler of several methods has one operation id, and OpenAPI requires them to be unique.
         let others = [
             ("put", &mut item.put),
             ("post", &mut item.post),
@@ -67,17 +67,17 @@ pub fn to_json(mut document: Document) -> String {
             if operation.operation_id == first {
                 operation.operation_id = first.as_ref().map(|id| format!("{id}_{method}"));
             }
-            describe(operation);
+            fill_descriptions(operation);
         }
         if let Some(operation) = &mut item.get {
-            describe(operation);
+            fill_descriptions(operation);
         }
     }
     document.to_pretty_json().unwrap_or_default() + "\n"
 }
 
-/// The document wants a word on every answer; where the type of the body says it all, the status is repeated.
-fn describe(operation: &mut Operation) {
+/// OpenAPI requires a description of every response; those without one get the reason phrase of their status.
+fn fill_descriptions(operation: &mut Operation) {
     for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response
             && response.description.is_empty()
@@ -88,29 +88,29 @@ fn describe(operation: &mut Operation) {
     }
 }
 
-/// Types that stand in a handler's `responses(…)` for the problems it can answer with.
+/// Types for a handler's `responses(…)` that stand for the problems it can return.
 macro_rules! problems {
-    ($($(#[$doc:meta])* $Name:ident { $($status:literal $about:literal)* })*) => {$(
+    ($($(#[$doc:meta])* $Name:ident { $($status:literal $description:literal)* })*) => {$(
         $(#[$doc])*
         pub struct $Name;
 
         impl IntoResponses for $Name {
             fn responses() -> BTreeMap<String, RefOr<Response>> {
-                [$(($status.to_string(), problem($about))),*].into()
+                [$(($status.to_string(), problem($description))),*].into()
             }
         }
     )*};
 }
 
 problems! {
-    /// A route that wants to know who is calling.
+    /// For routes that require authentication.
     AuthErrors {
         400 "`ambiguous-credential`: more than one `Authorization` header"
         401 "`authentication-required`, `invalid-token` or `invalid-credentials`"
         403 "`insufficient-scope` or `password-change-required`"
         503 "`unavailable` or `busy`, with `Retry-After`"
     }
-    /// A route that reads a body.
+    /// For routes that read a body.
     InvalidBody {
         400 "`malformed-json`, `malformed-request` or `ambiguous-credential`"
         408 "`request-timeout`"
@@ -119,41 +119,41 @@ problems! {
         422 "`validation`, with the fields in `errors`"
         503 "`unavailable` or `busy`, with `Retry-After`"
     }
-    /// A route that reads a query.
+    /// For routes that read a query string.
     InvalidQuery { 422 "`validation`, with the fields in `errors`" }
-    /// A route that checks a username and a password.
+    /// For routes that check a username and a password.
     WrongPassword {
         401 "`invalid-credentials`"
         403 "`password-change-required`"
     }
-    /// A route that ends a session.
+    /// For routes that end the caller's session.
     NoSession { 409 "`no-session`: HTTP Basic and personal tokens have none" }
-    /// A route that takes one kind of credential.
+    /// For routes that accept only an opaque token.
     OpaqueRequired { 403 "`opaque-token-required`" }
-    /// A route that makes personal access tokens.
+    /// For routes that create personal access tokens.
     TooManyTokens { 409 "`too-many-tokens`" }
-    /// A route that turns keys over.
+    /// For routes that rotate the signing key.
     NoRotation { 409 "`no-rotation`: with HS256 the key is a setting" }
-    /// A route that is given a token in a form.
+    /// For routes that take a token in a form.
     InvalidTokenRequest {
         400 "`invalid-request` or `ambiguous-credential`; at `/oauth/revoke` also `unsupported-token-type`"
         408 "`request-timeout`"
         413 "`body-too-large`"
         415 "`unsupported-media-type`"
     }
-    /// A route that could take away the last admin.
+    /// For routes that could remove the last admin.
     LastAdmin { 409 "`last-admin`" }
-    /// A route that heeds `If-Match`.
-    ChangedMeanwhile { 412 "`precondition-failed`: it is not what `If-Match` names any more" }
-    /// A route that gives a username.
+    /// For routes that honour `If-Match`.
+    PreconditionFailed { 412 "`precondition-failed`: the resource is no longer what `If-Match` names" }
+    /// For routes that assign a username.
     UsernameTaken { 409 "`username-taken`" }
-    /// A route to one thing of many.
+    /// For routes with an id in the path.
     NotFound { 404 "`not-found`" }
-    /// A route that can be out of reach.
+    /// For the readiness probe.
     Unavailable { 503 "`unavailable`, `starting` or `draining`, with `Retry-After`" }
 }
 
-fn problem(about: &str) -> RefOr<Response> {
+fn problem(description: &str) -> RefOr<Response> {
     let body = Content::new(Some(Ref::from_schema_name("Problem")));
-    ResponseBuilder::new().description(about).content("application/problem+json", body).build().into()
+    ResponseBuilder::new().description(description).content("application/problem+json", body).build().into()
 }

@@ -1,7 +1,7 @@
 //! Errors as `application/problem+json` (RFC 9457).
 //!
-//! Every kind of problem is a row of [`KINDS`]: its code is a promise, its page is served at `/problems/{code}`. A
-//! [`Problem`] holds no rejected value, SQL, path or library text; what went wrong inside goes to the log.
+//! Every kind of problem is an entry of [`KINDS`]. Its code is stable; its page is served at `/problems/{code}`. A
+//! problem contains no rejected value, SQL, path or library text; the cause of an internal error goes to the log.
 
 use std::{borrow::Cow, fmt::Write, sync::Arc};
 
@@ -21,22 +21,22 @@ use crate::{
     model::{Scope, Step},
 };
 
-/// A kind of problem.
+/// A kind of problem: what its occurrences share.
 pub struct Kind {
-    /// The stable word: the last part of `type`.
+    /// The stable code: the last segment of `type`.
     pub code: &'static str,
-    /// The status it is sent with.
+    /// The HTTP status.
     pub status: u16,
-    /// What it is, in a few words.
+    /// A short summary, the same for every occurrence.
     pub title: &'static str,
-    /// What it means and what to do, for the page and for `detail` where there is nothing closer to say.
+    /// What it means and what to do: the text of the page, and the default `detail`.
     pub about: &'static str,
 }
 
 macro_rules! kinds {
     ($($NAME:ident = $status:literal $code:literal $title:literal $about:literal;)*) => {
         $(pub(super) static $NAME: Kind = Kind { code: $code, status: $status, title: $title, about: $about };)*
-        /// Every kind there is.
+        /// Every kind of problem.
         pub static KINDS: &[&Kind] = &[$(&$NAME),*];
     };
 }
@@ -47,21 +47,21 @@ kinds! {
     MALFORMED_JSON = 400 "malformed-json" "Malformed JSON"
         "The body is not JSON. Check its quotes, commas and encoding, which is UTF-8.";
     INVALID_REQUEST = 400 "invalid-request" "Token missing"
-        "The form must have the parameter token, once and not empty.";
+        "The form must contain the parameter token exactly once, and it must not be empty.";
     UNSUPPORTED_TOKEN_TYPE = 400 "unsupported-token-type" "Not a token"
         "A username and password cannot be revoked. Change the password, or disable the user.";
     AMBIGUOUS_CREDENTIAL = 400 "ambiguous-credential" "More than one credential"
         "The request carries more than one credential. Send one Authorization header, and at login either that or a body.";
     AUTHENTICATION_REQUIRED = 401 "authentication-required" "Authentication required"
-        "This route wants to know who is calling. Send an Authorization header: Basic with username and password, or Bearer with a token from POST /login.";
+        "This route requires authentication. Send an Authorization header: Basic with username and password, or Bearer with a token from POST /login.";
     INVALID_TOKEN = 401 "invalid-token" "Token not valid"
-        "The bearer token is malformed, unknown, expired or revoked. Log in again for a new one. A setup token is good for POST /admin/users alone, and only until there is an admin.";
+        "The bearer token is malformed, unknown, expired or revoked. Log in again for a new one. A setup token works only for POST /admin/users, and only until there is an admin.";
     INVALID_CREDENTIALS = 401 "invalid-credentials" "Wrong username or password"
         "No active user has this username and this password. Check both.";
     INSUFFICIENT_SCOPE = 403 "insufficient-scope" "Not allowed"
-        "The caller is known but lacks the scope this takes, which WWW-Authenticate names. It comes with a role: user or admin.";
+        "The caller is authenticated but lacks the required scope, which WWW-Authenticate names. The roles user and admin grant scopes.";
     INSUFFICIENT_ROLE = 403 "insufficient-role" "Not allowed"
-        "The caller is known but lacks a role that the proxy in front demands.";
+        "The caller is authenticated but lacks a role that the proxy requires.";
     OPAQUE_REQUIRED = 403 "opaque-token-required" "Opaque token required"
         "Only the opaque token of a login can be refreshed. Send it as the bearer token.";
     PASSWORD_CHANGE_REQUIRED = 403 "password-change-required" "Password change required"
@@ -73,43 +73,43 @@ kinds! {
     REQUEST_TIMEOUT = 408 "request-timeout" "Request too slow"
         "The body did not arrive in time. Send it without pauses.";
     USERNAME_TAKEN = 409 "username-taken" "Username taken"
-        "Someone has this username already; upper and lower case count as the same. Choose another.";
+        "Another user has this username already; case is ignored. Choose another.";
     NO_SESSION = 409 "no-session" "No session"
-        "HTTP Basic and personal access tokens have no session that could end. Present the token whose session should end.";
+        "HTTP Basic and personal access tokens have no session to end. Present the token whose session should end.";
     LAST_ADMIN = 409 "last-admin" "Last admin"
-        "Without this user no admin could come in any more. Make another one first.";
+        "This user is the last active admin. Create another admin first.";
     PRECONDITION_FAILED = 412 "precondition-failed" "Changed meanwhile"
-        "What If-Match names is not what is there now: someone has changed it. Read it again.";
+        "The resource has changed since the version that If-Match names. Read it again.";
     TOO_MANY_TOKENS = 409 "too-many-tokens" "Too many tokens"
-        "A user has at most 100 personal access tokens. Take back one that is not needed any more.";
+        "A user has at most 100 personal access tokens. Revoke one that is no longer needed.";
     NO_ROTATION = 409 "no-rotation" "No keys to rotate"
-        "With HS256 the key is the setting COUNTERSIGN_JWT_SECRET. Change it and start again; every JWT ends with it.";
+        "With HS256 the key is the setting COUNTERSIGN_JWT_SECRET. Change it and restart the service; every JWT becomes invalid.";
     BODY_TOO_LARGE = 413 "body-too-large" "Body too large"
         "The body is over 64 KiB. Send less at a time.";
     UNSUPPORTED_MEDIA_TYPE = 415 "unsupported-media-type" "Unsupported media type"
-        "The Content-Type is missing or not one this route reads. Send application/json.";
+        "The Content-Type is missing or not supported by this route. Send application/json.";
     VALIDATION = 422 "validation" "Fields not valid"
-        "Some fields do not keep their rules. The member errors names each with a code and a sentence.";
+        "Some fields are not valid. The member errors lists each with a code and a message.";
     KEY_REUSED = 422 "idempotency-key-reused" "Key used before"
         "This Idempotency-Key was used for another request within the last day. Choose a new key for a new request.";
     HEADERS_TOO_LARGE = 431 "headers-too-large" "Headers too large"
         "The request's headers are over 16 KiB. Send fewer or shorter ones.";
     INTERNAL = 500 "internal" "Internal error"
-        "Something went wrong on our side. The operator finds the cause in the log under the request id.";
+        "Something went wrong in the service. The operator finds the cause in the log under the request id.";
     UNAVAILABLE = 503 "unavailable" "Unavailable"
         "The database does not answer. Try again after the seconds that Retry-After gives.";
     BUSY = 503 "busy" "Too many passwords to check"
-        "More passwords are waiting to be checked than the service takes on. Try again after the seconds that Retry-After gives.";
+        "Too many passwords are waiting to be checked. Try again after the seconds that Retry-After gives.";
     TIMEOUT = 503 "timeout" "Took too long"
-        "The request was given up because it took too long. Try again after the seconds that Retry-After gives.";
+        "The request was aborted because it took too long. Try again after the seconds that Retry-After gives.";
     STARTING = 503 "starting" "Starting"
-        "The service is about to be there: it opens its database. Try again after the seconds that Retry-After gives.";
+        "The service is starting and is still opening its database. Try again after the seconds that Retry-After gives.";
     DRAINING = 503 "draining" "Shutting down"
-        "The service is about to stop and takes no new work.";
+        "The service is shutting down and accepts no new work.";
 }
 
 impl Kind {
-    /// What it is called where OAuth is spoken (RFC 6749, section 5.2; RFC 6750, section 3.1).
+    /// The OAuth error code (RFC 6749, section 5.2; RFC 6750, section 3.1), if there is one.
     fn oauth_error(&self) -> Option<&'static str> {
         match self.code {
             "invalid-request" => Some("invalid_request"),
@@ -121,13 +121,13 @@ impl Kind {
         }
     }
 
-    /// The status as a type.
+    /// `status` as a [`StatusCode`].
     fn status_code(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
 
-/// One occurrence of a problem. As a response it is only a mark: `observe` writes it out, for it knows the request.
+/// One occurrence of a problem. As a response it is a marker: the middleware, which knows the request, renders it.
 #[derive(Clone)]
 pub struct Problem {
     pub(super) kind: &'static Kind,
@@ -135,20 +135,20 @@ pub struct Problem {
     errors: Vec<FieldError>,
     challenge: Challenge,
     retry_after: Option<u64>,
-    /// What happened inside, for the log alone.
+    /// The cause, for the log only.
     pub(super) cause: Option<Arc<str>>,
 }
 
-/// How a request was made, as far as it matters to a problem.
+/// What the rendering of a problem depends on besides the problem.
 #[derive(Clone, Copy)]
 pub(super) struct ProblemContext {
-    /// By a script on a page.
+    /// Whether a script on a page sent the request.
     pub by_page_script: bool,
-    /// At a route where OAuth is spoken.
-    pub speaks_oauth: bool,
+    /// Whether the route is an OAuth endpoint.
+    pub is_oauth: bool,
 }
 
-/// What to say in `WWW-Authenticate` (RFC 6750, section 3).
+/// The challenge in `WWW-Authenticate` (RFC 6750, section 3).
 #[derive(Clone, Copy, PartialEq)]
 enum Challenge {
     None,
@@ -157,15 +157,15 @@ enum Challenge {
     InsufficientScope(Scope),
 }
 
-/// An error as it is sent.
+/// An error (RFC 9457).
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(super) struct ProblemBody<'a> {
-    /// Where the kind of problem is explained.
+    /// The address of the page that explains this kind of problem.
     #[serde(rename = "type")]
     #[schema(example = "/problems/invalid-token")]
     type_: String,
-    /// What it is, in a few words.
+    /// A short summary of the kind of problem.
     #[schema(example = "Token not valid")]
     title: &'a str,
     /// The HTTP status.
@@ -173,27 +173,27 @@ pub(super) struct ProblemBody<'a> {
     status: u16,
     /// What happened and what to do.
     detail: &'a str,
-    /// The same in the words of OAuth (RFC 6749, section 5.2), where OAuth is spoken.
+    /// The OAuth error code (RFC 6749, section 5.2), on OAuth endpoints only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "invalid_request")]
     error: Option<&'static str>,
-    /// The id of this request, also in the log.
+    /// The request id, also in the log.
     request_id: &'a str,
-    /// The fields that do not keep their rules.
+    /// The fields that are not valid.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldProblem<'a>>,
 }
 
-/// A field that does not keep its rule.
+/// A field that is not valid.
 #[derive(Serialize, ToSchema)]
 pub struct FieldProblem<'a> {
     /// The field's name.
     #[schema(example = "password")]
     field: &'a str,
-    /// A stable word for programs.
+    /// A stable code for programs.
     #[schema(example = "too-short")]
     code: &'a str,
-    /// A sentence for people.
+    /// An explanation for people.
     #[schema(example = "must have at least 8 characters")]
     message: &'a str,
 }
@@ -205,19 +205,19 @@ impl<'a> From<&'a FieldError> for FieldProblem<'a> {
 }
 
 impl Problem {
-    /// A problem of this kind, with nothing closer to say.
+    /// Creates a problem of this kind with its default detail, challenge and `Retry-After`.
     pub fn new(kind: &'static Kind) -> Self {
         let challenge = if kind.status == 401 { Challenge::Authenticate } else { Challenge::None };
         let retry_after = (kind.status == 503).then_some(1);
         Self { kind, detail: None, errors: Vec::new(), challenge, retry_after, cause: None }
     }
 
-    /// The same with a closer sentence, which holds nothing that the caller sent.
+    /// Replaces the detail. It must contain nothing that the caller sent.
     pub fn with_detail(self, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { detail: Some(detail.into()), ..self }
     }
 
-    /// Fields that do not keep their rules.
+    /// Creates a `validation` problem that lists these fields.
     pub fn validation(errors: Vec<FieldError>) -> Self {
         Self { errors, ..Self::new(&VALIDATION) }
     }
@@ -225,22 +225,22 @@ impl Problem {
     fn caused_by(self, cause: &(dyn std::error::Error + 'static)) -> Self {
         let mut text = cause.to_string();
         let mut source = cause.source();
-        while let Some(deeper) = source {
-            let _ = write!(text, ": {deeper}");
-            source = deeper.source();
+        while let Some(error) = source {
+            let _ = write!(text, ": {error}");
+            source = error.source();
         }
         Self { cause: Some(text.into()), ..self }
     }
 
-    /// Writes the answer out. A script on a page gets no Basic challenge, for the browser would ask its user for a
-    /// password over the page's head.
-    pub(super) fn write(self, request_id: &str, asked: ProblemContext, headers: &mut HeaderMap) -> Body {
+    /// Renders the problem: returns the body and sets the headers. A script on a page gets no Basic challenge, since
+    /// the browser would prompt its user for a password.
+    pub(super) fn render(self, request_id: &str, context: ProblemContext, headers: &mut HeaderMap) -> Body {
         let body = ProblemBody {
             type_: format!("/problems/{}", self.kind.code),
             title: self.kind.title,
             status: self.kind.status,
             detail: self.detail.as_deref().unwrap_or(self.kind.about),
-            error: self.kind.oauth_error().filter(|_| asked.speaks_oauth),
+            error: self.kind.oauth_error().filter(|_| context.is_oauth),
             request_id,
             errors: self.errors.iter().map(FieldProblem::from).collect(),
         };
@@ -255,7 +255,7 @@ impl Problem {
                 headers.append(WWW_AUTHENTICATE, value);
             }
         };
-        if matches!(self.challenge, Challenge::Authenticate | Challenge::InvalidToken) && !asked.by_page_script {
+        if matches!(self.challenge, Challenge::Authenticate | Challenge::InvalidToken) && !context.by_page_script {
             challenge(basic);
         }
         match self.challenge {
@@ -311,12 +311,12 @@ impl IntoResponse for Problem {
     }
 }
 
-/// No route has this path.
+/// The fallback for a path that matches no route.
 pub(super) async fn not_found() -> Problem {
     Problem::new(&NOT_FOUND)
 }
 
-/// The path has other methods.
+/// The fallback for a path that matches, with another method.
 pub(super) async fn method_not_allowed() -> Problem {
     Problem::new(&METHOD_NOT_ALLOWED)
 }

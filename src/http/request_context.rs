@@ -1,4 +1,4 @@
-//! What is known of a request beyond the request itself: its id, where it comes from, and who turned out to be calling.
+//! What the service knows about a request beyond its contents: the request id, the client address and the caller.
 
 use std::{
     net::IpAddr,
@@ -19,8 +19,8 @@ use crate::{
     model::{AuditMethod, Origin, Principal, User, UserId},
 };
 
-/// The context of one request. The middleware makes it; extractors and handlers record in it who is calling, for the log.
-/// Cloning it gives another handle to the same one.
+/// The context of one request. The middleware creates it; extractors and handlers record the caller in it, for the
+/// access log. Clones share one context.
 #[derive(Clone)]
 pub struct RequestContext(Arc<Inner>);
 
@@ -30,37 +30,37 @@ struct Inner {
 }
 
 impl RequestContext {
-    /// The context of a request from this address.
+    /// Creates the context of a request from `address`, with no caller yet.
     pub fn new(request_id: Uuid, address: IpAddr) -> Self {
         Self(Arc::new(Inner { origin: Origin { address, request_id }, caller: OnceLock::new() }))
     }
 
-    /// The context of the request with these extensions.
+    /// Returns the context that the middleware stored in these request extensions.
     pub fn of(extensions: &Extensions) -> Result<&Self, Problem> {
         extensions.get::<Self>().ok_or_else(|| Problem::new(&problem::INTERNAL))
     }
 
-    /// Where the request comes from, and its id.
+    /// The client address and the request id.
     pub fn origin(&self) -> Origin {
         self.0.origin
     }
 
-    /// The user who is calling, if one is, and how they proved it, once that is known.
+    /// The caller and the authentication method, once known. The holder of the setup token has no user id.
     pub fn caller(&self) -> Option<(Option<UserId>, AuditMethod)> {
         self.0.caller.get().copied()
     }
 
-    /// Records who is calling, and how they proved it.
+    /// Records the authenticated caller.
     pub fn record_caller(&self, principal: &Principal) {
         let _already = self.0.caller.set((Some(principal.user.id), principal.method.into()));
     }
 
-    /// Records who logged in.
+    /// Records the user who logged in with a password.
     pub fn record_login(&self, user: &User) {
         let _already = self.0.caller.set((Some(user.id), AuditMethod::Password));
     }
 
-    /// Records that the caller holds the setup token.
+    /// Records that the caller authenticated with the setup token.
     pub fn record_setup(&self) {
         let _already = self.0.caller.set((None, AuditMethod::Setup));
     }

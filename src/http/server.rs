@@ -1,4 +1,4 @@
-//! Connections: a cap on their number, time limits for reading and writing, and a graceful shutdown.
+//! Connections: a limit on their number, read and write timeouts, and graceful shutdown.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,21 +12,21 @@ use tokio::{net::TcpListener, sync::Semaphore, time};
 use tokio_io_timeout::TimeoutStream;
 use tower::Service;
 
-use crate::http::{App, extract::client_address::Peer, metrics, router, starting};
+use crate::http::{App, extract::client_address::Peer, metrics, router, starting_router};
 
-/// Connections at a time; more wait in the system's queue. It stays below the usual limit of 1,024 open files.
+/// Concurrent connections; further ones wait in the listen queue. Below the usual limit of 1,024 open files.
 const MAX_CONNECTIONS: usize = 900;
-/// How long the head of a request may take, and how long a connection may lie idle.
+/// Timeout for receiving a request head, and for an idle connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may leave an answer unread.
+/// How long a client may stop reading a response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Where reading the head of a request stops, in bytes: twice what `observe` lets through with a proper answer.
+/// Where hyper stops reading a request head, in bytes: twice the limit of the middleware, which answers with a problem.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// How long requests under way may take to finish once the end has come.
+/// How long running requests may take to finish after shutdown begins.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Serves until `shutdown` is done, then lets the requests under way finish. While they do, `/ready` says 503 to whoever
-/// still asks.
+/// Serves until `shutdown` completes, then lets running requests finish. Meanwhile new connections are accepted, and
+/// `/ready` answers 503.
 pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
     let server = Server::new(&listener, router(app.clone()));
     let connections = GracefulShutdown::new();
@@ -44,18 +44,18 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
     let _cut_off = time::timeout_at(deadline, late_connections.shutdown()).await;
 }
 
-/// Answers while the service is still starting: the process lives, and is not ready. It never ends by itself.
+/// Answers while the service starts: the process is alive but not ready. Never returns.
 pub async fn serve_starting(listener: &TcpListener) {
-    // Each connection is for one request, so that the next one meets the service.
-    Server::new(listener, starting()).accept(None, false).await;
+    // Without keep-alive, so that the next request of a client reaches the started service.
+    Server::new(listener, starting_router()).accept(None, false).await;
 }
 
-/// Tells what is counted, at `/metrics`. It never ends by itself.
+/// Serves the metrics at `/metrics`. Never returns.
 pub async fn serve_metrics(listener: &TcpListener, app: App) {
     Server::new(listener, metrics::router(app)).accept(None, true).await;
 }
 
-/// Where connections come in.
+/// A listener, and the router that serves its connections.
 struct Server<'a> {
     listener: &'a TcpListener,
     router: Router,
@@ -67,22 +67,22 @@ impl<'a> Server<'a> {
         Self { listener, router, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)) }
     }
 
-    /// Accepts connections for ever and serves each in a task of its own, which `connections`, if given, can
-    /// ask to finish.
+    /// Accepts connections forever and serves each in its own task. `connections`, if given, can shut these down
+    /// gracefully.
     async fn accept(&self, connections: Option<&GracefulShutdown>, keep_alive: bool) {
         loop {
-            // First a place, then a connection: whoever finds no place waits in the system's queue.
+            // The permit comes first, so that connections over the limit stay in the listen queue.
             let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { return };
             let (stream, peer) = match self.listener.accept().await {
                 Ok((stream, peer)) => (stream, Peer(peer)),
                 Err(error) => {
-                    // No file left for it, most likely: asking again at once would only go in a circle.
+                    // Probably out of file descriptors: without a pause this would be a busy loop.
                     tracing::warn!(%error, "a connection was not accepted");
                     time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
             };
-            // An answer is one write; waiting to fill a packet would only delay it.
+            // A response is one write, so Nagle's algorithm would only delay it.
             let _unsupported = stream.set_nodelay(true);
             let mut stream = TimeoutStream::new(stream);
             stream.set_write_timeout(Some(WRITE_TIMEOUT));
@@ -97,10 +97,10 @@ impl<'a> Server<'a> {
                 .max_header_size(MAX_HEAD_BYTES)
                 .keep_alive(keep_alive)
                 .serve_connection(TokioIo::new(Box::pin(stream)), service);
-            let watched = connections.map(GracefulShutdown::watcher);
+            let watcher = connections.map(GracefulShutdown::watcher);
             tokio::spawn(async move {
-                // A connection that breaks is its client's affair.
-                let _broken = match watched {
+                // A broken connection is no fault of the server, so it is not logged.
+                let _broken = match watcher {
                     Some(watcher) => watcher.watch(connection).await,
                     None => connection.await,
                 };

@@ -1,4 +1,4 @@
-//! What a request says: its body, its query, an id in its path.
+//! Extractors for the body, the query and an id in the path.
 
 use std::{str::FromStr, time::Duration};
 
@@ -23,6 +23,7 @@ use crate::{
 const MAX_BODY_BYTES: usize = 64 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// A JSON body.
 pub struct Json<T>(pub T);
 
@@ -37,7 +38,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     }
 }
 
-/// A JSON body that may come again, with its `Idempotency-Key` if it has one.
+/// A JSON body, and the `Idempotency-Key` of the request if it has one.
 pub struct IdempotentJson<T>(pub T, pub Option<IdempotentRequest>);
 
 impl<T: DeserializeOwned> FromRequest<App> for IdempotentJson<T> {
@@ -50,30 +51,30 @@ impl<T: DeserializeOwned> FromRequest<App> for IdempotentJson<T> {
         let key = idempotency_key(request.headers())?;
         let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
         let body = body(request, app).await?;
-        let once =
+        let request =
             key.map(|key| IdempotentRequest { key, route: route.unwrap_or_default(), body: TokenHash::of(&body) });
-        Ok(Self(from_json(&body)?, once))
+        Ok(Self(from_json(&body)?, request))
     }
 }
 
-/// The one `Idempotency-Key`, up to 255 visible characters.
+/// Returns the single `Idempotency-Key`: 1 to 255 visible characters.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all("idempotency-key").iter();
-    let wrong = || {
-        let mend = "must come once and be 1 to 255 visible characters";
-        Problem::validation(vec![FieldError::new("Idempotency-Key", "malformed", mend)])
+    let invalid = || {
+        let message = "must come once and be 1 to 255 visible characters";
+        Problem::validation(vec![FieldError::new("Idempotency-Key", "malformed", message)])
     };
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => match value.to_str() {
             Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(key.to_owned())),
-            _ => Err(wrong()),
+            _ => Err(invalid()),
         },
-        _ => Err(wrong()),
+        _ => Err(invalid()),
     }
 }
 
-/// A query string. What is not asked for is an error, as it is in a body.
+/// The query string. An unknown parameter is an error, as in a body.
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
@@ -84,7 +85,7 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
     }
 }
 
-/// An id in the path. One that cannot be an id is the id of nothing: 404.
+/// An id in the path. A malformed id gets 404, like an unknown one.
 pub struct PathId<T>(pub T);
 
 impl<T: FromStr> FromRequestParts<App> for PathId<T> {
@@ -96,8 +97,8 @@ impl<T: FromStr> FromRequestParts<App> for PathId<T> {
     }
 }
 
-/// The whole body, within its limits of size and time. Whoever sends it slowly must still be let in at its end: a
-/// credential that was ended meanwhile does nothing any more.
+/// Reads the whole body, within the limits of size and time. Then rechecks the [`Grant`] of the caller, if there is
+/// one: a session or token that was revoked during a slow upload must have no effect.
 pub async fn body(mut request: Request, app: &App) -> Result<Bytes, Problem> {
     DefaultBodyLimit::max(MAX_BODY_BYTES).apply(&mut request);
     let grant = request.extensions().get::<Grant>().copied();
@@ -116,13 +117,13 @@ pub async fn body(mut request: Request, app: &App) -> Result<Bytes, Problem> {
     }
 }
 
-/// Whether the body says to be of this media type, parameters aside.
+/// Returns whether `Content-Type` is this media type, ignoring parameters.
 pub fn has_type(headers: &HeaderMap, media_type: &str) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(media_type))
 }
 
-/// Reads a JSON object of a known shape. serde would take an array for one too, by the order of its fields.
+/// Deserializes a JSON object. An array is refused, since serde would read one as the fields in order.
 pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     if bytes.trim_ascii_start().first() == Some(&b'[') {
         return Err(Problem::new(&problem::MALFORMED_JSON).with_detail("The body must be a JSON object."));
@@ -139,14 +140,14 @@ pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// Reads a form of a known shape.
+/// Deserializes a form or a query string.
 pub fn from_form<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let form = serde_urlencoded::Deserializer::new(form_urlencoded::parse(bytes));
     serde_path_to_error::deserialize(form)
         .map_err(|error| Problem::validation(vec![FieldError::wrong_shape(&error.path().to_string(), error.inner())]))
 }
 
-/// Tells a field that is null from one that is not there.
-pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// Deserializes an optional field so that null (`Some(None)`) differs from an absent field (`None`, by `default`).
+pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(source: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(source).map(Some)
 }

@@ -1,7 +1,7 @@
-//! Who is calling.
+//! Extractors that authenticate and authorize the caller.
 //!
-//! Rule: a handler that needs a caller has a [`Caller`] argument, whose type names the scope that the route requires; it cannot
-//! run without the check. Threat: a route that somebody forgot to protect.
+//! Rule: a handler that needs a caller takes a [`Caller`] argument, whose type names the required scope. The handler
+//! cannot run without the check. Threat: a route that somebody forgot to protect.
 
 use std::{marker::PhantomData, sync::Arc};
 
@@ -17,24 +17,24 @@ use crate::{
     model::{AuditMethod, Origin, Scope, Step},
 };
 
-/// A known caller whose credential has the scope that `S` requires. Without one the handler does not run.
+/// An authenticated caller whose credential has the scope that `S` requires.
 pub struct Caller<S> {
-    /// Who is calling.
+    /// The authenticated user and credential.
     pub principal: Arc<Authenticated>,
-    /// Where the request comes from.
+    /// The client address and the request id.
     pub origin: Origin,
     required: PhantomData<S>,
 }
 
 /// What a route requires of its caller.
 pub trait RequiredScope {
-    /// The scope that the credential must have; none admits every known caller.
+    /// The scope that the credential must have; `None` admits every authenticated caller.
     const SCOPE: Option<Scope>;
-    /// The step that this route completes: it admits callers who must do that before anything else.
+    /// The pending step that this route completes. Callers with that step are admitted here and nowhere else.
     const COMPLETES: Option<Step> = None;
 }
 
-/// The scope `profile`, to change one's own password.
+/// The scope `profile`; also admits callers who must change their password.
 pub struct PasswordChange;
 
 impl RequiredScope for PasswordChange {
@@ -53,7 +53,7 @@ macro_rules! required_scopes {
 }
 
 required_scopes! {
-    /// No scope: any known caller.
+    /// No scope: any authenticated caller.
     Anyone = None;
     /// The scope `profile`.
     Profile = Some(Scope::Profile);
@@ -75,14 +75,14 @@ impl<S: RequiredScope> FromRequestParts<App> for Caller<S> {
         let header = authorization(&parts.headers)?.ok_or(Error::Unauthenticated)?;
         let principal = app.auth().authenticate(header, context.origin()).await?;
         context.record_caller(&principal);
-        let caller = Self::admit(principal, context.origin())?;
-        caller.leave_grant(parts);
+        let caller = Self::authorize(principal, context.origin())?;
+        caller.attach_grant(parts);
         Ok(caller)
     }
 }
 
 impl<S: RequiredScope> Caller<S> {
-    fn admit(principal: Arc<Authenticated>, origin: Origin) -> Result<Self, Error> {
+    fn authorize(principal: Arc<Authenticated>, origin: Origin) -> Result<Self, Error> {
         match (principal.user.pending_step(), S::SCOPE) {
             (Some(step), _) if S::COMPLETES != Some(step) => Err(Error::StepRequired(step)),
             (_, Some(scope)) if !principal.scopes.contains(scope) => Err(Error::Forbidden(scope)),
@@ -90,21 +90,21 @@ impl<S: RequiredScope> Caller<S> {
         }
     }
 
-    /// Leaves the [`Grant`] in the request of an unsafe method, so that the caller is checked again when the body is there,
-    /// which may be seconds later.
-    fn leave_grant(&self, parts: &mut Parts) {
+    /// Attaches the [`Grant`] to a request with an unsafe method, so that the caller is rechecked when the body has
+    /// arrived, which may be seconds later.
+    fn attach_grant(&self, parts: &mut Parts) {
         if !parts.method.is_safe() {
             parts.extensions.insert(Grant::of(&self.principal, S::SCOPE));
         }
     }
 
-    /// The caller as the audit trail names them.
+    /// The caller as the actor of an audit record.
     pub fn actor(&self) -> Actor {
         Actor::caller(&self.principal, self.origin)
     }
 }
 
-/// The one `Authorization` header, or none. Of two, a proxy might read one and we the other.
+/// Returns the single `Authorization` header, if any. Two are an error: a proxy might read one and we the other.
 pub fn authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, Error> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     match (values.next(), values.next()) {
@@ -113,8 +113,8 @@ pub fn authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, Error> {
     }
 }
 
-/// Who may create users: an administrator, or while there is none, the holder of the setup token, which is looked up only
-/// when the bearer is no other valid token.
+/// Who may create users: an admin or, while there is none, the holder of the setup token. The setup token is looked up
+/// only when the bearer token is not valid otherwise.
 impl FromRequestParts<App> for Creator {
     type Rejection = Problem;
 
@@ -130,8 +130,8 @@ impl FromRequestParts<App> for Creator {
             principal => {
                 let principal = principal?;
                 context.record_caller(&principal);
-                let caller = Caller::<Admin>::admit(principal, origin)?;
-                caller.leave_grant(parts);
+                let caller = Caller::<Admin>::authorize(principal, origin)?;
+                caller.attach_grant(parts);
                 Ok(Self::Admin(caller.actor()))
             }
         }

@@ -1,9 +1,9 @@
-//! The address that a request comes from.
+//! The client address of a request.
 //!
-//! Rule: it is the peer of the connection. Only when that peer is a trusted proxy does `X-Forwarded-For` count, or without
-//! it `Forwarded` (RFC 7239), read from the right: the first address that is not itself a trusted proxy. Each proxy appends the
-//! address it saw, so everything to the left of that may have been written by the client.
-//! Threat: a client that chooses the address which the audit trail, its sessions and limits see.
+//! Rule: it is the address of the peer, unless the peer is a trusted proxy. Then it is the rightmost address in
+//! `X-Forwarded-For`, or else in `Forwarded` (RFC 7239), that is not a trusted proxy. Each proxy appends the address it
+//! saw, so the client may have written everything to the left of that.
+//! Threat: a client that chooses the address that the audit trail, its sessions and limits see.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -25,14 +25,14 @@ use crate::{
     model::{Client, Origin},
 };
 
-/// How much of a `User-Agent` is kept, in characters.
+/// Where a stored `User-Agent` is cut, in characters.
 const MAX_USER_AGENT: usize = 256;
 
-/// The address at the other end of the connection.
+/// The peer address of the connection.
 #[derive(Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
-/// The networks whose word about a client's address is believed.
+/// The networks of the proxies whose forwarding headers are trusted.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies(Arc<[IpNet]>);
 
@@ -47,22 +47,22 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// The address of the client of a request that came over a connection from `peer`. IPv4 addresses that are written as
-    /// IPv6 (RFC 4291, section 2.5.5.2) become IPv4.
+    /// Returns the client address of a request over a connection from `peer`. IPv4-mapped IPv6 addresses (RFC 4291,
+    /// section 2.5.5.2) become IPv4.
     pub fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
         if !self.contains(peer) {
             return peer;
         }
-        // A proxy writes one of the two headers and passes on what its client wrote in the other. Nearly all of them write
-        // `X-Forwarded-For`, so that one wins.
+        // A proxy sets one of the two headers and passes on what its client wrote in the other. Nearly all proxies set
+        // `X-Forwarded-For`, so it takes precedence.
         let hops: Vec<_> = match hops(headers, "x-forwarded-for") {
             Some(hops) => hops.iter().map(|hop| node(hop)).collect(),
             None => hops(headers, FORWARDED.as_str()).iter().flatten().map(|hop| forwarded_for(hop)).collect(),
         };
         let mut client = peer;
         for hop in hops.into_iter().rev() {
-            // A hop that hides its address, or that cannot be read, is as far as can be known.
+            // Nothing to the left of an obfuscated or unreadable hop can be verified.
             let Some(address) = hop else { break };
             client = address;
             if !self.contains(address) {
@@ -73,20 +73,20 @@ impl TrustedProxies {
     }
 }
 
-/// The comma-separated elements of a header that may come more than once; none when it is not there.
+/// Returns the comma-separated elements of all headers of this name; `None` if there is no such header.
 fn hops(headers: &HeaderMap, name: &str) -> Option<Vec<String>> {
     let values: Vec<_> = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect();
     (!values.is_empty()).then(|| values.join(",").split(',').map(|hop| hop.trim().to_owned()).collect())
 }
 
-/// The address in an element of `Forwarded`, such as `for="[2001:db8::1]:4711";proto=https`.
+/// Returns the address in an element of `Forwarded`, such as `for="[2001:db8::1]:4711";proto=https`.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
     let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.into_iter().find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
     node(value.trim().trim_matches('"'))
 }
 
-/// An address with or without a port: `192.0.2.7`, `192.0.2.7:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
+/// Parses an address: `192.0.2.7`, `192.0.2.7:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
 fn node(text: &str) -> Option<IpAddr> {
     let bare = || text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text).parse().ok();
     let address = text.parse::<SocketAddr>().map(|address| address.ip()).ok().or_else(bare)?;
@@ -115,7 +115,7 @@ impl FromRequestParts<App> for Client {
 mod tests {
     use super::*;
 
-    /// The client's address behind proxies in `10.0.0.0/8` and `fd00::/8`, which are trusted.
+    /// The client address when the proxies in `10.0.0.0/8` and `fd00::/8` are trusted.
     fn client(peer: &str, headers: &[(&'static str, &str)]) -> String {
         let trusted = TrustedProxies::from(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
         let mut map = HeaderMap::new();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_is_not_trusted_is_the_client_whatever_it_says() {
+    fn forwarding_headers_of_an_untrusted_peer_are_ignored() {
         for header in ["x-forwarded-for", "forwarded"] {
             assert_eq!(client("192.0.2.7", &[(header, "for=198.51.100.1")]), "192.0.2.7");
             assert_eq!(client("192.0.2.7", &[(header, "10.0.0.1")]), "192.0.2.7");
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_trusted_proxies_it_is_the_rightmost_address_that_is_not_one_of_them() {
+    fn behind_trusted_proxies_the_client_is_the_rightmost_untrusted_address() {
         for (value, address) in [
             ("198.51.100.1", "198.51.100.1"),
             ("203.0.113.9, 198.51.100.1", "198.51.100.1"),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_leaves_the_last_hop_that_is_known() {
+    fn an_unreadable_hop_ends_the_search_at_the_last_known_hop() {
         for value in ["unknown", "_hidden", "", "198.51.100.1, nonsense", "10.1.1.1.1", "for=198.51.100.1"] {
             assert_eq!(client("10.0.0.1", &[("x-forwarded-for", value)]), "10.0.0.1", "{value}");
         }
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn x_forwarded_for_counts_before_forwarded() {
+    fn x_forwarded_for_takes_precedence_over_forwarded() {
         let both = [("x-forwarded-for", "198.51.100.1"), ("forwarded", "for=198.51.100.2")];
         assert_eq!(client("10.0.0.1", &both), "198.51.100.1");
     }

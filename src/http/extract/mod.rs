@@ -1,4 +1,4 @@
-//! From a request to what a handler asks for: who is calling and from where, the body, the query, an id in the path.
+//! The axum extractors: the caller, the client address, the body, the query, conditional headers, ids in the path.
 
 mod body;
 mod caller;
@@ -7,7 +7,7 @@ pub mod conditional;
 pub mod page;
 
 pub use self::{
-    body::{IdempotentJson, Json, PathId, Query, body, from_form, from_json, has_type, present},
+    body::{IdempotentJson, Json, PathId, Query, body, from_form, from_json, has_type, nullable},
     caller::{Admin, Anyone, Caller, Introspect, PasswordChange, Profile, Tokens, UsersRead, authorization},
     conditional::IfMatch,
 };

@@ -1,4 +1,4 @@
-//! Pages of a list: how many, and from where.
+//! Pagination of lists.
 
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -6,41 +6,41 @@ use uuid::Uuid;
 
 use crate::{error::FieldError, http::problem::Problem, model::UserId};
 
-/// The most a page holds.
+/// The largest page.
 const MAX_LIMIT: u32 = 1000;
 
-/// Which page.
+/// The page of a list that is requested.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct PageQuery {
-    /// How many at most.
+    /// The maximum number of items.
     #[serde(default = "default_limit")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u32,
-    /// The id after which the page begins.
+    /// The id of the last item of the previous page.
     after: Option<Uuid>,
 }
 
-/// How many when nobody said so.
+/// The page size when none is requested.
 pub fn default_limit() -> u32 {
     100
 }
 
 impl PageQuery {
-    /// How many at most, from 1 to 1000.
+    /// Returns the page size, from 1 to 1000.
     pub fn limit(&self) -> Result<u32, Problem> {
-        checked(self.limit)
+        validate_limit(self.limit)
     }
 
-    /// The user after whom the page begins.
+    /// The last user of the previous page.
     pub fn after(&self) -> Option<UserId> {
         self.after.map(UserId)
     }
 }
 
-/// How many at most, from 1 to 1000.
-pub fn checked(limit: u32) -> Result<u32, Problem> {
+/// Returns the page size if it is from 1 to 1000.
+pub fn validate_limit(limit: u32) -> Result<u32, Problem> {
     if (1..=MAX_LIMIT).contains(&limit) {
         Ok(limit)
     } else {

@@ -1,4 +1,4 @@
-//! `/users`: the directory.
+//! `/users`: the directory of active users.
 
 use axum::{
     Json,
@@ -17,16 +17,16 @@ use crate::{
     model::UserId,
 };
 
-/// Someone in the directory.
+/// A user in the directory.
 #[derive(Serialize, ToSchema)]
 pub struct DirectoryEntry {
     #[schema(value_type = uuid::Uuid)]
     id: UserId,
-    /// What they are called.
+    /// The display name.
     name: String,
 }
 
-/// Active users in the order they were made. `Link` (RFC 8288) leads to the next page.
+/// Lists the active users in order of creation. `Link` (RFC 8288) has the next page.
 #[utoipa::path(
     get, path = "/users", tag = "directory", params(PageQuery), security(("basic" = []), ("bearer" = ["users:read"])),
     responses((status = 200, body = Vec<DirectoryEntry>, headers(("Link"))), AuthErrors, InvalidQuery),

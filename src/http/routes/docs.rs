@@ -1,4 +1,4 @@
-//! The API document, the page that shows it, and the pages that explain problems. Everything is in the binary.
+//! The API document, Swagger UI, and the pages that explain problems. All files are embedded in the binary.
 
 use std::{
     borrow::Cow,
@@ -25,13 +25,13 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(super::document);
 static SWAGGER: LazyLock<Arc<Config<'static>>> =
     LazyLock::new(|| Arc::new(Config::new(["/openapi.json"]).try_it_out_enabled(true).validator_url("none")));
 
-/// Scripts come from here alone; Swagger UI styles its elements in place.
-const DOCS_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-                           frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-const PAGE_POLICY: &str =
+/// Allows scripts of this origin only. Swagger UI needs inline styles.
+const DOCS_CSP: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+                        frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+const PROBLEM_CSP: &str =
     "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
-/// This document.
+/// Returns this API document.
 #[utoipa::path(
     get, path = "/openapi.json", tag = "open",
     responses((status = 200, description = "The API as OpenAPI 3.1", body = Object)),
@@ -40,7 +40,7 @@ pub async fn get_openapi() -> Response {
     ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], DOCUMENT.as_str()).into_response()
 }
 
-/// What a kind of problem means and what to do about it.
+/// Explains a kind of problem and what to do about it.
 #[utoipa::path(
     get, path = "/problems/{code}", tag = "open", params(("code" = String, Path, example = "invalid-token")),
     responses(
@@ -58,21 +58,21 @@ pub async fn get_problem(PathId(code): PathId<String>) -> Result<Response, Probl
          @media(prefers-color-scheme:dark){{body{{color:#eee;background:#1a1a1a}}}}</style><h1>{title}</h1>\
          <p><code>{status} {code}</code></p><p>{about}</p></html>"
     );
-    let policy = HeaderValue::from_static(PAGE_POLICY);
+    let policy = HeaderValue::from_static(PROBLEM_CSP);
     Ok(([(CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response())
 }
 
-/// Swagger UI names its files relative to a folder.
+/// Redirects to the trailing slash, since Swagger UI refers to its files by relative paths.
 pub async fn redirect_to_docs() -> Redirect {
     Redirect::permanent("/docs/")
 }
 
-/// Swagger UI's page.
+/// Serves the page of Swagger UI.
 pub async fn get_docs_index() -> Result<Response, Problem> {
     docs_file("")
 }
 
-/// A file of Swagger UI.
+/// Serves a file of Swagger UI.
 pub async fn get_docs_file(PathId(file): PathId<String>) -> Result<Response, Problem> {
     docs_file(&file)
 }
@@ -83,10 +83,10 @@ fn docs_file(file: &str) -> Result<Response, Problem> {
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_str(&found.content_type).unwrap_or(HeaderValue::from_static("text/plain"))),
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        (CONTENT_SECURITY_POLICY, HeaderValue::from_static(DOCS_POLICY)),
+        (CONTENT_SECURITY_POLICY, HeaderValue::from_static(DOCS_CSP)),
     ];
     let bytes = match found.bytes {
-        // In the binary, where an answer can point at it: a copy for each of many slow readers is a great deal of memory.
+        // No copy: with many slow readers, copies would take a lot of memory.
         Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         Cow::Owned(bytes) => bytes.into(),
     };

@@ -1,4 +1,4 @@
-//! `/health` and `/ready`.
+//! `/health` and `/ready`: the liveness and readiness probes.
 
 use std::time::Duration;
 
@@ -12,30 +12,30 @@ use crate::http::{
     problem::{self, Problem},
 };
 
-/// How long the database may take to show that it is there.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the database may take to answer.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How the service is.
+/// The state of the service.
 #[derive(Serialize, ToSchema)]
 pub struct Health {
-    /// `ok`.
+    /// Always `ok`; otherwise the response is a problem.
     #[schema(example = "ok")]
     status: &'static str,
 }
 
-/// Whether the process lives. It asks nothing of the database.
+/// Liveness probe: answers while the process runs. Does not use the database.
 #[utoipa::path(get, path = "/health", tag = "open", responses((status = 200, body = Health)))]
 pub async fn get_health() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// Whether requests should be sent here: not while shutting down, nor without the database.
+/// Readiness probe: 503 while starting, while shutting down, and while the database does not answer.
 #[utoipa::path(get, path = "/ready", tag = "open", responses((status = 200, body = Health), Unavailable))]
 pub async fn get_ready(app: App) -> Result<Json<Health>, Problem> {
     if app.is_draining() {
         return Err(Problem::new(&problem::DRAINING));
     }
-    match tokio::time::timeout(PATIENCE, app.auth().ready()).await {
+    match tokio::time::timeout(DATABASE_TIMEOUT, app.auth().ready()).await {
         Ok(answer) => answer.map(|()| Json(Health { status: "ok" })).map_err(Problem::from),
         Err(_elapsed) => Err(Problem::new(&problem::UNAVAILABLE)),
     }

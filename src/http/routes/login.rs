@@ -26,36 +26,34 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoginRequest {
-    /// In any case.
+    /// Case is ignored.
     #[schema(example = "sergio")]
     username: String,
-    /// As it was set.
     #[schema(value_type = String, format = Password, example = "my-password")]
     password: SecretString,
 }
 
-/// Two tokens of one session: either proves who is calling, and ending the session ends both.
+/// A new session and its two tokens. Either token authenticates; ending the session revokes both.
 #[derive(Serialize, ToSchema)]
 pub struct LoginView {
-    /// A JWT, checked by its signature.
+    /// A JWT (RFC 9068), verified by its signature.
     token: String,
-    /// `Bearer`.
+    /// Always `Bearer`.
     #[schema(example = "Bearer")]
     token_type: &'static str,
-    /// Seconds until the JWT runs out.
+    /// Seconds until the JWT expires.
     #[schema(example = 1800)]
     expires_in: u64,
-    /// A random UUID, checked against the database.
+    /// A random UUID, looked up in the database.
     #[schema(value_type = uuid::Uuid)]
     opaque_token: String,
-    /// Seconds until the opaque token, and the session, runs out.
+    /// Seconds until the opaque token and the session expire.
     #[schema(example = 2_592_000)]
     opaque_expires_in: u64,
-    /// Who logged in.
     user: LoginUser,
 }
 
-/// Who logged in.
+/// The user who logged in.
 #[derive(Serialize, ToSchema)]
 pub struct LoginUser {
     #[schema(value_type = uuid::Uuid)]
@@ -84,7 +82,7 @@ impl From<Login> for LoginView {
     }
 }
 
-/// Exchanges username and password for a session with two tokens.
+/// Logs in with username and password: starts a session with two tokens.
 #[utoipa::path(
     post, path = "/login", tag = "open",
     request_body(content((LoginRequest = "application/json"), (LoginRequest = "application/x-www-form-urlencoded"))),
@@ -106,22 +104,22 @@ pub async fn login(
     }
 }
 
-/// New tokens of the same session.
+/// The new tokens of a refreshed session.
 #[derive(Serialize, ToSchema)]
 pub struct RefreshView {
     /// The new JWT.
     token: String,
-    /// `Bearer`.
+    /// Always `Bearer`.
     #[schema(example = "Bearer")]
     token_type: &'static str,
-    /// Seconds until the JWT runs out.
+    /// Seconds until the JWT expires.
     #[schema(example = 1800)]
     expires_in: u64,
-    /// The new opaque token, with `rotate=true`; the one that was presented is not good any more.
+    /// The new opaque token, only with `rotate=true`. The presented one is then no longer valid.
     #[schema(value_type = Option<uuid::Uuid>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     opaque_token: Option<String>,
-    /// Seconds until the session, and its opaque token, runs out.
+    /// Seconds until the session and its opaque token expire.
     #[schema(example = 2_592_000)]
     opaque_expires_in: u64,
 }
@@ -138,18 +136,18 @@ impl From<Refreshed> for RefreshView {
     }
 }
 
-/// Whether to exchange the opaque token.
+/// The options of a refresh.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct RefreshQuery {
-    /// Exchange the opaque token too.
+    /// Whether to rotate the opaque token as well.
     #[serde(default)]
     rotate: bool,
 }
 
-/// A new JWT for the session of the opaque token that is presented, and if wanted a new opaque token. An exchanged token
-/// that is presented again, anywhere, ends its session.
+/// Issues a new JWT for the session of the presented opaque token; with `rotate=true` also a new opaque token.
+/// Presenting an exchanged token again, on any route, ends its session.
 #[utoipa::path(
     post, path = "/refresh", tag = "session", params(RefreshQuery), security(("bearer" = [])),
     responses((status = 200, body = RefreshView), AuthErrors, OpaqueRequired, InvalidQuery),
@@ -163,7 +161,7 @@ pub async fn refresh(
     Ok(Json(refreshed.into()))
 }
 
-/// Ends the session of the token that is presented, and with it both its tokens.
+/// Ends the session of the presented token, and with it all tokens of that session.
 #[utoipa::path(
     post, path = "/logout", tag = "session", security(("basic" = []), ("bearer" = [])),
     responses(
@@ -177,8 +175,8 @@ pub async fn logout(app: App, caller: Caller<Anyone>) -> Result<StatusCode, Prob
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// From a JSON body, a form, or HTTP Basic with no body. A bearer token, which clients like to send everywhere, is no
-/// part of a login.
+/// Reads the credentials from a JSON body, a form, or HTTP Basic without a body. A bearer token is ignored, since many
+/// clients send it with every request.
 impl FromRequest<App> for LoginRequest {
     type Rejection = Problem;
 
@@ -187,7 +185,7 @@ impl FromRequest<App> for LoginRequest {
             Some(Ok(Credential::Basic { username, password })) => {
                 Some(Self { username: username.to_string(), password })
             }
-            Some(Err(wrong @ Error::InvalidCredentials)) => return Err(wrong.into()),
+            Some(Err(error @ Error::InvalidCredentials)) => return Err(error.into()),
             _ => None,
         };
         let is_json = has_type(request.headers(), "application/json");
@@ -197,7 +195,7 @@ impl FromRequest<App> for LoginRequest {
             Some(basic) if body.is_empty() => Ok(basic),
             Some(_) => Err(Error::AmbiguousCredential.into()),
             None if is_json => from_json(&body),
-            // curl says so of whatever it is given.
+            // `curl -d` declares any data to be a form.
             None if is_form && body.trim_ascii_start().starts_with(b"{") => {
                 let detail = "The body looks like JSON, but the Content-Type says it is a form. Send application/json.";
                 Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE).with_detail(detail))

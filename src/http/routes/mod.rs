@@ -1,4 +1,4 @@
-//! Every route, one file a resource.
+//! All routes: one file for each resource.
 
 pub mod admin;
 pub mod directory;
@@ -14,7 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::http::{App, openapi};
 
-/// Every route with its documentation; what is not here is not served.
+/// Returns every route with its documentation.
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(health::get_health))
@@ -57,7 +57,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .route("/docs/{*file}", axum::routing::get(docs::get_docs_file))
 }
 
-/// The API document (OpenAPI 3.1) as JSON, for people to read.
+/// Returns the API document (OpenAPI 3.1) as indented JSON.
 pub fn document() -> String {
     let (_, document) = routes().split_for_parts();
     openapi::to_json(document)

@@ -1,5 +1,5 @@
-//! `/oauth`: introspection (RFC 7662) and revocation (RFC 7009), as OAuth libraries speak them: forms, in which what is not
-//! known is ignored (RFC 6749, section 3.2), and errors that have the member `error` besides ours.
+//! `/oauth`: introspection (RFC 7662) and revocation (RFC 7009), as OAuth libraries expect them. Requests are forms;
+//! unknown parameters are ignored (RFC 6749, section 3.2). Errors have the additional member `error`.
 
 use axum::{
     Json,
@@ -20,13 +20,13 @@ use crate::{
     model::{Method, Principal, Roles, SessionId, Timestamp, UserId},
 };
 
-/// The token that is asked about, and the kind its holder takes it for, which we need not be told.
+/// The token to introspect or revoke.
 #[derive(ToSchema)]
 pub struct TokenRequest {
     /// An opaque token, a JWT, a personal access token, or the value of HTTP Basic.
     #[schema(value_type = String, format = Password)]
     token: Zeroizing<String>,
-    /// Ignored: a token tells its kind by its shape.
+    /// Ignored: the shape of a token determines its kind.
     #[expect(dead_code, reason = "for the API document")]
     token_type_hint: Option<String>,
 }
@@ -50,11 +50,11 @@ impl FromRequest<App> for TokenRequest {
     }
 }
 
-/// What a token is. When it does not live, `active` is `false` and nothing else is said.
+/// The state of a token (RFC 7662, section 2.2). For an inactive token, `active` is the only member.
 #[derive(Default, Serialize, ToSchema)]
 pub struct Introspection {
     active: bool,
-    /// What it may do here.
+    /// The scopes of the token, separated by spaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,7 +62,7 @@ pub struct Introspection {
     /// `Bearer`, or `Basic` for a username and password.
     #[serde(skip_serializing_if = "Option::is_none")]
     token_type: Option<&'static str>,
-    /// Seconds since 1970.
+    /// When the token expires, in Unix seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     exp: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,11 +75,11 @@ pub struct Introspection {
     aud: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     iss: Option<String>,
-    /// The session, if it has one.
+    /// The id of the token's session, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<uuid::Uuid>)]
     sid: Option<SessionId>,
-    /// What the user is called.
+    /// The display name of the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,7 +112,7 @@ impl Introspection {
     }
 }
 
-/// Whether a token lives, and whose it is (RFC 7662).
+/// Returns whether a token is active, and its user and scopes (RFC 7662).
 #[utoipa::path(
     post, path = "/oauth/introspect", tag = "services", security(("basic" = []), ("bearer" = ["introspect"])),
     request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
@@ -121,14 +121,14 @@ impl Introspection {
 pub async fn introspect_token(
     app: App,
     caller: Caller<Introspect>,
-    asked: TokenRequest,
+    request: TokenRequest,
 ) -> Result<Json<Introspection>, Problem> {
-    let principal = app.auth().introspect(&asked.token, caller.origin).await?;
+    let principal = app.auth().introspect(&request.token, caller.origin).await?;
     Ok(Json(principal.map_or_else(Introspection::default, |principal| Introspection::of(&app, &principal))))
 }
 
-/// Ends a token, with its session if it has one (RFC 7009): the caller's own, or with the scope `introspect` anyone's. A
-/// token that does not live is no error.
+/// Revokes a token, and ends its session if it has one (RFC 7009). Callers may revoke their own tokens; others require
+/// the scope `introspect`. An inactive token is not an error.
 #[utoipa::path(
     post, path = "/oauth/revoke", tag = "services", security(("basic" = []), ("bearer" = [])),
     request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
@@ -137,8 +137,8 @@ pub async fn introspect_token(
 pub async fn revoke_presented_token(
     app: App,
     caller: Caller<Anyone>,
-    asked: TokenRequest,
+    request: TokenRequest,
 ) -> Result<StatusCode, Problem> {
-    app.auth().revoke(&caller.principal, caller.actor(), &asked.token, caller.origin).await?;
+    app.auth().revoke(&caller.principal, caller.actor(), &request.token, caller.origin).await?;
     Ok(StatusCode::OK)
 }

@@ -1,7 +1,7 @@
-//! `/verify`: forward-auth, for proxies that ask before they let a request through.
+//! `/verify`: forward authentication, for reverse proxies that ask before they forward a request.
 //!
-//! The proxy sends us the request's headers; a 2xx lets it through and our `X-Auth-*` headers go on with it. All of them are
-//! set, also when there is nothing to say, so that a proxy which copies them overwrites what its client sent.
+//! The proxy sends the request's headers. On a 2xx it forwards the request with the `X-Auth-*` headers of the response.
+//! All of them are always set, even if empty, so that a proxy that copies them overwrites what its client sent.
 
 use axum::{
     extract::FromRequestParts,
@@ -20,24 +20,24 @@ use crate::{
     model::{Principal, Scope},
 };
 
-/// What the proxy demands of the caller, besides being known: every role and every scope it names.
+/// What the proxy requires of an authenticated caller: every role and every scope in the query.
 #[derive(Default)]
-pub struct Demanded {
+pub struct Requirements {
     roles: Vec<String>,
     scopes: Vec<Scope>,
 }
 
-impl Demanded {
-    /// Reads a query. A word that is not known must not be passed over: it may be a demand, misspelt.
+impl Requirements {
+    /// Parses a query string. An unknown parameter is an error, since it may be a misspelt requirement.
     fn parse(query: &str) -> Result<Self, Error> {
-        let mut demanded = Self::default();
+        let mut requirements = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match name.as_ref() {
-                "role" => demanded.roles.push(value.into_owned()),
+                "role" => requirements.roles.push(value.into_owned()),
                 "scope" => {
                     for word in value.split(' ') {
                         let unknown = || Error::Invalid(vec![FieldError::new("scope", "unknown", "is not a scope")]);
-                        demanded.scopes.push(word.parse().map_err(|_| unknown())?);
+                        requirements.scopes.push(word.parse().map_err(|_| unknown())?);
                     }
                 }
                 _ => {
@@ -46,10 +46,10 @@ impl Demanded {
                 }
             }
         }
-        Ok(demanded)
+        Ok(requirements)
     }
 
-    fn are_met_by(&self, principal: &Principal) -> Result<(), Error> {
+    fn check(&self, principal: &Principal) -> Result<(), Error> {
         if let Some(scope) = self.scopes.iter().find(|scope| !principal.scopes.contains(**scope)) {
             return Err(Error::Forbidden(*scope));
         }
@@ -57,7 +57,7 @@ impl Demanded {
     }
 }
 
-impl FromRequestParts<App> for Demanded {
+impl FromRequestParts<App> for Requirements {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
@@ -65,7 +65,7 @@ impl FromRequestParts<App> for Demanded {
     }
 }
 
-/// Who is calling, in headers, for a proxy that asks before it lets a request through. Any method will do.
+/// Authenticates a request for a reverse proxy, and returns the caller in headers. Accepts any method.
 #[utoipa::path(
     method(get, head, post, put, patch, delete), path = "/verify", tag = "services",
     operation_id = "verify",
@@ -75,19 +75,19 @@ impl FromRequestParts<App> for Demanded {
     ),
     security(("basic" = []), ("bearer" = [])),
     responses(
-        (status = 200, description = "Let it through", headers(
+        (status = 200, description = "The proxy may forward the request", headers(
             ("X-Auth-User", description = "The username, in UTF-8"),
             ("X-Auth-User-Id", description = "The user's id"),
-            ("X-Auth-Roles", description = "The roles, with commas between"),
-            ("X-Auth-Scopes", description = "The scopes, with spaces between"),
+            ("X-Auth-Roles", description = "The roles, separated by commas"),
+            ("X-Auth-Scopes", description = "The scopes, separated by spaces"),
             ("X-Auth-Method", description = "basic, opaque, jwt or personal"),
         )),
         AuthErrors, InvalidQuery,
     ),
 )]
-pub async fn verify(caller: Caller<Anyone>, demanded: Demanded) -> Result<Response, Problem> {
+pub async fn verify(caller: Caller<Anyone>, requirements: Requirements) -> Result<Response, Problem> {
     let principal = caller.principal;
-    demanded.are_met_by(&principal)?;
+    requirements.check(&principal)?;
     let roles: Vec<_> = principal.user.roles.iter().collect();
     let identity = [
         ("x-auth-user", principal.user.username.as_str()),
@@ -98,7 +98,7 @@ pub async fn verify(caller: Caller<Anyone>, demanded: Demanded) -> Result<Respon
     ];
     let mut response = StatusCode::OK.into_response();
     for (name, value) in identity {
-        // A username has no control character, and everything else is ASCII; if that were not so, nobody comes in.
+        // Cannot fail: usernames have no control characters, and all else is ASCII. If it did, the proxy must refuse.
         let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|error| Error::Internal(error.into()))?;
         response.headers_mut().insert(HeaderName::from_static(name), value);
     }

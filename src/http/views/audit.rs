@@ -1,14 +1,14 @@
-//! Records of the audit trail, as answers show them.
+//! The JSON representation of audit records.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::model::{AuditRow, Timestamp, UserId, hex};
 
-/// Something that happened.
+/// An audit record.
 #[derive(Serialize, ToSchema)]
 pub struct AuditView {
-    /// Its number.
+    /// The sequence number.
     seq: i64,
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
@@ -16,19 +16,19 @@ pub struct AuditView {
     event: String,
     /// `done` or `refused`.
     outcome: String,
-    /// Who did it, if that is known.
+    /// The user who acted, if known.
     #[schema(value_type = Option<Uuid>)]
     actor: Option<UserId>,
-    /// To whom.
+    /// The user affected.
     #[schema(value_type = Option<Uuid>)]
     subject: Option<UserId>,
-    /// To which of their things: an id, or several.
+    /// What was affected, for example the id of a session or token; may be several ids.
     target: Option<String>,
-    /// How the actor proved who they are.
+    /// How the actor authenticated.
     method: Option<String>,
     address: Option<String>,
     request_id: Option<String>,
-    /// The hash of this record and of all before it, in hexadecimal.
+    /// The hash of this record and all records before it, in hexadecimal.
     hash: String,
 }
 

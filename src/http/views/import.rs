@@ -1,4 +1,4 @@
-//! What became of an import, as its report tells it.
+//! The JSON lines of an import report.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,17 +8,17 @@ use crate::{
     http::problem::FieldProblem,
 };
 
-/// What became of a row.
+/// The result of one row of an import.
 #[derive(Serialize, ToSchema)]
 pub struct RowView<'a> {
-    /// The line it begins on, from 1.
+    /// The line the row starts on, from 1.
     line: u64,
-    /// Whom it is about, if it is a username at all.
+    /// The username in the row, if it is a possible username.
     username: Option<&'a str>,
     /// `created`, `updated`, `unchanged`, `skipped` or `failed`.
     #[schema(example = "created")]
     outcome: &'static str,
-    /// Why nothing was done.
+    /// Why the row failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldProblem<'a>>,
 }
@@ -34,13 +34,13 @@ impl<'a> From<&'a RowReport> for RowView<'a> {
     }
 }
 
-/// The last line of a report.
+/// The last line of an import report.
 #[derive(Serialize, ToSchema)]
 pub struct SummaryView<'a> {
     summary: Counts<'a>,
 }
 
-/// What became of an import.
+/// The number of rows by outcome.
 #[derive(Serialize, ToSchema)]
 struct Counts<'a> {
     rows: u64,
@@ -50,11 +50,11 @@ struct Counts<'a> {
     skipped: u64,
     failed: u64,
     dry_run: bool,
-    /// Where and why the import ended before its end.
+    /// Where and why the import stopped early.
     stopped: Option<Stopped<'a>>,
 }
 
-/// Where and why an import ended before its end.
+/// Where and why an import stopped early.
 #[derive(Serialize, ToSchema)]
 struct Stopped<'a> {
     line: u64,
@@ -62,7 +62,7 @@ struct Stopped<'a> {
 }
 
 impl<'a> SummaryView<'a> {
-    /// What became of an import, or would have.
+    /// Creates the summary of an import or, with `dry_run`, of a simulated one.
     pub fn new(summary: &'a Summary, dry_run: bool) -> Self {
         let stopped = summary.stopped.as_ref().map(|(line, error)| Stopped { line: *line, error: error.into() });
         Self {

@@ -1,4 +1,4 @@
-//! Signing keys, as answers show them.
+//! The JSON representation of signing keys.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,19 +8,19 @@ use crate::{auth::KeyInfo, model::Timestamp};
 /// A signing key.
 #[derive(Serialize, ToSchema)]
 pub struct KeyView {
-    /// Its name in token headers and in the key set.
+    /// The key id, in token headers and in the key set.
     kid: String,
     #[schema(example = "ES256")]
     algorithm: &'static str,
-    /// `next`: public, and will sign; `signing`; `verifying`: only for the tokens it signed.
+    /// `next`: published, does not sign yet; `signing`; `verifying`: only verifies the tokens it signed.
     #[schema(example = "signing")]
     state: &'static str,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// When it began or begins to sign.
+    /// When the key starts signing.
     #[schema(value_type = String, format = DateTime)]
     signs_from: Timestamp,
-    /// When its last token has run out, once there is a next key.
+    /// When its last token has expired; known once there is a next key.
     #[schema(value_type = Option<String>, format = DateTime)]
     verifies_until: Option<Timestamp>,
 }

@@ -1,4 +1,4 @@
-//! What answers show: JSON views of the model, shared by routes and the command line.
+//! The JSON representations of the model, shared by the routes and the command line.
 
 mod audit;
 mod import;

@@ -1,39 +1,39 @@
-//! Sessions, as answers show them.
+//! The JSON representation of sessions.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::model::{Session, SessionId, Timestamp};
 
-/// One login.
+/// A session, which starts with a login.
 #[derive(Serialize, ToSchema)]
 pub struct SessionView {
     #[schema(value_type = uuid::Uuid)]
     id: SessionId,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// When it was last used, to within a minute or so.
+    /// When the session was last used, to within a minute or so.
     #[schema(value_type = String, format = DateTime)]
     last_seen_at: Timestamp,
-    /// Where it was begun.
+    /// The client address of the login.
     #[schema(example = "192.0.2.7")]
     address: String,
-    /// With what it was begun.
+    /// The `User-Agent` of the login.
     user_agent: Option<String>,
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
-    /// Whether this request was made with it.
+    /// Whether this request used the session.
     current: bool,
 }
 
-/// All sessions of a user; there are never many.
+/// All sessions of a user (a limited number, so not paginated).
 #[derive(Serialize, ToSchema)]
 pub struct SessionList {
     items: Vec<SessionView>,
 }
 
 impl SessionList {
-    /// These sessions, as whoever calls with one of them, or with none, sees them.
+    /// Creates the list, in the given order. `current` is the session of the caller, if any.
     pub fn new(sessions: Vec<Session>, current: Option<SessionId>) -> Self {
         let view = |session: Session| SessionView {
             current: current == Some(session.id),

@@ -1,4 +1,4 @@
-//! Personal access tokens, as answers show them.
+//! The JSON representation of personal access tokens.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -17,7 +17,7 @@ pub struct TokenView {
     created_at: Timestamp,
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
-    /// When it was last used, to within a minute or so.
+    /// When the token was last used, to within a minute or so.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_used_at: Option<Timestamp>,
 }
@@ -35,31 +35,31 @@ impl From<PersonalToken> for TokenView {
     }
 }
 
-/// A personal access token that was just made.
+/// A new personal access token, with its secret.
 #[derive(Serialize, ToSchema)]
 pub struct CreatedToken {
-    /// The token itself. It is shown this once.
+    /// The secret token. It is shown only once.
     #[schema(example = "cst_…")]
     token: String,
     #[serde(flatten)]
-    about: TokenView,
+    view: TokenView,
 }
 
 impl CreatedToken {
-    /// This token, with the secret to show.
+    /// Creates the view of a new token; reveals its secret.
     pub fn new(token: PersonalToken, secret: &PersonalSecret) -> Self {
-        Self { token: secret.reveal(), about: token.into() }
+        Self { token: secret.reveal(), view: token.into() }
     }
 }
 
-/// All tokens of a user; there are never many.
+/// All personal access tokens of a user (at most 100, so not paginated).
 #[derive(Serialize, ToSchema)]
 pub struct TokenList {
     items: Vec<TokenView>,
 }
 
 impl TokenList {
-    /// These tokens.
+    /// Creates the list, in the given order.
     pub fn new(tokens: Vec<PersonalToken>) -> Self {
         Self { items: tokens.into_iter().map(TokenView::from).collect() }
     }

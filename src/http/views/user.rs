@@ -1,4 +1,4 @@
-//! A user, as answers show them.
+//! The JSON representation of a user.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -11,7 +11,7 @@ pub struct UserView<'a> {
     #[schema(value_type = uuid::Uuid)]
     id: UserId,
     username: &'a str,
-    /// What they are called; the username until it is set.
+    /// The display name; the username until it is set.
     name: &'a str,
     email: Option<&'a str>,
     #[schema(value_type = Vec<String>)]

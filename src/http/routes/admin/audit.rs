@@ -1,4 +1,4 @@
-//! `/admin/audit`.
+//! `/admin/audit`: the audit trail.
 
 use axum::Json;
 use serde::{Deserialize, Serialize};
@@ -17,23 +17,23 @@ use crate::{
     model::{AuditFilter, Timestamp, UserId},
 };
 
-/// Which records, and which page of them.
+/// Selects records and a page of them. All conditions must hold.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct AuditQuery {
-    /// Who did it, or to whom it was done.
+    /// The user who acted, or who was affected.
     user: Option<Uuid>,
-    /// What happened, such as `login.failed`.
+    /// The event, for example `login.failed`.
     event: Option<String>,
-    /// Not before this moment (RFC 3339).
+    /// The earliest time (RFC 3339).
     #[param(format = DateTime)]
     since: Option<String>,
-    /// How many at most.
+    /// The maximum number of records.
     #[serde(default = "page::default_limit")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u32,
-    /// `next` of the page before.
+    /// The `next` of the previous page.
     after: Option<i64>,
 }
 
@@ -41,22 +41,22 @@ pub struct AuditQuery {
 #[derive(Serialize, ToSchema)]
 pub struct AuditPage {
     items: Vec<AuditView>,
-    /// What to give as `after` for the next page; none on the last.
+    /// The value of `after` for the next page; null on the last page.
     next: Option<i64>,
 }
 
-/// What came of following the chain.
+/// The result of verifying the hash chain.
 #[derive(Serialize, ToSchema)]
 pub struct AuditVerification {
-    /// Whether every record is as it was written.
+    /// Whether all records are unchanged and complete.
     ok: bool,
-    /// How many records hang together from the first one on.
+    /// How many records from the first one on form an intact chain.
     records: i64,
-    /// The first number at which a record was changed or is missing.
+    /// The first sequence number whose record was changed or is missing.
     broken_at: Option<i64>,
 }
 
-/// What happened, the newest first.
+/// Lists the audit records, the newest first.
 #[utoipa::path(
     get, path = "/admin/audit", tag = "admin", params(AuditQuery), security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 200, body = AuditPage), AuthErrors, InvalidQuery),
@@ -66,17 +66,17 @@ pub async fn list_audit(
     _: Caller<Admin>,
     Query(query): Query<AuditQuery>,
 ) -> Result<Json<AuditPage>, Problem> {
-    let limit = page::checked(query.limit)?;
-    let wrong = |_| Problem::validation(vec![FieldError::new("since", "malformed", "must be a time as in RFC 3339")]);
-    let since = query.since.map(|text| text.parse::<Timestamp>()).transpose().map_err(wrong)?;
-    // PostgreSQL has no place for a zero byte, and no event has one.
+    let limit = page::validate_limit(query.limit)?;
+    let invalid = |_| Problem::validation(vec![FieldError::new("since", "malformed", "must be a time as in RFC 3339")]);
+    let since = query.since.map(|text| text.parse::<Timestamp>()).transpose().map_err(invalid)?;
+    // PostgreSQL rejects NUL in text. No event contains it, so the replacement matches nothing.
     let event = query.event.map(|event| event.replace('\0', "\u{fffd}"));
     let filter = AuditFilter { user: query.user.map(UserId), event, since };
     let (rows, next) = app.auth().audit(&filter, query.after, limit).await?;
     Ok(Json(AuditPage { items: rows.into_iter().map(AuditView::from).collect(), next }))
 }
 
-/// Follows the chain of records from the first to the last.
+/// Verifies the hash chain of the audit trail from the first record to the last.
 #[utoipa::path(
     get, path = "/admin/audit/verify", tag = "admin", security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 200, body = AuditVerification), AuthErrors),

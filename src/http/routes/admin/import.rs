@@ -1,4 +1,4 @@
-//! `/admin/import` and `/admin/export`: users by the file.
+//! `/admin/import` and `/admin/export`: importing and exporting users as a file.
 
 use std::{
     fs::File,
@@ -33,29 +33,29 @@ use crate::{
     model::{Conflict, Format, Scope, UserId},
 };
 
-/// How long the next part of a file may take to arrive.
-const PART_TIMEOUT: Duration = Duration::from_secs(15);
-/// How much of a report is sent at a time, in bytes.
-const PART_BYTES: usize = 64 * 1024;
+/// How long the next chunk of an upload may take to arrive.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(15);
+/// The size of the chunks in which a report is sent, in bytes.
+const CHUNK_BYTES: usize = 64 * 1024;
 const NDJSON: &str = "application/x-ndjson";
 const CSV: &str = "text/csv";
 
-/// How to import.
+/// The options of an import.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct ImportQuery {
-    /// What to do about usernames that somebody has: `skip`, `update` or `fail`.
+    /// What to do if a username exists: `skip`, `update` or `fail`.
     #[serde(default)]
     #[param(value_type = Option<String>, example = "skip")]
     on_conflict: Conflict,
-    /// Do everything but keep it.
+    /// Whether to only report what an import would do.
     #[serde(default)]
     dry_run: bool,
 }
 
-/// Users from a file, with the hashes of their passwords as their source wrote them. The answer has a line a row and then
-/// the summary. Rows are written in batches: what ends the import in the middle leaves whole ones.
+/// Imports users from a file, with password hashes in their original format. The response has one line for each row,
+/// then the summary. Rows are committed in batches, so an interrupted import leaves whole batches.
 #[utoipa::path(
     post, path = "/admin/import", tag = "admin", params(ImportQuery), security(("basic" = []), ("bearer" = ["admin"])),
     request_body(content((String = "text/csv"), (String = "application/x-ndjson"))),
@@ -67,43 +67,43 @@ pub async fn import_users(
     Query(query): Query<ImportQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let format = format_of(request.headers())?;
-    let parts = StreamReader::new(Box::pin(parts(request.into_body())));
-    let rows = Rows::read(format, SyncIoBridge::new(parts))?;
+    let format = upload_format(request.headers())?;
+    let chunks = StreamReader::new(Box::pin(body_chunks(request.into_body())));
+    let rows = Rows::read(format, SyncIoBridge::new(chunks))?;
     let import = Import {
         actor: caller.actor(),
         grant: Some(Grant::of(&caller.principal, Some(Scope::Admin))),
         conflict: query.on_conflict,
         dry_run: query.dry_run,
     };
-    // In a file until the end: a client that sends all before it reads must not make us wait, nor hold its report in memory.
-    let mut report = BufWriter::new(tempfile::tempfile().map_err(unwritable)?);
+    // A client may read only after it has sent everything: a file neither blocks the import nor fills the memory.
+    let mut report = BufWriter::new(tempfile::tempfile().map_err(report_failed)?);
     let write = |row: RowReport| write_line(&mut report, &RowView::from(&row));
     let summary = app.auth().import(import, rows, write).await?;
-    write_line(&mut report, &SummaryView::new(&summary, query.dry_run)).map_err(unwritable)?;
-    let mut report = report.into_inner().map_err(|error| unwritable(error.into_error()))?;
-    report.rewind().map_err(unwritable)?;
-    Ok(([(CONTENT_TYPE, HeaderValue::from_static(NDJSON))], Body::from_stream(file_parts(report))).into_response())
+    write_line(&mut report, &SummaryView::new(&summary, query.dry_run)).map_err(report_failed)?;
+    let mut report = report.into_inner().map_err(|error| report_failed(error.into_error()))?;
+    report.rewind().map_err(report_failed)?;
+    Ok(([(CONTENT_TYPE, HeaderValue::from_static(NDJSON))], Body::from_stream(file_chunks(report))).into_response())
 }
 
-/// What the body says to be.
-fn format_of(headers: &HeaderMap) -> Result<Format, Problem> {
+/// Returns the format that `Content-Type` declares.
+fn upload_format(headers: &HeaderMap) -> Result<Format, Problem> {
     match () {
         () if has_type(headers, CSV) => Ok(Format::Csv),
         () if has_type(headers, NDJSON) => Ok(Format::Ndjson),
         () => {
-            let mend = "Send text/csv with a header line, or application/x-ndjson.";
-            Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE).with_detail(mend))
+            let detail = "Send text/csv with a header line, or application/x-ndjson.";
+            Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE).with_detail(detail))
         }
     }
 }
 
-/// A body as it arrives; one that stops for too long ends in an error.
-fn parts(body: Body) -> impl Stream<Item = io::Result<Bytes>> {
-    stream::try_unfold(body.into_data_stream(), async |mut parts| {
-        match tokio::time::timeout(PART_TIMEOUT, parts.next()).await {
+/// Streams the chunks of a body. A pause of more than [`CHUNK_TIMEOUT`] is an error.
+fn body_chunks(body: Body) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::try_unfold(body.into_data_stream(), async |mut chunks| {
+        match tokio::time::timeout(CHUNK_TIMEOUT, chunks.next()).await {
             Ok(None) => Ok(None),
-            Ok(Some(part)) => Ok(Some((part.map_err(io::Error::other)?, parts))),
+            Ok(Some(chunk)) => Ok(Some((chunk.map_err(io::Error::other)?, chunks))),
             Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
         }
     })
@@ -114,19 +114,19 @@ fn write_line(report: &mut impl Write, line: &impl Serialize) -> io::Result<()> 
     report.write_all(b"\n")
 }
 
-fn unwritable(error: io::Error) -> Problem {
+fn report_failed(error: io::Error) -> Problem {
     Error::Unavailable(error.into()).into()
 }
 
-fn file_parts(file: File) -> impl Stream<Item = io::Result<Bytes>> {
+fn file_chunks(file: File) -> impl Stream<Item = io::Result<Bytes>> {
     stream::try_unfold(file, async |mut file| {
-        let mut part = Vec::with_capacity(PART_BYTES);
-        Read::by_ref(&mut file).take(PART_BYTES as u64).read_to_end(&mut part)?;
-        Ok(Some((Bytes::from(part), file)).filter(|(part, _)| !part.is_empty()))
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+        Read::by_ref(&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
+        Ok(Some((Bytes::from(chunk), file)).filter(|(chunk, _)| !chunk.is_empty()))
     })
 }
 
-/// In which form to export.
+/// The options of an export.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -141,7 +141,7 @@ fn ndjson() -> Format {
     Format::Ndjson
 }
 
-/// All users, with the hashes of their passwords, in the form that an import takes.
+/// Exports all users with their password hashes, in the format of an import.
 #[utoipa::path(
     get, path = "/admin/export", tag = "admin", params(ExportQuery), security(("basic" = []), ("bearer" = ["admin"])),
     responses(
@@ -166,7 +166,7 @@ pub async fn export_users(
     Ok((headers, Body::from_stream(header.chain(pages(app, grant, query.format)))).into_response())
 }
 
-/// Users a page at a time, as the client takes them. Whoever is let in no more gets no further page: the connection breaks.
+/// Streams the users page by page, as the client reads. If the [`Grant`] is no longer valid, the connection is aborted.
 fn pages(app: App, grant: Grant, format: Format) -> impl Stream<Item = Result<Bytes, Error>> {
     stream::try_unfold((app, UserId::default()), move |(app, after)| async move {
         app.auth().recheck(grant).await?;

@@ -1,4 +1,4 @@
-//! `/admin/keys`.
+//! `/admin/keys`: the signing keys.
 
 use axum::{Json, http::StatusCode};
 
@@ -10,7 +10,7 @@ use crate::http::{
     views::{KeyList, KeyView},
 };
 
-/// The signing keys, the oldest first. With HS256 there are none to show.
+/// Lists the signing keys, the oldest first. The shared secret of HS256 is not listed.
 #[utoipa::path(
     get, path = "/admin/keys", tag = "admin", security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 200, body = KeyList), AuthErrors),
@@ -19,8 +19,8 @@ pub async fn list_keys(app: App, _: Caller<Admin>) -> Result<Json<KeyList>, Prob
     Ok(Json(app.auth().signing_keys().await?.into()))
 }
 
-/// Makes the next signing key. It is in the key set at once and signs when everyone can know it, eleven minutes later; when
-/// one is waiting already, this gives that one.
+/// Creates the next signing key, or returns the one that is waiting. It is published at once, and signs eleven minutes
+/// later, when every cached key set contains it.
 #[utoipa::path(
     post, path = "/admin/keys/rotate", tag = "admin", security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 202, body = KeyView), NoRotation, AuthErrors),

@@ -1,4 +1,4 @@
-//! `/admin`: what takes the scope `admin`.
+//! `/admin`: the routes that require the scope `admin`.
 
 pub mod audit;
 pub mod import;

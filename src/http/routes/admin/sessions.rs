@@ -1,4 +1,4 @@
-//! `/admin/users/{id}/sessions` and `/admin/sessions`.
+//! `/admin/users/{id}/sessions` and `/admin/sessions`: the sessions of any user.
 
 use axum::{Json, http::StatusCode};
 
@@ -13,7 +13,7 @@ use crate::{
     model::{SessionId, UserId},
 };
 
-/// A user's sessions, the newest first.
+/// Lists a user's sessions, the newest first.
 #[utoipa::path(
     get, path = "/admin/users/{id}/sessions", tag = "admin", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),
@@ -42,7 +42,7 @@ pub async fn end_user_sessions(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Ends a session, whosever it is.
+/// Ends a session of any user.
 #[utoipa::path(
     delete, path = "/admin/sessions/{id}", tag = "admin", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),

@@ -1,4 +1,4 @@
-//! `/admin/users/{id}/tokens` and `/admin/tokens`.
+//! `/admin/users/{id}/tokens` and `/admin/tokens`: the personal access tokens of any user.
 
 use axum::{Json, http::StatusCode};
 
@@ -13,7 +13,7 @@ use crate::{
     model::{TokenId, UserId},
 };
 
-/// A user's personal access tokens, the newest first.
+/// Lists a user's personal access tokens, the newest first.
 #[utoipa::path(
     get, path = "/admin/users/{id}/tokens", tag = "admin", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),
@@ -27,7 +27,7 @@ pub async fn list_user_tokens(
     Ok(Json(TokenList::new(app.auth().tokens(user).await?)))
 }
 
-/// Takes back every personal access token of a user.
+/// Revokes every personal access token of a user.
 #[utoipa::path(
     delete, path = "/admin/users/{id}/tokens", tag = "admin", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),
@@ -42,7 +42,7 @@ pub async fn revoke_user_tokens(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes a personal access token back, whosever it is.
+/// Revokes a personal access token of any user.
 #[utoipa::path(
     delete, path = "/admin/tokens/{id}", tag = "admin", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),

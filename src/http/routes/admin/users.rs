@@ -1,4 +1,4 @@
-//! `/admin/users`.
+//! `/admin/users`: managing users.
 
 use axum::{
     Json,
@@ -18,44 +18,44 @@ use crate::{
     error::FieldError,
     http::{
         App,
-        extract::{self, Admin, Caller, IdempotentJson, IfMatch, PathId, Query, page, present},
-        openapi::{AuthErrors, ChangedMeanwhile, InvalidBody, InvalidQuery, LastAdmin, NotFound, UsernameTaken},
+        extract::{self, Admin, Caller, IdempotentJson, IfMatch, PathId, Query, nullable, page},
+        openapi::{AuthErrors, InvalidBody, InvalidQuery, LastAdmin, NotFound, PreconditionFailed, UsernameTaken},
         problem::Problem,
         views::UserView,
     },
     model::{NewUser, Roles, Status, User, UserFilter, UserId, UserPatch},
 };
 
-/// A user to be made.
+/// The user to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateUser {
-    /// What they log in with: at most 128 bytes, with no colon or space. It is kept in lower case.
+    /// At most 128 bytes, without colons or spaces. Stored in lower case.
     #[schema(example = "sergio")]
     username: String,
-    /// At least 8 characters, unless the service is set otherwise, and at most 1,024 bytes.
+    /// At least 8 characters, unless configured otherwise, and at most 1,024 bytes.
     #[schema(value_type = String, format = Password, example = "my-password")]
     password: SecretString,
-    /// What they are called; the username if it is not given.
+    /// The display name; by default the username.
     name: Option<String>,
     #[schema(format = Email)]
     email: Option<String>,
-    /// `user` if it is not given. `admin` may do everything; other names are free.
+    /// By default `user`. `admin` grants every scope; other names are yours to define.
     roles: Option<Vec<String>>,
-    /// Whether they must choose another password before anything else.
+    /// Whether the user must change the password before anything else.
     #[serde(default)]
     must_change_password: bool,
 }
 
-/// What is to be changed; what is not there stays.
+/// The fields to change; absent fields stay as they are.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchUser {
-    /// What they are called; with null the username.
-    #[serde(default, deserialize_with = "present")]
+    /// The display name; null resets it to the username.
+    #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     name: Option<Option<String>>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>, format = Email)]
     email: Option<Option<String>>,
     roles: Option<Vec<String>>,
@@ -64,34 +64,34 @@ pub struct PatchUser {
     status: Option<Status>,
 }
 
-/// Another password.
+/// The new password.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetPassword {
     #[schema(value_type = String, format = Password, example = "my-password")]
     password: SecretString,
-    /// Whether they must choose another one before anything else.
+    /// Whether the user must change it before anything else.
     #[serde(default)]
     must_change_password: bool,
 }
 
-/// Which users, and which page of them.
+/// Selects users and a page of them. All conditions must hold.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct UserQuery {
-    /// What username, name or e-mail begins with, in any case.
+    /// A prefix of the username, name or e-mail address. Case is ignored.
     q: Option<String>,
-    /// A role they have.
+    /// A role that the users have.
     role: Option<String>,
     /// `active` or `disabled`.
     #[param(value_type = Option<String>)]
     status: Option<Status>,
-    /// How many at most.
+    /// The maximum number of users.
     #[serde(default = "page::default_limit")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u32,
-    /// `next` of the page before.
+    /// The `next` of the previous page.
     after: Option<String>,
 }
 
@@ -99,30 +99,30 @@ pub struct UserQuery {
 #[derive(Serialize, ToSchema)]
 pub struct UserPage<'a> {
     items: Vec<UserView<'a>>,
-    /// What to give as `after` for the next page; none on the last.
+    /// The value of `after` for the next page; null on the last page.
     next: Option<String>,
 }
 
-/// A cursor as text: the id, and what they were found by if there was something looked for. It is no secret.
-fn write_cursor((key, id): Cursor) -> String {
+/// Encodes a cursor: the last user's id and, in a search, the text that matched. It is not secret.
+fn encode_cursor((key, id): Cursor) -> String {
     if key.is_empty() { id.to_string() } else { format!("{id}.{}", URL_SAFE_NO_PAD.encode(key)) }
 }
 
-fn read_cursor(text: &str) -> Result<Cursor, Problem> {
-    let read = || {
+fn decode_cursor(text: &str) -> Result<Cursor, Problem> {
+    let decode = || {
         let (id, key) = text.split_once('.').unwrap_or((text, ""));
         let key = String::from_utf8(URL_SAFE_NO_PAD.decode(key).ok()?).ok().filter(|key| !key.contains('\0'))?;
         Some((key, id.parse().ok()?))
     };
-    let wrong = || FieldError::new("after", "malformed", "must be the `next` of a page");
-    read().ok_or_else(|| Problem::validation(vec![wrong()]))
+    let invalid = || FieldError::new("after", "malformed", "must be the `next` of a page");
+    decode().ok_or_else(|| Problem::validation(vec![invalid()]))
 }
 
-/// Adds a user. While there is no admin, the setup token may do this.
+/// Creates a user. While there is no admin, the setup token also works here.
 #[utoipa::path(
     post, path = "/admin/users", tag = "admin", params(("Idempotency-Key" = Option<String>, Header)), security(("basic" = []), ("bearer" = ["admin"])),
     responses(
-        (status = 201, body = UserView<'_>, headers(("Location", description = "Where the user is"), ("ETag"))),
+        (status = 201, body = UserView<'_>, headers(("Location", description = "The address of the user"), ("ETag"))),
         UsernameTaken,
         AuthErrors, InvalidBody,
     ),
@@ -130,32 +130,32 @@ fn read_cursor(text: &str) -> Result<Cursor, Problem> {
 pub async fn create_user(
     app: App,
     creator: Creator,
-    IdempotentJson(new, once): IdempotentJson<CreateUser>,
+    IdempotentJson(new, request): IdempotentJson<CreateUser>,
 ) -> Result<Response, Problem> {
     let roles = new.roles.unwrap_or_else(|| vec![Roles::DEFAULT.to_owned()]);
     let must_change_password = new.must_change_password;
     let user = NewUser { username: new.username, name: new.name, email: new.email, roles, must_change_password };
-    let user = app.auth().create_user(creator, user, &new.password, once).await?;
+    let user = app.auth().create_user(creator, user, &new.password, request).await?;
     let location = header_value(&format!("/admin/users/{}", user.id));
     let headers = [(LOCATION, location), (ETAG, etag(&user))];
     Ok((StatusCode::CREATED, headers, Json(UserView::from(&user))).into_response())
 }
 
-/// Users: all, or those that are looked for, whose username, name or e-mail begins with `q`.
+/// Lists the users: all, or those that match the query.
 #[utoipa::path(
     get, path = "/admin/users", tag = "admin", params(UserQuery), security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 200, body = UserPage<'_>), AuthErrors, InvalidQuery),
 )]
 pub async fn list_users(app: App, _: Caller<Admin>, Query(query): Query<UserQuery>) -> Result<Response, Problem> {
-    let limit = page::checked(query.limit)?;
-    let after = query.after.as_deref().map(read_cursor).transpose()?;
+    let limit = page::validate_limit(query.limit)?;
+    let after = query.after.as_deref().map(decode_cursor).transpose()?;
     let filter = UserFilter { begins_with: query.q, role: query.role, status: query.status };
     let (users, next) = app.auth().users(&filter, after, limit).await?;
-    let page = UserPage { items: users.iter().map(UserView::from).collect(), next: next.map(write_cursor) };
+    let page = UserPage { items: users.iter().map(UserView::from).collect(), next: next.map(encode_cursor) };
     Ok(Json(page).into_response())
 }
 
-/// One user.
+/// Returns a user.
 #[utoipa::path(
     get, path = "/admin/users/{id}", tag = "admin", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),
@@ -170,11 +170,11 @@ pub async fn get_user(app: App, _: Caller<Admin>, PathId(id): PathId<UserId>) ->
     Ok(([(ETAG, etag(&user))], Json(UserView::from(&user))).into_response())
 }
 
-/// Changes a user. Disabling ends every session and token of theirs, and enabling revives none.
+/// Changes a user. Disabling ends all their sessions and tokens; enabling restores none.
 #[utoipa::path(
     patch, path = "/admin/users/{id}", tag = "admin", params(("id" = uuid::Uuid, Path), ("If-Match" = Option<String>, Header)),
     security(("basic" = []), ("bearer" = ["admin"])),
-    responses((status = 200, body = UserView<'_>, headers(("ETag"))), NotFound, LastAdmin, ChangedMeanwhile, AuthErrors, InvalidBody),
+    responses((status = 200, body = UserView<'_>, headers(("ETag"))), NotFound, LastAdmin, PreconditionFailed, AuthErrors, InvalidBody),
 )]
 pub async fn update_user(
     app: App,
@@ -188,11 +188,11 @@ pub async fn update_user(
     Ok(([(ETAG, etag(&user))], Json(UserView::from(&user))).into_response())
 }
 
-/// Takes a user away, with all that is theirs.
+/// Deletes a user, with all their sessions and tokens.
 #[utoipa::path(
     delete, path = "/admin/users/{id}", tag = "admin", params(("id" = uuid::Uuid, Path), ("If-Match" = Option<String>, Header)),
     security(("basic" = []), ("bearer" = ["admin"])),
-    responses((status = 204), NotFound, LastAdmin, ChangedMeanwhile, AuthErrors),
+    responses((status = 204), NotFound, LastAdmin, PreconditionFailed, AuthErrors),
 )]
 pub async fn delete_user(
     app: App,
@@ -204,7 +204,7 @@ pub async fn delete_user(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Gives a user another password, and ends every session and token of theirs.
+/// Sets a user's password, and ends all their sessions and tokens.
 #[utoipa::path(
     put, path = "/admin/users/{id}/password", tag = "admin", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),
@@ -220,7 +220,7 @@ pub async fn set_user_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Changes whenever someone changes the user. A login does not count, for it should stand in nobody's way.
+/// The entity tag of a user. A login does not change it, so that it cannot fail an admin's `If-Match`.
 fn etag(user: &User) -> HeaderValue {
     header_value(&format!("\"{}\"", user.updated_at.0))
 }

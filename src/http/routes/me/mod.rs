@@ -1,4 +1,4 @@
-//! `/me`: what a user sees of themself.
+//! `/me`: the caller's own account.
 
 pub mod password;
 pub mod sessions;
@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use crate::{
     http::{
         App,
-        extract::{self, Caller, Profile, present},
+        extract::{self, Caller, Profile, nullable},
         openapi::{AuthErrors, InvalidBody},
         problem::Problem,
         views::UserView,
@@ -22,20 +22,20 @@ use crate::{
     model::{Method, Principal, Scopes, SessionId, Timestamp, UserPatch},
 };
 
-/// Who is calling, and how they proved it.
+/// The caller, and the credential of the request.
 #[derive(Serialize, ToSchema)]
 pub struct MeView<'a> {
     user: UserView<'a>,
-    /// How the caller proved who they are.
+    /// How the caller authenticated.
     #[schema(value_type = String, example = "jwt")]
     method: Method,
-    /// The session of the token presented; none with HTTP Basic and with a personal token.
+    /// The session of the presented token; null with HTTP Basic or a personal access token.
     #[schema(value_type = Option<uuid::Uuid>)]
     session_id: Option<SessionId>,
-    /// What this credential may do.
+    /// The scopes of the credential.
     #[schema(value_type = Vec<String>)]
     scopes: Scopes,
-    /// When the token presented runs out.
+    /// When the presented token expires.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
 }
@@ -52,7 +52,7 @@ impl<'a> From<&'a Principal> for MeView<'a> {
     }
 }
 
-/// Who is calling, and how they proved it.
+/// Returns the caller, and the credential of the request.
 #[utoipa::path(
     get, path = "/me", tag = "me", security(("basic" = []), ("bearer" = ["profile"])),
     responses((status = 200, body = MeView<'_>), AuthErrors),
@@ -61,15 +61,15 @@ pub async fn get_me(caller: Caller<Profile>) -> Response {
     Json(MeView::from(&**caller.principal)).into_response()
 }
 
-/// What is to be changed; what is not there stays.
+/// The fields to change; absent fields stay as they are.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchMe {
-    /// What to be called; with null the username.
-    #[serde(default, deserialize_with = "present")]
+    /// The display name; null resets it to the username.
+    #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     name: Option<Option<String>>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>, format = Email)]
     email: Option<Option<String>>,
 }

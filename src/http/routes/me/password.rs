@@ -1,4 +1,4 @@
-//! `/me/password`.
+//! `/me/password`: changing one's own password.
 
 use axum::http::StatusCode;
 use secrecy::SecretString;
@@ -12,7 +12,7 @@ use crate::http::{
     problem::Problem,
 };
 
-/// The password, and another one.
+/// The current password and the new one.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangePassword {
@@ -22,8 +22,8 @@ pub struct ChangePassword {
     new_password: SecretString,
 }
 
-/// Changes the caller's own password, which ends every other session and token of theirs. Someone who must choose another
-/// password comes in here with HTTP Basic.
+/// Changes the caller's password, and ends all their other sessions and tokens. A caller who must change the password
+/// before anything else authenticates here with HTTP Basic.
 #[utoipa::path(
     post, path = "/me/password", tag = "me", security(("basic" = []), ("bearer" = ["profile"])),
     responses((status = 204), AuthErrors, InvalidBody),

@@ -1,4 +1,4 @@
-//! `/me/sessions`.
+//! `/me/sessions`: the caller's sessions.
 
 use axum::{Json, http::StatusCode};
 
@@ -13,7 +13,7 @@ use crate::{
     model::SessionId,
 };
 
-/// The caller's sessions, the newest first.
+/// Lists the caller's sessions, the newest first.
 #[utoipa::path(
     get, path = "/me/sessions", tag = "me", security(("basic" = []), ("bearer" = ["tokens"])),
     responses((status = 200, body = SessionList), AuthErrors),
@@ -23,7 +23,7 @@ pub async fn list_my_sessions(app: App, caller: Caller<Tokens>) -> Result<Json<S
     Ok(Json(SessionList::new(sessions, caller.principal.session)))
 }
 
-/// Ends every session of the caller but the one this request was made with.
+/// Ends every session of the caller except the one of this request.
 #[utoipa::path(
     delete, path = "/me/sessions", tag = "me", security(("basic" = []), ("bearer" = ["tokens"])),
     responses((status = 204), AuthErrors),

@@ -1,4 +1,4 @@
-//! `/me/tokens`.
+//! `/me/tokens`: the caller's personal access tokens.
 
 use axum::{Json, http::StatusCode};
 use serde::Deserialize;
@@ -15,22 +15,22 @@ use crate::{
     model::{NewToken, Scopes, TokenId},
 };
 
-/// A personal access token to be made.
+/// The personal access token to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateToken {
-    /// What it is for, at most 256 bytes.
+    /// The purpose of the token, at most 256 bytes.
     #[schema(example = "backup script")]
     name: String,
-    /// What it may do; all the caller may, if this is not given.
+    /// The scopes of the token; by default those of the caller.
     #[schema(value_type = Option<Vec<String>>, example = json!(["profile"]))]
     scopes: Option<Scopes>,
-    /// Seconds until it runs out; never, if this is not given.
+    /// Seconds until the token expires; by default it does not.
     #[schema(minimum = 1, maximum = 3_153_600_000u64)]
     expires_in: Option<u64>,
 }
 
-/// Makes a personal access token for the caller, with no more than the caller's own scopes.
+/// Creates a personal access token for the caller. It cannot have scopes that the caller lacks.
 #[utoipa::path(
     post, path = "/me/tokens", tag = "me", params(("Idempotency-Key" = Option<String>, Header)), security(("basic" = []), ("bearer" = ["tokens"])),
     responses((status = 201, body = CreatedToken), TooManyTokens, AuthErrors, InvalidBody),
@@ -38,14 +38,14 @@ pub struct CreateToken {
 pub async fn create_my_token(
     app: App,
     caller: Caller<Tokens>,
-    IdempotentJson(new, once): IdempotentJson<CreateToken>,
+    IdempotentJson(new, request): IdempotentJson<CreateToken>,
 ) -> Result<(StatusCode, Json<CreatedToken>), Problem> {
     let new = NewToken { name: new.name, scopes: new.scopes, expires_in: new.expires_in };
-    let (token, secret) = app.auth().create_token(&caller.principal, caller.actor(), new, once).await?;
+    let (token, secret) = app.auth().create_token(&caller.principal, caller.actor(), new, request).await?;
     Ok((StatusCode::CREATED, Json(CreatedToken::new(token, &secret))))
 }
 
-/// The caller's personal access tokens, the newest first.
+/// Lists the caller's personal access tokens, the newest first.
 #[utoipa::path(
     get, path = "/me/tokens", tag = "me", security(("basic" = []), ("bearer" = ["tokens"])),
     responses((status = 200, body = TokenList), AuthErrors),
@@ -54,7 +54,7 @@ pub async fn list_my_tokens(app: App, caller: Caller<Tokens>) -> Result<Json<Tok
     Ok(Json(TokenList::new(app.auth().tokens(caller.principal.user.id).await?)))
 }
 
-/// Takes one of the caller's personal access tokens back.
+/// Revokes one of the caller's personal access tokens.
 #[utoipa::path(
     delete, path = "/me/tokens/{id}", tag = "me", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["tokens"])),
