@@ -8,7 +8,10 @@
 
 #![expect(clippy::disallowed_methods, reason = "a build script is told everything by its environment")]
 
-use std::{collections::BTreeMap, env, error::Error, fs, path::PathBuf};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::PathBuf;
+use std::{env, fs};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=sqlx-data.json");

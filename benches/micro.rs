@@ -1,19 +1,20 @@
 //! Microbenchmarks of the parts of a request: `cargo bench`. `scripts/bench` reads the time of one argon2id from here.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark that cannot run should panic")]
 
-use std::{hint::black_box, net::Ipv4Addr};
+use std::hint::black_box;
+use std::net::Ipv4Addr;
 
 use argon2::{Argon2, Block, Params, Version};
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
-use countersign::{
-    auth::{Actor, Auth, Credential, Login, LoginOutcome},
-    cli::serve,
-    config::Cli,
-    model::{Client, Clock, NewToken, OpaqueToken, Origin, PersonalSecret},
-};
+use countersign::auth::{Actor, Auth, Credential, Login, LoginOutcome};
+use countersign::cli::serve;
+use countersign::config::Cli;
+use countersign::model::{Client, Clock, NewToken, OpaqueToken, Origin, PersonalSecret};
 use criterion::{Criterion, criterion_group, criterion_main};
-use jsonwebtoken::{Algorithm, DecodingKey, jwk::JwkSet};
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use uuid::Uuid;

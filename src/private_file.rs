@@ -1,10 +1,8 @@
 //! Files that only their owner may read, and names that outlive a power failure.
 
-use std::{
-    fs::{File, OpenOptions},
-    io,
-    path::Path,
-};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
 
 /// Creates a file that only its owner may read and write (mode 0600). It is an error when the file exists.
 pub fn create_new(path: &Path) -> io::Result<File> {

@@ -1,29 +1,22 @@
 //! The log: one line for each request, and warnings and errors, on standard output.
 
-use std::{
-    fmt::{self, Write},
-    io::{self, BufWriter, IsTerminal},
-    time::Duration,
-};
+use std::fmt::{self, Write};
+use std::io::{self, BufWriter, IsTerminal};
+use std::time::Duration;
 
-use tracing::{
-    Event, Subscriber,
-    field::{Field, Visit},
-};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::{
-    EnvFilter,
-    fmt::{
-        FmtContext, FormatFields,
-        format::{FormatEvent, Writer},
-        layer,
-    },
-    layer::SubscriberExt,
-    registry::LookupSpan,
-    util::SubscriberInitExt,
-};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{FormatEvent, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatFields, layer};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::{config::LogFormat, error::StartError, model::Clock};
+use crate::config::LogFormat;
+use crate::error::StartError;
+use crate::model::Clock;
 
 /// The most lines that are buffered; further lines are dropped.
 const MAX_BUFFERED_LINES: usize = 32 * 1024;

@@ -1,7 +1,8 @@
 //! The barest axum server there is, which `scripts/bench` measures `/health` against: the same runtime, no layer, no log.
 #![allow(clippy::print_stderr, reason = "it tells where it listens, as the service does")]
 
-use axum::{Router, routing::get};
+use axum::Router;
+use axum::routing::get;
 use tokio::net::TcpListener;
 
 #[tokio::main]

@@ -2,26 +2,22 @@
 //! requests sent once. It prints its results as JSON.
 #![allow(clippy::print_stdout, clippy::indexing_slicing, reason = "a tool of `scripts/bench`, not the service")]
 
-use std::{
-    cell::RefCell,
-    collections::BTreeMap,
-    error::Error,
-    fs::{self, File},
-    io::{self, BufWriter, Write},
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
-    task::LocalSet,
-    time,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::LocalSet;
+use tokio::time;
 
 /// The timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -3,26 +3,22 @@
 //! The layer checks the signature with the key set (RFC 7517), the claims (RFC 9068), and the revocation with the
 //! status list that the token names (draft-ietf-oauth-status-list). Without keys or list it fails closed with a 503.
 
-use std::{
-    collections::HashMap,
-    io::Read,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::{Duration, Instant},
-};
+use std::collections::HashMap;
+use std::io::Read;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use axum::{
-    body::Body,
-    http::{HeaderMap, Request, StatusCode, header},
-    response::{IntoResponse, Response},
-};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{
-    Algorithm, DecodingKey, Header, Validation,
-    jwk::{Jwk, JwkSet},
-};
-use serde::{Deserialize, de::DeserializeOwned};
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::{Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tower::{Layer, Service};
 

@@ -12,7 +12,8 @@ mod countersign;
 
 use std::env;
 
-use axum::{Extension, Json, Router, routing::get};
+use axum::routing::get;
+use axum::{Extension, Json, Router};
 use countersign::{Countersign, User};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;

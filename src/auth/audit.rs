@@ -4,13 +4,11 @@
 //! Retention deletes the oldest records only, and records up to where. Threat: someone changes or removes a record. A
 //! rewrite of the whole chain, head included, is detected only by a hash that is stored elsewhere.
 
-use crate::{
-    auth::Auth,
-    error::Error,
-    model::{
-        AuditFilter, AuditMethod, AuditRecord, AuditRow, Event, Origin, Outcome, Principal, Timestamp, UserId, hex,
-        page::cut_to,
-    },
+use crate::auth::Auth;
+use crate::error::Error;
+use crate::model::page::cut_to;
+use crate::model::{
+    AuditFilter, AuditMethod, AuditRecord, AuditRow, Event, Origin, Outcome, Principal, Timestamp, UserId, hex,
 };
 
 /// Records per step when the chain is verified or its oldest records are deleted.

@@ -6,14 +6,13 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use crate::{
-    auth::{Actor, Auth},
-    error::Error,
-    model::{Timestamp, TokenHash, hex},
-    store::Tx,
-};
+use crate::auth::{Actor, Auth};
+use crate::error::Error;
+use crate::model::{Timestamp, TokenHash, hex};
+use crate::store::Tx;
 
 /// How long a response is stored.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);

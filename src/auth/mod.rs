@@ -11,54 +11,44 @@ mod passwords;
 mod sessions;
 mod users;
 
-use std::{
-    ops::Deref,
-    path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use prometheus_client::{metrics::info::Info, registry::Registry};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
 use tokio_util::task::TaskTracker;
 
-pub use self::{
-    audit::{Actor, ChainReport},
-    credentials::{Grant, cache::Authenticated, parse::Credential},
-    idempotency::IdempotentRequest,
-    keys::{
-        Jwks,
-        rotation::{JWKS_MAX_AGE, KeyInfo, KeyState},
-    },
-    operations::{
-        backup::{backup, restore},
-        doctor::{Finding, Verdict, examine, examine_settings, mode},
-    },
-    sessions::{
-        login::{Login, LoginOutcome},
-        refresh::Refreshed,
-        status_lists::SignedStatusList,
-    },
-    users::{
-        Creator, Cursor,
-        bootstrap::FirstAdmin,
-        export::{header as export_header, write_users},
-        import::{Import, Outcome, RowReport, Rows, Summary},
-    },
-};
-use self::{
-    credentials::{activity::Activity, cache::CredentialCache},
-    keys::{Keys, sealing::SecretKey},
-    passwords::{hash_pool::HashPool, refusal_delay::RefusalDelay},
-    sessions::status_lists::SignedStatusLists,
-};
+pub use self::audit::{Actor, ChainReport};
+pub use self::credentials::Grant;
+use self::credentials::activity::Activity;
+pub use self::credentials::cache::Authenticated;
+use self::credentials::cache::CredentialCache;
+pub use self::credentials::parse::Credential;
+pub use self::idempotency::IdempotentRequest;
+pub use self::keys::Jwks;
+use self::keys::Keys;
+pub use self::keys::rotation::{JWKS_MAX_AGE, KeyInfo, KeyState};
+use self::keys::sealing::SecretKey;
+pub use self::operations::backup::{backup, restore};
+pub use self::operations::doctor::{Finding, Verdict, examine, examine_settings, mode};
+use self::passwords::hash_pool::HashPool;
+use self::passwords::refusal_delay::RefusalDelay;
+pub use self::sessions::login::{Login, LoginOutcome};
+pub use self::sessions::refresh::Refreshed;
+pub use self::sessions::status_lists::SignedStatusList;
+use self::sessions::status_lists::SignedStatusLists;
+pub use self::users::bootstrap::FirstAdmin;
+pub use self::users::export::{header as export_header, write_users};
+pub use self::users::import::{Import, Outcome, RowReport, Rows, Summary};
+pub use self::users::{Creator, Cursor};
+use crate::config::Settings;
+use crate::error::{Error, StartError};
+use crate::model::{Clock, SealedKey};
 pub use crate::store::Durability;
-use crate::{
-    config::Settings,
-    error::{Error, StartError},
-    model::{Clock, SealedKey},
-    store::{Location, Store},
-};
+use crate::store::{Location, Store};
 
 /// A handle to the service. Clones share the same service.
 #[derive(Clone)]

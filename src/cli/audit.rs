@@ -1,19 +1,15 @@
 //! `countersign audit`: lists and verifies the audit trail.
 
-use std::{collections::HashMap, num::NonZeroU64};
+use std::collections::HashMap;
+use std::num::NonZeroU64;
 
-use crate::{
-    auth::Auth,
-    cli::{
-        Outcome, find, json_line, print, print_page,
-        table::{cell, line},
-        with_auth,
-    },
-    config::{AuditCommand, Config},
-    error::{CommandError, Error},
-    http::views::AuditView,
-    model::{AuditFilter, AuditRow, Timestamp, UserId},
-};
+use crate::auth::Auth;
+use crate::cli::table::{cell, line};
+use crate::cli::{Outcome, find, json_line, print, print_page, with_auth};
+use crate::config::{AuditCommand, Config};
+use crate::error::{CommandError, Error};
+use crate::http::views::AuditView;
+use crate::model::{AuditFilter, AuditRow, Timestamp, UserId};
 
 /// Records read per page.
 const PAGE: u32 = 1000;

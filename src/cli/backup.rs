@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use crate::{
-    auth,
-    cli::{block_on, print, serve::shutdown_signal},
-    config::Config,
-    error::{CommandError, StartError},
-    model::Clock,
-};
+use crate::auth;
+use crate::cli::serve::shutdown_signal;
+use crate::cli::{block_on, print};
+use crate::config::Config;
+use crate::error::{CommandError, StartError};
+use crate::model::Clock;
 
 /// Runs `countersign backup`.
 pub fn run(config: &Config, file: &Path) -> Result<(), CommandError> {

@@ -4,14 +4,13 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::{
-    auth::{self, Finding, Verdict},
-    cli::{Outcome, block_on, json, print, table::table},
-    config::{self, Config, Settings},
-    error::CommandError,
-    model::Clock,
-    telemetry,
-};
+use crate::auth::{self, Finding, Verdict};
+use crate::cli::table::table;
+use crate::cli::{Outcome, block_on, json, print};
+use crate::config::{self, Config, Settings};
+use crate::error::CommandError;
+use crate::model::Clock;
+use crate::telemetry;
 
 /// The lowest recommended cost of argon2id: memory in KiB times passes.
 const MIN_COST: u64 = 19_456 * 2;

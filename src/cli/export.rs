@@ -1,18 +1,14 @@
 //! `countersign export`: writes all users to a file or to standard output.
 
-use std::{
-    fs::OpenOptions,
-    io::{self, BufWriter, Write},
-    path::PathBuf,
-};
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 
-use crate::{
-    auth::{Actor, Auth, export_header, write_users},
-    cli::{explain, format_of, with_auth},
-    config::{Config, ExportCommand},
-    error::CommandError,
-    model::{Format, UserId},
-};
+use crate::auth::{Actor, Auth, export_header, write_users};
+use crate::cli::{explain, format_of, with_auth};
+use crate::config::{Config, ExportCommand};
+use crate::error::CommandError;
+use crate::model::{Format, UserId};
 
 /// Runs `countersign export`.
 pub fn run(config: &Config, command: &ExportCommand) -> Result<(), CommandError> {

@@ -1,23 +1,19 @@
 //! `countersign import`: creates or updates users from a file.
 
-use std::{
-    fmt::Write as _,
-    fs::File,
-    io::{self, BufRead, BufReader, BufWriter, Read, Write},
-    path::Path,
-};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::{
-    auth::{self, Actor, Auth, Durability, Import, RowReport, Rows, Summary},
-    cli::{Outcome, explain, print, with_durability},
-    config::{Config, ImportCommand},
-    error::CommandError,
-    http::views::{RowView, SummaryView},
-    model::Format,
-};
+use crate::auth::{self, Actor, Auth, Durability, Import, RowReport, Rows, Summary};
+use crate::cli::{Outcome, explain, print, with_durability};
+use crate::config::{Config, ImportCommand};
+use crate::error::CommandError;
+use crate::http::views::{RowView, SummaryView};
+use crate::model::Format;
 
 /// The most failed rows that are printed without `--report` or `--json`.
 const MAX_SHOWN: u64 = 20;

@@ -2,17 +2,12 @@
 
 use std::fmt::Write;
 
-use crate::{
-    auth::{Actor, Auth},
-    cli::{
-        json, print,
-        table::{cell, table},
-        with_auth,
-    },
-    config::{Config, KeyCommand},
-    error::{CommandError, Error, StartError},
-    http::views::KeyList,
-};
+use crate::auth::{Actor, Auth};
+use crate::cli::table::{cell, table};
+use crate::cli::{json, print, with_auth};
+use crate::config::{Config, KeyCommand};
+use crate::error::{CommandError, Error, StartError};
+use crate::http::views::KeyList;
 
 /// Runs `countersign key`.
 pub fn run(config: &Config, command: KeyCommand) -> Result<(), CommandError> {

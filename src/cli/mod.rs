@@ -12,23 +12,19 @@ mod table;
 mod token;
 mod user;
 
-use std::{
-    io::{BufRead, IsTerminal, Write},
-    path::Path,
-    process::ExitCode,
-};
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
 
 use clap::CommandFactory;
 use serde::Serialize;
 use table::cell;
 
-use crate::{
-    auth::{self, Auth, Durability},
-    config::{self, Cli, Command, Config, Which},
-    error::{CommandError, Error, StartError},
-    http,
-    model::{Clock, Format, User},
-};
+use crate::auth::{self, Auth, Durability};
+use crate::config::{self, Cli, Command, Config, Which};
+use crate::error::{CommandError, Error, StartError};
+use crate::http;
+use crate::model::{Clock, Format, User};
 
 /// The outcome of a command that ran; it determines the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

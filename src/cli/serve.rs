@@ -1,18 +1,19 @@
 //! `countersign serve`: the server, from settings to shutdown.
 
-use std::{io::Write, net::SocketAddr, time::Duration};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use tokio::{net::TcpListener, time};
+use tokio::net::TcpListener;
+use tokio::time;
 
-use crate::{
-    auth::{Auth, FirstAdmin},
-    config::Config,
-    error::StartError,
-    http::{self, App},
-    model::Clock,
-    telemetry,
-};
+use crate::auth::{Auth, FirstAdmin};
+use crate::config::Config;
+use crate::error::StartError;
+use crate::http::{self, App};
+use crate::model::Clock;
+use crate::telemetry;
 
 /// How long shutdown waits for writes in progress.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,17 +1,12 @@
 //! `countersign session`: lists and ends sessions.
 
-use crate::{
-    auth::{Actor, Auth},
-    cli::{
-        confirm_everyone, explain, find, json, print,
-        table::{cell, table},
-        with_auth,
-    },
-    config::{Config, SessionCommand, Which},
-    error::{CommandError, Error},
-    http::views::SessionList,
-    model::{Session, SessionId},
-};
+use crate::auth::{Actor, Auth};
+use crate::cli::table::{cell, table};
+use crate::cli::{confirm_everyone, explain, find, json, print, with_auth};
+use crate::config::{Config, SessionCommand, Which};
+use crate::error::{CommandError, Error};
+use crate::http::views::SessionList;
+use crate::model::{Session, SessionId};
 
 /// Runs `countersign session`.
 pub fn run(config: &Config, command: &SessionCommand) -> Result<(), CommandError> {

@@ -1,17 +1,12 @@
 //! `countersign token`: lists, issues and revokes personal access tokens.
 
-use crate::{
-    auth::{Actor, Auth},
-    cli::{
-        confirm_everyone, explain, find, json, print,
-        table::{cell, table},
-        with_auth,
-    },
-    config::{Config, TokenCommand, Which},
-    error::{CommandError, Error},
-    http::views::{CreatedToken, TokenList},
-    model::{NewToken, PersonalToken, TokenId},
-};
+use crate::auth::{Actor, Auth};
+use crate::cli::table::{cell, table};
+use crate::cli::{confirm_everyone, explain, find, json, print, with_auth};
+use crate::config::{Config, TokenCommand, Which};
+use crate::error::{CommandError, Error};
+use crate::http::views::{CreatedToken, TokenList};
+use crate::model::{NewToken, PersonalToken, TokenId};
 
 /// Runs `countersign token`.
 pub fn run(config: &Config, command: &TokenCommand) -> Result<(), CommandError> {

@@ -1,24 +1,17 @@
 //! `countersign user`: creates, lists and changes users.
 
-use std::{
-    fmt::Write,
-    io::{BufRead, IsTerminal},
-};
+use std::fmt::Write;
+use std::io::{BufRead, IsTerminal};
 
 use secrecy::SecretString;
 
-use crate::{
-    auth::{Actor, Auth, Creator},
-    cli::{
-        explain, find, json_line, print, print_page,
-        table::{cell, line},
-        with_auth,
-    },
-    config::{Config, UserCommand},
-    error::CommandError,
-    http::views::UserView,
-    model::{NewUser, Roles, Status, User, UserFilter, UserPatch},
-};
+use crate::auth::{Actor, Auth, Creator};
+use crate::cli::table::{cell, line};
+use crate::cli::{explain, find, json_line, print, print_page, with_auth};
+use crate::config::{Config, UserCommand};
+use crate::error::CommandError;
+use crate::http::views::UserView;
+use crate::model::{NewUser, Roles, Status, User, UserFilter, UserPatch};
 
 /// Users read per page.
 const PAGE: u32 = 1000;

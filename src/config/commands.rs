@@ -1,15 +1,15 @@
 //! The commands and what they take. Passwords and tokens are never among it: other users of the machine can read
 //! arguments.
 
-use std::{num::NonZeroU64, path::PathBuf, time::Duration};
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
 use uuid::Uuid;
 
-use crate::{
-    config::values::lifetime,
-    model::{Conflict, Format, Scope, Timestamp},
-};
+use crate::config::values::lifetime;
+use crate::model::{Conflict, Format, Scope, Timestamp};
 
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]

@@ -10,20 +10,16 @@ mod values;
 
 use std::error::Error as _;
 
-use clap::{
-    CommandFactory, Parser,
-    error::{ContextKind, ContextValue, ErrorKind},
-};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser};
 use secrecy::ExposeSecret;
 
-pub use self::{
-    commands::{
-        AuditCommand, Command, ExportCommand, ImportCommand, KeyCommand, ReferenceFormat, SessionCommand, TokenCommand,
-        UserCommand, Which,
-    },
-    reference::reference,
-    settings::{Config, LogFormat, Settings},
+pub use self::commands::{
+    AuditCommand, Command, ExportCommand, ImportCommand, KeyCommand, ReferenceFormat, SessionCommand, TokenCommand,
+    UserCommand, Which,
 };
+pub use self::reference::reference;
+pub use self::settings::{Config, LogFormat, Settings};
 use crate::error::StartError;
 
 /// What a command's exit code says; clap itself ends with 2.

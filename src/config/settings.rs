@@ -1,20 +1,20 @@
 //! The settings, by subject. A declaration here is the flag, the variable, the line of `.env.example` and the entry in
 //! `docs/settings.md`: the first paragraph of its comment is the short help, the rest is shown in the files as well.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{
-    config::values::{
-        self, AddressOrOff, Networks, OrOff, audience, audit_retention, credential_cache, hash_queue, hash_workers,
-        idle_ttl, issuer, key_rotation, lifetime, listen, metrics_listen, number, password_min_length, path, secret,
-        sessions_per_user, status_ttl, trusted_proxies,
-    },
-    error::StartError,
-    model::{Algorithm, HashCost},
+use crate::config::values::{
+    self, AddressOrOff, Networks, OrOff, audience, audit_retention, credential_cache, hash_queue, hash_workers,
+    idle_ttl, issuer, key_rotation, lifetime, listen, metrics_listen, number, password_min_length, path, secret,
+    sessions_per_user, status_ttl, trusted_proxies,
 };
+use crate::error::StartError;
+use crate::model::{Algorithm, HashCost};
 
 /// The shortest HS256 secret: as long as its hash (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;

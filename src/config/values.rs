@@ -1,13 +1,11 @@
 //! How the values of settings are read. Each function's error is the second half of a sentence that begins with the name of the
 //! setting, and says what to write instead.
 
-use std::{
-    convert::Infallible,
-    net::{IpAddr, SocketAddr},
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use secrecy::SecretString;

@@ -1,14 +1,15 @@
 //! The access log: one line and one metric observation for each request.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use axum::{extract::MatchedPath, http::Method};
+use axum::extract::MatchedPath;
+use axum::http::Method;
 use tracing::field::display;
 
-use crate::{
-    http::{metrics::Requests, request_context::RequestContext},
-    model::AuditMethod,
-};
+use crate::http::metrics::Requests;
+use crate::http::request_context::RequestContext;
+use crate::model::AuditMethod;
 
 /// The status logged when the client disconnected before the response, as in nginx.
 const CLIENT_CLOSED_REQUEST: u16 = 499;

@@ -3,27 +3,20 @@
 //! No label identifies a user or contains request data. Requests are labelled by method, route template and status
 //! class, so the number of time series is bounded.
 
-use std::{
-    fmt,
-    hash::{Hash, Hasher},
-    time::Duration,
-};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
 
-use axum::{
-    Router,
-    extract::{MatchedPath, State},
-    http::{Method, StatusCode, header::CONTENT_TYPE},
-    response::IntoResponse,
-    routing::get,
-};
-use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text},
-    metrics::{
-        family::Family,
-        histogram::{Histogram, exponential_buckets},
-    },
-    registry::{Registry, Unit},
-};
+use axum::Router;
+use axum::extract::{MatchedPath, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
 
 use crate::http::App;
 

@@ -1,35 +1,28 @@
 //! The middleware of every route. It creates the request context, limits the size of the request head and the duration,
 //! catches panics, renders problems, sets the headers that every response has, and writes the access log.
 
-use std::{
-    convert::Infallible,
-    net::{IpAddr, Ipv4Addr},
-    panic::AssertUnwindSafe,
-    time::{Duration, Instant},
-};
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
 
-use axum::{
-    Router,
-    extract::Request,
-    http::{
-        HeaderMap, HeaderName, HeaderValue,
-        header::{CACHE_CONTROL, CONTENT_LENGTH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
-    },
-    response::{IntoResponse, Response},
-    routing::Route,
-};
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use axum::routing::Route;
 use futures_util::FutureExt;
 use tokio::time;
-use tower::{Service, layer::layer_fn, service_fn};
+use tower::layer::layer_fn;
+use tower::{Service, service_fn};
 use uuid::Uuid;
 
-use crate::http::{
-    access_log::AccessLogEntry,
-    extract::client_address::{Peer, TrustedProxies},
-    metrics::Requests,
-    problem::{self, Problem, ProblemContext},
-    request_context::RequestContext,
-};
+use crate::http::access_log::AccessLogEntry;
+use crate::http::extract::client_address::{Peer, TrustedProxies};
+use crate::http::metrics::Requests;
+use crate::http::problem::{self, Problem, ProblemContext};
+use crate::http::request_context::RequestContext;
 
 /// The timeout of a request, including its body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);

@@ -15,24 +15,21 @@ mod routes;
 mod server;
 pub mod views;
 
-use std::{
-    convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::{Router, extract::FromRequestParts, http::request::Parts};
+use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use prometheus_client::registry::Registry;
 
-pub use self::{
-    extract::client_address::TrustedProxies,
-    problem::{KINDS, Kind},
-    routes::document,
-    server::{serve, serve_metrics, serve_starting},
-};
-use self::{metrics::Requests, problem::Problem};
+pub use self::extract::client_address::TrustedProxies;
+use self::metrics::Requests;
+use self::problem::Problem;
+pub use self::problem::{KINDS, Kind};
+pub use self::routes::document;
+pub use self::server::{serve, serve_metrics, serve_starting};
 use crate::auth::Auth;
 
 /// The shared state of all handlers: the service, and whether it is shutting down. It is its own extractor.

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
-use utoipa::{
-    IntoResponses, Modify, OpenApi,
-    openapi::{
-        Content, InfoBuilder, LicenseBuilder, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder,
-        path::Operation,
-        security::{Http, HttpAuthScheme, HttpBuilder, SecurityScheme},
-    },
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{Http, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{
+    Content, InfoBuilder, LicenseBuilder, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder,
 };
+use utoipa::{IntoResponses, Modify, OpenApi};
 
 use crate::http::problem::{FieldProblem, ProblemBody};
 

@@ -3,23 +3,19 @@
 //! Every kind of problem is an entry of [`KINDS`]. Its code is stable; its page is served at `/problems/{code}`. A
 //! problem contains no rejected value, SQL, path or library text; the cause of an internal error goes to the log.
 
-use std::{borrow::Cow, fmt::Write, sync::Arc};
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::sync::Arc;
 
-use axum::{
-    body::Body,
-    http::{
-        HeaderMap, HeaderValue, StatusCode,
-        header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
-    },
-    response::{IntoResponse, Response},
-};
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{
-    error::{Error, FieldError},
-    model::{Scope, Step},
-};
+use crate::error::{Error, FieldError};
+use crate::model::{Scope, Step};
 
 /// A kind of problem: what its occurrences share.
 pub struct Kind {

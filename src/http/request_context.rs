@@ -1,23 +1,16 @@
 //! What the service knows about a request beyond its contents: the request id, the client address and the caller.
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, OnceLock},
-};
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 
-use axum::{
-    extract::FromRequestParts,
-    http::{Extensions, request::Parts},
-};
+use axum::extract::FromRequestParts;
+use axum::http::Extensions;
+use axum::http::request::Parts;
 use uuid::Uuid;
 
-use crate::{
-    http::{
-        App,
-        problem::{self, Problem},
-    },
-    model::{AuditMethod, Origin, Principal, User, UserId},
-};
+use crate::http::App;
+use crate::http::problem::{self, Problem};
+use crate::model::{AuditMethod, Origin, Principal, User, UserId};
 
 /// The context of one request. The middleware creates it; extractors and handlers record the caller in it, for the
 /// access log. Clones share one context.

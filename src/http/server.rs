@@ -1,18 +1,23 @@
 //! Connections: a limit on their number, read and write timeouts, and graceful shutdown.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
-use axum::{Router, extract::Request};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-};
-use tokio::{net::TcpListener, sync::Semaphore, time};
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time;
 use tokio_io_timeout::TimeoutStream;
 use tower::Service;
 
-use crate::http::{App, extract::client_address::Peer, metrics, router, starting_router};
+use crate::http::extract::client_address::Peer;
+use crate::http::{App, metrics, router, starting_router};
 
 /// Concurrent connections; further ones wait in the listen queue. Below the usual limit of 1,024 open files.
 const MAX_CONNECTIONS: usize = 900;

@@ -1,15 +1,11 @@
 use std::fmt;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{SeqAccess, Visitor},
-};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use validator::Validate;
 
-use super::{
-    PasswordHash, Status, Timestamp, UserId,
-    user::{email_rule, name_rule, roles_rule, username_rule},
-};
+use super::user::{email_rule, name_rule, roles_rule, username_rule};
+use super::{PasswordHash, Status, Timestamp, UserId};
 
 /// The format of an import or export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]

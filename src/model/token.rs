@@ -1,12 +1,14 @@
 use std::fmt;
 
 use aws_lc_rs::{constant_time, digest};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use uuid::{Uuid, Variant};
 use validator::Validate;
 
-use super::{Scopes, Timestamp, TokenId, UserId, user::name_rule};
+use super::user::name_rule;
+use super::{Scopes, Timestamp, TokenId, UserId};
 
 /// The opaque token of a session: a random UUIDv4 (RFC 9562), lower-case and hyphenated. Its `Debug` output hides it;
 /// [`OpaqueToken::reveal`] returns the text.

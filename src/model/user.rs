@@ -1,4 +1,6 @@
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use unicode_normalization::UnicodeNormalization;

@@ -1,14 +1,10 @@
 //! `_sqlx_migrations`: which migrations made the schema of a database. sqlx writes that table; here it is only read.
 
-use sqlx::{
-    PgConnection, SqliteConnection,
-    migrate::{Migrate, MigrateError, Migrator},
-};
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use sqlx::{PgConnection, SqliteConnection};
 
-use crate::{
-    error::StartError,
-    store::{Conn, Connection, Driver},
-};
+use crate::error::StartError;
+use crate::store::{Conn, Connection, Driver};
 
 pub static SQLITE: Migrator = sqlx::migrate!("./migrations");
 pub static POSTGRES: Migrator = sqlx::migrate!("./migrations/postgres");

@@ -15,35 +15,26 @@ mod read_only;
 mod sqlite;
 mod tables;
 
-use std::{
-    mem,
-    ops::{Deref, DerefMut},
-    path::PathBuf,
-    time::Duration,
-};
+use std::mem;
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use deadpool::unmanaged::{Object, Pool, PoolError};
 use prometheus_client::registry::Registry;
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres, SqliteConnection, pool::PoolConnection};
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres, SqliteConnection};
 
-use self::{
-    invalidation::{Invalidate, Invalidated},
-    sqlite::writer::{Lease, WriterHandle},
-};
-pub use self::{
-    invalidation::{Invalidation, ReadVersion},
-    location::Location,
-    migrations::Schema,
-    sqlite::{
-        Durability,
-        backup::{VerifiedCopy, back_up},
-    },
-    tables::user_columns::PackedUsers,
-};
-use crate::{
-    error::{Error, StartError},
-    model::AuditRecord,
-};
+use self::invalidation::{Invalidate, Invalidated};
+pub use self::invalidation::{Invalidation, ReadVersion};
+pub use self::location::Location;
+pub use self::migrations::Schema;
+pub use self::sqlite::Durability;
+pub use self::sqlite::backup::{VerifiedCopy, back_up};
+use self::sqlite::writer::{Lease, WriterHandle};
+pub use self::tables::user_columns::PackedUsers;
+use crate::error::{Error, StartError};
+use crate::model::AuditRecord;
 
 /// How long a request waits for a connection, and then for another process to release the write lock. A request therefore
 /// waits for at most twice this before it is answered with 503.

@@ -131,9 +131,14 @@ macro_rules! returning_all {
     }};
 }
 
-pub(in crate::store) use {
-    execute, fetch, fetch_all, fetch_optional, fetch_scalar, on_each_store, returning_all, returning_optional,
-};
+pub(in crate::store) use execute;
+pub(in crate::store) use fetch;
+pub(in crate::store) use fetch_all;
+pub(in crate::store) use fetch_optional;
+pub(in crate::store) use fetch_scalar;
+pub(in crate::store) use on_each_store;
+pub(in crate::store) use returning_all;
+pub(in crate::store) use returning_optional;
 
 /// Whether a query's text begins with `SELECT`.
 pub const fn reads(sql: &str) -> bool {

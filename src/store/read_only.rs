@@ -1,14 +1,11 @@
 //! Opens a database to examine it, which changes and creates nothing: no file, no migration, no mode.
 
-use crate::{
-    error::{Error, StartError},
-    model::Timestamp,
-    store::{
-        Conn, Connection, Driver, Location, Store, postgres,
-        query::fetch_scalar,
-        sqlite::{self, integrity::integrity_error},
-    },
-};
+use crate::error::{Error, StartError};
+use crate::model::Timestamp;
+use crate::store::query::fetch_scalar;
+use crate::store::sqlite;
+use crate::store::sqlite::integrity::integrity_error;
+use crate::store::{Conn, Connection, Driver, Location, Store, postgres};
 
 impl Store {
     /// Opens a database for reads only. None when it does not exist yet.

@@ -2,7 +2,6 @@
 
 use prometheus_client::registry::Registry;
 use sqlx::Executor;
-
 use uuid::Uuid;
 
 use super::*;

@@ -4,18 +4,14 @@
 //! timeout. Batches of uses are written to the database. Threat: a write for every read would make reads as expensive
 //! as writes.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::{
-    auth::Auth,
-    error::Error,
-    model::{SessionId, Timestamp, TokenId},
-    store::Tx,
-};
+use crate::auth::Auth;
+use crate::error::Error;
+use crate::model::{SessionId, Timestamp, TokenId};
+use crate::store::Tx;
 
 /// How much later than the last known use a use must be to be recorded.
 const GRAIN: Duration = Duration::from_secs(60);

@@ -6,28 +6,20 @@
 //! is random for each process. Threats: a request that is accepted after a logout because it read the session before, a
 //! credential made to collide with another, and memory that grows with every token presented.
 
-use std::{
-    hash::Hasher,
-    ops::Deref,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering::Relaxed},
-    },
-};
+use std::hash::Hasher;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use quick_cache::sync::Cache;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::{
-    auth::{
-        Auth,
-        credentials::parse::{AuthScheme, RawCredential},
-        random,
-        sessions::jwt::VerifiedJwt,
-    },
-    model::{PasswordHash, Principal, Timestamp},
-    store::ReadVersion,
-};
+use crate::auth::credentials::parse::{AuthScheme, RawCredential};
+use crate::auth::sessions::jwt::VerifiedJwt;
+use crate::auth::{Auth, random};
+use crate::model::{PasswordHash, Principal, Timestamp};
+use crate::store::ReadVersion;
 
 /// The 128-bit SipHash-1-3 of a credential. Without the secret nobody can search for collisions offline; to hit one of
 /// a million entries by chance takes 2^108 requests.

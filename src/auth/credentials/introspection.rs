@@ -5,14 +5,10 @@
 
 use std::sync::Arc;
 
-use crate::{
-    auth::{
-        Actor, Auth, Authenticated,
-        credentials::parse::{AuthScheme, RawCredential},
-    },
-    error::Error,
-    model::{Origin, Principal, Scope},
-};
+use crate::auth::credentials::parse::{AuthScheme, RawCredential};
+use crate::auth::{Actor, Auth, Authenticated};
+use crate::error::Error;
+use crate::model::{Origin, Principal, Scope};
 
 impl Auth {
     /// The principal of a bearer token of any kind or of the value of HTTP Basic; none when it is not active.

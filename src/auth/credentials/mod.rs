@@ -14,20 +14,14 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use crate::{
-    auth::{
-        Actor, Auth,
-        credentials::{
-            cache::{Authenticated, Authentication, CacheKey, Evidence},
-            parse::{Credential, RawCredential},
-        },
-        sessions::jwt,
-    },
-    error::Error,
-    model::{
-        LiveSession, Method, Origin, PasswordHash, Principal, Scope, Scopes, SessionId, Status, Timestamp, TokenHash,
-        TokenId, UserId, fold_username,
-    },
+use crate::auth::credentials::cache::{Authenticated, Authentication, CacheKey, Evidence};
+use crate::auth::credentials::parse::{Credential, RawCredential};
+use crate::auth::sessions::jwt;
+use crate::auth::{Actor, Auth};
+use crate::error::Error;
+use crate::model::{
+    LiveSession, Method, Origin, PasswordHash, Principal, Scope, Scopes, SessionId, Status, Timestamp, TokenHash,
+    TokenId, UserId, fold_username,
 };
 
 /// The grounds on which a caller was authorized, without the credential: enough to check again later.

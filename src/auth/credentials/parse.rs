@@ -6,14 +6,13 @@
 
 use std::fmt;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use crate::{
-    error::Error,
-    model::{OpaqueToken, PersonalSecret},
-};
+use crate::error::Error;
+use crate::model::{OpaqueToken, PersonalSecret};
 
 /// A parsed credential that is not checked yet. Its `Debug` shows only the kind.
 pub enum Credential<'a> {

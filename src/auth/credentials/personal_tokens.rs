@@ -6,13 +6,11 @@
 
 use validator::Validate;
 
-use crate::{
-    auth::{Actor, Auth, IdempotentRequest, audit::EVERYONE, random},
-    error::{Error, FieldError},
-    model::{
-        Event, Method, NewToken, PersonalSecret, PersonalToken, Principal, Scopes, Status, Timestamp, TokenId, User,
-        UserId,
-    },
+use crate::auth::audit::EVERYONE;
+use crate::auth::{Actor, Auth, IdempotentRequest, random};
+use crate::error::{Error, FieldError};
+use crate::model::{
+    Event, Method, NewToken, PersonalSecret, PersonalToken, Principal, Scopes, Status, Timestamp, TokenId, User, UserId,
 };
 
 /// The most tokens a user may have.

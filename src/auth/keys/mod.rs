@@ -8,18 +8,15 @@ pub mod sealing;
 
 use std::sync::Arc;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{
-    DecodingKey, EncodingKey, Header,
-    jwk::{Jwk, ThumbprintHash},
-};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::{Jwk, ThumbprintHash};
+use jsonwebtoken::{DecodingKey, EncodingKey, Header};
 use serde::Serialize;
 
-use crate::{
-    auth::{SecretKey, Settings},
-    error::{Error, StartError},
-    model::{Algorithm, SealedKey, Timestamp, TokenHash},
-};
+use crate::auth::{SecretKey, Settings};
+use crate::error::{Error, StartError};
+use crate::model::{Algorithm, SealedKey, Timestamp, TokenHash};
 
 /// The `kid` of HS256 tokens. There is one secret, and its `kid` must not reveal anything about it.
 pub(in crate::auth) const HS256_KID: &str = "hs256";

@@ -5,31 +5,23 @@
 //! time alone, so servers on one database agree without coordination. Threats: a verifier that meets an unknown key,
 //! and a key that signs for years.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
-use aws_lc_rs::{
-    encoding::AsDer,
-    error::Unspecified,
-    rand::SystemRandom,
-    rsa::{self, KeySize},
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair},
-};
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{self, KeySize};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 use jsonwebtoken::jwk::{Jwk, PublicKeyUse, ThumbprintHash};
 use pkcs8::PrivateKeyInfoRef;
 use zeroize::Zeroizing;
 
-use crate::{
-    auth::{
-        Actor, Auth, SecretKey, Settings,
-        keys::{HS256_KID, Key, Keys, encoding_key},
-    },
-    error::{Error, StartError},
-    model::{Algorithm, Clock, Event, SealedKey, Timestamp},
-    store::{Store, Tx},
-};
+use crate::auth::keys::{HS256_KID, Key, Keys, encoding_key};
+use crate::auth::{Actor, Auth, SecretKey, Settings};
+use crate::error::{Error, StartError};
+use crate::model::{Algorithm, Clock, Event, SealedKey, Timestamp};
+use crate::store::{Store, Tx};
 
 /// How long clients may cache the key set.
 pub const JWKS_MAX_AGE: Duration = Duration::from_secs(300);

@@ -3,21 +3,18 @@
 //! Rule: AES-256-GCM with a random nonce, and the `kid` as associated data. Threat: an attacker who reads a backup
 //! could sign tokens for any user; without the secret key they cannot.
 
-use std::{
-    fs,
-    io::{self, Write},
-    path::Path,
-};
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use crate::{
-    auth::random,
-    error::{Error, StartError},
-    private_file,
-};
+use crate::auth::random;
+use crate::error::{Error, StartError};
+use crate::private_file;
 
 const NONCE_BYTES: usize = 12;
 

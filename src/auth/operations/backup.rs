@@ -9,12 +9,10 @@ use std::path::Path;
 use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
 
-use crate::{
-    auth::{Actor, Settings},
-    error::StartError,
-    model::{Clock, Event, Timestamp},
-    store::{Durability, Location, Store, VerifiedCopy, back_up},
-};
+use crate::auth::{Actor, Settings};
+use crate::error::StartError;
+use crate::model::{Clock, Event, Timestamp};
+use crate::store::{Durability, Location, Store, VerifiedCopy, back_up};
 
 /// Writes a backup to a new file. Returns the time at which it began.
 pub async fn backup(clock: &Clock, settings: &Settings, file: &Path) -> Result<Timestamp, StartError> {

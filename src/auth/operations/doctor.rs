@@ -3,20 +3,19 @@
 //! Rule: it is read-only: it creates no file, changes no mode and runs no migration. Threat: an insecure installation
 //! that works, so that nobody notices.
 
-use std::{fmt::Display, path::Path, time::Duration};
+use std::fmt::Display;
+use std::path::Path;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{
-    auth::{
-        Settings,
-        keys::{Keys, sealing::SecretKey},
-        users::bootstrap,
-    },
-    error::StartError,
-    model::{Clock, Timestamp},
-    store::{Conn, Location, Store},
-};
+use crate::auth::Settings;
+use crate::auth::keys::Keys;
+use crate::auth::keys::sealing::SecretKey;
+use crate::auth::users::bootstrap;
+use crate::error::StartError;
+use crate::model::{Clock, Timestamp};
+use crate::store::{Conn, Location, Store};
 
 /// The tolerated difference between clocks.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use tokio::time::{self, MissedTickBehavior};
 
-use crate::{
-    auth::{Auth, idempotency::REMEMBERED},
-    error::Error,
-    store::Tx,
-};
+use crate::auth::Auth;
+use crate::auth::idempotency::REMEMBERED;
+use crate::error::Error;
+use crate::store::Tx;
 
 /// The interval between rounds of key maintenance and of writing the times of last use.
 const SHORT_INTERVAL: Duration = Duration::from_secs(5);

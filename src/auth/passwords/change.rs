@@ -6,11 +6,9 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{
-    auth::{Actor, Auth},
-    error::{Error, FieldError},
-    model::{Event, Principal, UserId},
-};
+use crate::auth::{Actor, Auth};
+use crate::error::{Error, FieldError};
+use crate::model::{Event, Principal, UserId};
 
 impl Auth {
     /// Sets the password of a user and revokes all their sessions and tokens. [`Error::NotFound`] for an unknown id.

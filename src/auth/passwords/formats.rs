@@ -15,25 +15,18 @@
 
 use std::fmt;
 
-use argon2::{
-    Argon2, Block, Params, Version,
-    password_hash::phc::{Output, PasswordHash as Phc, Salt},
-};
-use aws_lc_rs::{
-    constant_time,
-    digest::{SHA256, digest},
-    pbkdf2::{self, PBKDF2_HMAC_SHA1, PBKDF2_HMAC_SHA256, PBKDF2_HMAC_SHA512},
-};
-use base64::{
-    Engine, alphabet,
-    engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, STANDARD_NO_PAD},
-};
+use argon2::password_hash::phc::{Output, PasswordHash as Phc, Salt};
+use argon2::{Argon2, Block, Params, Version};
+use aws_lc_rs::constant_time;
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::pbkdf2::{self, PBKDF2_HMAC_SHA1, PBKDF2_HMAC_SHA256, PBKDF2_HMAC_SHA512};
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, STANDARD_NO_PAD};
+use base64::{Engine, alphabet};
 use zeroize::Zeroizing;
 
-use crate::{
-    auth::{passwords::hash_pool::Memory, random},
-    model::{HashCost, HashedPassword, PasswordHash, hex},
-};
+use crate::auth::passwords::hash_pool::Memory;
+use crate::auth::random;
+use crate::model::{HashCost, HashedPassword, PasswordHash, hex};
 
 /// The maximum cost of bcrypt: some two seconds.
 const MAX_BCRYPT_COST: u32 = 15;

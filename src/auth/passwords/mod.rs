@@ -15,18 +15,12 @@ use std::time::Instant;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use crate::{
-    auth::{
-        Actor, Auth,
-        passwords::{
-            formats::{HashScheme, ParsedHash},
-            hash_pool::Memory,
-            policy::{MAX_PASSWORD_BYTES, normalize},
-        },
-    },
-    error::Error,
-    model::{HashCost, HashedPassword, PasswordHash, Status, UserId, fold_username, is_valid_username},
-};
+use crate::auth::passwords::formats::{HashScheme, ParsedHash};
+use crate::auth::passwords::hash_pool::Memory;
+use crate::auth::passwords::policy::{MAX_PASSWORD_BYTES, normalize};
+use crate::auth::{Actor, Auth};
+use crate::error::Error;
+use crate::model::{HashCost, HashedPassword, PasswordHash, Status, UserId, fold_username, is_valid_username};
 
 /// The result of checking a password against a hash.
 enum Verdict {

@@ -8,7 +8,9 @@ use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 use zxcvbn::matching::patterns::MatchPattern;
 
-use crate::{auth::Auth, error::FieldError, model::fold_username};
+use crate::auth::Auth;
+use crate::error::FieldError;
+use crate::model::fold_username;
 
 /// The maximum length of a password, in bytes. It bounds the cost of hashing.
 pub const MAX_PASSWORD_BYTES: usize = 1024;

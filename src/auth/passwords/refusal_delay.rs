@@ -5,19 +5,13 @@
 //! Threat: by the time of an answer, somebody tells users whose hashes were imported, or date from before the cost was raised,
 //! from usernames that do not exist.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::{
-    auth::{
-        Auth,
-        passwords::formats::{self, HashScheme, ParsedHash},
-    },
-    error::Error,
-};
+use crate::auth::Auth;
+use crate::auth::passwords::formats::{self, HashScheme, ParsedHash};
+use crate::error::Error;
 
 /// Rows whose scheme is filled in by one transaction.
 const STEP: u32 = 500;

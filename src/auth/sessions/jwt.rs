@@ -4,20 +4,21 @@
 //! and nothing else. Every claim that a check uses is required and typed. Threats: `alg: none`, algorithm confusion,
 //! headers that contain a key or the URL of one, unknown critical extensions, and ambiguous claims.
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{Error as _, IgnoredAny, MapAccess, Visitor},
-};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use crate::{
-    auth::{Auth, Settings, keys::Keys, random},
-    error::Error,
-    model::{Roles, SessionId, StatusIndex, Timestamp, User, UserId},
-};
+use crate::auth::keys::Keys;
+use crate::auth::{Auth, Settings, random};
+use crate::error::Error;
+use crate::model::{Roles, SessionId, StatusIndex, Timestamp, User, UserId};
 
 /// The `typ` of an access token (RFC 9068, section 2.1).
 const TYPE: &str = "at+jwt";

@@ -8,15 +8,12 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::{
-    auth::{
-        Actor, Auth, random,
-        sessions::{jwt::Jwt, status_lists},
-    },
-    error::Error,
-    model::{
-        AuditMethod, AuditRecord, Client, Event, OpaqueToken, PasswordHash, Session, SessionId, Step, User, UserId,
-    },
+use crate::auth::sessions::jwt::Jwt;
+use crate::auth::sessions::status_lists;
+use crate::auth::{Actor, Auth, random};
+use crate::error::Error;
+use crate::model::{
+    AuditMethod, AuditRecord, Client, Event, OpaqueToken, PasswordHash, Session, SessionId, Step, User, UserId,
 };
 
 /// The outcome of a login with the right password.

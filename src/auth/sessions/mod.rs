@@ -8,11 +8,10 @@ pub mod login;
 pub mod refresh;
 pub mod status_lists;
 
-use crate::{
-    auth::{Actor, Auth, audit::EVERYONE},
-    error::Error,
-    model::{Event, Principal, Session, SessionId, UserId},
-};
+use crate::auth::audit::EVERYONE;
+use crate::auth::{Actor, Auth};
+use crate::error::Error;
+use crate::model::{Event, Principal, Session, SessionId, UserId};
 
 impl Auth {
     /// Ends the session of the caller. [`Error::NoSession`] with HTTP Basic and personal tokens, which have none.

@@ -6,11 +6,10 @@
 
 use std::time::Duration;
 
-use crate::{
-    auth::{Actor, Auth, random, sessions::jwt::Jwt},
-    error::Error,
-    model::{Event, Method, OpaqueToken, Origin, Principal, SessionId, User},
-};
+use crate::auth::sessions::jwt::Jwt;
+use crate::auth::{Actor, Auth, random};
+use crate::error::Error;
+use crate::model::{Event, Method, OpaqueToken, Origin, Principal, SessionId, User};
 
 /// The result of a refresh.
 pub struct Refreshed {

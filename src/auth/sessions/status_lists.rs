@@ -4,23 +4,22 @@
 //! that is served. No other session gets the index before the session's tokens have expired. Threats: a logout that
 //! offline verifiers never learn of, and indices that reveal the order of logins.
 
-use std::{
-    collections::HashMap,
-    io::Write,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use flate2::{Compression, write::ZlibEncoder};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 use serde::Serialize;
 
-use crate::{
-    auth::{Auth, keys::etag, random},
-    error::Error,
-    model::{Session, StatusIndex, StatusList, StatusListId, Timestamp, TokenHash},
-    store::Tx,
-};
+use crate::auth::keys::etag;
+use crate::auth::{Auth, random};
+use crate::error::Error;
+use crate::model::{Session, StatusIndex, StatusList, StatusListId, Timestamp, TokenHash};
+use crate::store::Tx;
 
 /// The `typ` of a status list token (section 5.1 of the draft).
 const TYPE: &str = "statuslist+jwt";

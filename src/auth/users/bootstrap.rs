@@ -4,18 +4,14 @@
 //! transaction. The setup token is a one-time secret of nobody in particular.
 //! Threats: an installation that belongs to the first stranger who finds it, and a setup token that works for ever.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{
-    auth::{
-        Auth, Creator,
-        credentials::parse::{AuthScheme, RawCredential},
-        random,
-    },
-    error::{Error, StartError},
-    model::{NewUser, Roles, SecretPurpose, TokenHash},
-};
+use crate::auth::credentials::parse::{AuthScheme, RawCredential};
+use crate::auth::{Auth, Creator, random};
+use crate::error::{Error, StartError};
+use crate::model::{NewUser, Roles, SecretPurpose, TokenHash};
 
 /// The shortest setup token an operator may choose, in bytes.
 const MIN_TOKEN_BYTES: usize = 16;

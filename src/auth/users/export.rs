@@ -5,11 +5,9 @@
 
 use serde::Serialize;
 
-use crate::{
-    auth::{Actor, Auth},
-    error::Error,
-    model::{Event, Format, PasswordHash, Roles, Status, Timestamp, User, UserId, UserRecord},
-};
+use crate::auth::{Actor, Auth};
+use crate::error::Error;
+use crate::model::{Event, Format, PasswordHash, Roles, Status, Timestamp, User, UserId, UserRecord};
 
 /// The users in a page.
 const PAGE: u32 = 1000;

@@ -13,15 +13,14 @@ use secrecy::SecretString;
 use unicode_normalization::UnicodeNormalization;
 use validator::Validate;
 
-use crate::{
-    auth::{Actor, Auth, IdempotentRequest, random},
-    error::{Error, FieldError},
-    model::{
-        Event, NewUser, Roles, SecretPurpose, Status, Timestamp, TokenHash, User, UserFilter, UserId, UserPatch,
-        fold_username, is_valid_role, is_valid_username, page::cut_to, search_key,
-    },
-    store::Tx,
+use crate::auth::{Actor, Auth, IdempotentRequest, random};
+use crate::error::{Error, FieldError};
+use crate::model::page::cut_to;
+use crate::model::{
+    Event, NewUser, Roles, SecretPurpose, Status, Timestamp, TokenHash, User, UserFilter, UserId, UserPatch,
+    fold_username, is_valid_role, is_valid_username, search_key,
 };
+use crate::store::Tx;
 
 /// The authority by which a user is created.
 #[derive(Clone, Copy, Debug)]

@@ -1,23 +1,21 @@
 //! Extractors for the body, the query and an id in the path.
 
-use std::{str::FromStr, time::Duration};
+use std::str::FromStr;
+use std::time::Duration;
 
-use axum::{
-    body::Bytes,
-    extract::{DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Request},
-    http::{HeaderMap, StatusCode, header::CONTENT_TYPE, request::Parts},
-};
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
-use crate::{
-    auth::{Grant, IdempotentRequest},
-    error::FieldError,
-    http::{
-        App,
-        problem::{self, Problem},
-    },
-    model::TokenHash,
-};
+use crate::auth::{Grant, IdempotentRequest};
+use crate::error::FieldError;
+use crate::http::App;
+use crate::http::problem::{self, Problem};
+use crate::model::TokenHash;
 
 /// The largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;

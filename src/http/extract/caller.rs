@@ -3,19 +3,20 @@
 //! Rule: a handler that needs a caller takes a [`Caller`] argument, whose type names the required scope. The handler
 //! cannot run without the check. Threat: a route that somebody forgot to protect.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::marker::PhantomData;
+use std::sync::Arc;
 
-use axum::{
-    extract::FromRequestParts,
-    http::{HeaderMap, HeaderValue, header::AUTHORIZATION, request::Parts},
-};
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
 
-use crate::{
-    auth::{Actor, Authenticated, Creator, Grant},
-    error::Error,
-    http::{App, problem::Problem, request_context::RequestContext},
-    model::{AuditMethod, Origin, Scope, Step},
-};
+use crate::auth::{Actor, Authenticated, Creator, Grant};
+use crate::error::Error;
+use crate::http::App;
+use crate::http::problem::Problem;
+use crate::http::request_context::RequestContext;
+use crate::model::{AuditMethod, Origin, Scope, Step};
 
 /// An authenticated caller whose credential has the scope that `S` requires.
 pub struct Caller<S> {

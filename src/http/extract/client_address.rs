@@ -5,25 +5,19 @@
 //! saw, so the client may have written everything to the left of that.
 //! Threat: a client that chooses the address that the audit trail, its sessions and limits see.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use axum::{
-    extract::FromRequestParts,
-    http::{
-        HeaderMap,
-        header::{FORWARDED, USER_AGENT},
-        request::Parts,
-    },
-};
+use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
+use axum::http::header::{FORWARDED, USER_AGENT};
+use axum::http::request::Parts;
 use ipnet::IpNet;
 
-use crate::{
-    http::{App, problem::Problem, request_context::RequestContext},
-    model::{Client, Origin},
-};
+use crate::http::App;
+use crate::http::problem::Problem;
+use crate::http::request_context::RequestContext;
+use crate::model::{Client, Origin};
 
 /// Where a stored `User-Agent` is cut, in characters.
 const MAX_USER_AGENT: usize = 256;

@@ -1,20 +1,15 @@
 //! Conditional requests: `If-None-Match` and `If-Match` (RFC 9110, section 13).
 
-use axum::{
-    body::Bytes,
-    extract::FromRequestParts,
-    http::{
-        HeaderMap, HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH},
-        request::Parts,
-    },
-    response::{IntoResponse, Response},
-};
+use axum::body::Bytes;
+use axum::extract::FromRequestParts;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 
-use crate::{
-    http::{App, problem::Problem},
-    model::Timestamp,
-};
+use crate::http::App;
+use crate::http::problem::Problem;
+use crate::model::Timestamp;
 
 /// A representation of a resource (RFC 9110, section 3.2), with its validator and caching policy.
 pub struct Representation {

@@ -6,8 +6,6 @@ pub mod client_address;
 pub mod conditional;
 pub mod page;
 
-pub use self::{
-    body::{IdempotentJson, Json, PathId, Query, body, from_form, from_json, has_type, nullable},
-    caller::{Admin, Anyone, Caller, Introspect, PasswordChange, Profile, Tokens, UsersRead, authorization},
-    conditional::IfMatch,
-};
+pub use self::body::{IdempotentJson, Json, PathId, Query, body, from_form, from_json, has_type, nullable};
+pub use self::caller::{Admin, Anyone, Caller, Introspect, PasswordChange, Profile, Tokens, UsersRead, authorization};
+pub use self::conditional::IfMatch;

@@ -4,7 +4,9 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use crate::{error::FieldError, http::problem::Problem, model::UserId};
+use crate::error::FieldError;
+use crate::http::problem::Problem;
+use crate::model::UserId;
 
 /// The largest page.
 const MAX_LIMIT: u32 = 1000;

@@ -1,21 +1,17 @@
 //! `/users`: the directory of active users.
 
-use axum::{
-    Json,
-    http::{HeaderMap, HeaderValue, header::LINK},
-};
+use axum::Json;
+use axum::http::header::LINK;
+use axum::http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{
-    http::{
-        App,
-        extract::{Caller, Query, UsersRead, page::PageQuery},
-        openapi::{AuthErrors, InvalidQuery},
-        problem::Problem,
-    },
-    model::UserId,
-};
+use crate::http::App;
+use crate::http::extract::page::PageQuery;
+use crate::http::extract::{Caller, Query, UsersRead};
+use crate::http::openapi::{AuthErrors, InvalidQuery};
+use crate::http::problem::Problem;
+use crate::model::UserId;
 
 /// A user in the directory.
 #[derive(Serialize, ToSchema)]

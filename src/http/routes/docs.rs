@@ -1,25 +1,17 @@
 //! The API document, Swagger UI, and the pages that explain problems. All files are embedded in the binary.
 
-use std::{
-    borrow::Cow,
-    sync::{Arc, LazyLock},
-};
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
 
-use axum::{
-    body::Bytes,
-    http::{
-        HeaderValue,
-        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE},
-    },
-    response::{Html, IntoResponse, Redirect, Response},
-};
+use axum::body::Bytes;
+use axum::http::HeaderValue;
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use utoipa_swagger_ui::Config;
 
-use crate::http::{
-    extract::PathId,
-    openapi::NotFound,
-    problem::{KINDS, NOT_FOUND, Problem},
-};
+use crate::http::extract::PathId;
+use crate::http::openapi::NotFound;
+use crate::http::problem::{KINDS, NOT_FOUND, Problem};
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(super::document);
 static SWAGGER: LazyLock<Arc<Config<'static>>> =

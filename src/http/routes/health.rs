@@ -6,11 +6,9 @@ use axum::Json;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::{
-    App,
-    openapi::Unavailable,
-    problem::{self, Problem},
-};
+use crate::http::App;
+use crate::http::openapi::Unavailable;
+use crate::http::problem::{self, Problem};
 
 /// How long the database may take to answer.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);

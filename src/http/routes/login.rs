@@ -1,26 +1,20 @@
 //! `/login`, `/refresh` and `/logout`.
 
-use axum::{
-    Json,
-    extract::{FromRequest, Request},
-    http::StatusCode,
-};
+use axum::Json;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{
-    auth::{Credential, Login, LoginOutcome, Refreshed},
-    error::Error,
-    http::{
-        App,
-        extract::{Anyone, Caller, Query, authorization, body, from_form, from_json, has_type},
-        openapi::{AuthErrors, InvalidBody, InvalidQuery, NoSession, OpaqueRequired, WrongPassword},
-        problem::{self, Problem},
-        request_context::RequestContext,
-    },
-    model::{Client, Roles, UserId},
-};
+use crate::auth::{Credential, Login, LoginOutcome, Refreshed};
+use crate::error::Error;
+use crate::http::App;
+use crate::http::extract::{Anyone, Caller, Query, authorization, body, from_form, from_json, has_type};
+use crate::http::openapi::{AuthErrors, InvalidBody, InvalidQuery, NoSession, OpaqueRequired, WrongPassword};
+use crate::http::problem::{self, Problem};
+use crate::http::request_context::RequestContext;
+use crate::model::{Client, Roles, UserId};
 
 /// Username and password.
 #[derive(Deserialize, ToSchema)]

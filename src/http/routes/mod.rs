@@ -10,7 +10,8 @@ pub mod oauth;
 pub mod verify;
 pub mod well_known;
 
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::http::{App, openapi};
 

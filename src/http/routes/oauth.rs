@@ -1,24 +1,18 @@
 //! `/oauth`: introspection (RFC 7662) and revocation (RFC 7009), as OAuth libraries expect them. Requests are forms;
 //! unknown parameters are ignored (RFC 6749, section 3.2). Errors have the additional member `error`.
 
-use axum::{
-    Json,
-    extract::{FromRequest, Request},
-    http::StatusCode,
-};
+use axum::Json;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-use crate::{
-    http::{
-        App,
-        extract::{Anyone, Caller, Introspect, body, has_type},
-        openapi::{AuthErrors, InvalidTokenRequest},
-        problem::{self, Problem},
-    },
-    model::{Method, Principal, Roles, SessionId, Timestamp, UserId},
-};
+use crate::http::App;
+use crate::http::extract::{Anyone, Caller, Introspect, body, has_type};
+use crate::http::openapi::{AuthErrors, InvalidTokenRequest};
+use crate::http::problem::{self, Problem};
+use crate::model::{Method, Principal, Roles, SessionId, Timestamp, UserId};
 
 /// The token to introspect or revoke.
 #[derive(ToSchema)]

@@ -3,22 +3,17 @@
 //! The proxy sends the request's headers. On a 2xx it forwards the request with the `X-Auth-*` headers of the response.
 //! All of them are always set, even if empty, so that a proxy that copies them overwrites what its client sent.
 
-use axum::{
-    extract::FromRequestParts,
-    http::{HeaderName, HeaderValue, StatusCode, request::Parts},
-    response::{IntoResponse, Response},
-};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 
-use crate::{
-    error::{Error, FieldError},
-    http::{
-        App,
-        extract::{Anyone, Caller},
-        openapi::{AuthErrors, InvalidQuery},
-        problem::Problem,
-    },
-    model::{Principal, Scope},
-};
+use crate::error::{Error, FieldError};
+use crate::http::App;
+use crate::http::extract::{Anyone, Caller};
+use crate::http::openapi::{AuthErrors, InvalidQuery};
+use crate::http::problem::Problem;
+use crate::model::{Principal, Scope};
 
 /// What the proxy requires of an authenticated caller: every role and every scope in the query.
 #[derive(Default)]

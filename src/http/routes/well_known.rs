@@ -1,23 +1,18 @@
 //! What services need to verify JWTs offline: the key set, the metadata and the status lists.
 
-use axum::{
-    Json,
-    http::HeaderMap,
-    response::{IntoResponse, Response},
-};
+use axum::Json;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{
-    auth::JWKS_MAX_AGE,
-    http::{
-        App,
-        extract::{PathId, conditional::Representation},
-        openapi::NotFound,
-        problem::Problem,
-    },
-    model::{Scope, StatusListId},
-};
+use crate::auth::JWKS_MAX_AGE;
+use crate::http::App;
+use crate::http::extract::PathId;
+use crate::http::extract::conditional::Representation;
+use crate::http::openapi::NotFound;
+use crate::http::problem::Problem;
+use crate::model::{Scope, StatusListId};
 
 /// Returns the public keys that verify JWTs (RFC 7517).
 #[utoipa::path(

@@ -3,10 +3,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{
-    auth::{RowReport, Summary},
-    http::problem::FieldProblem,
-};
+use crate::auth::{RowReport, Summary};
+use crate::http::problem::FieldProblem;
 
 /// The result of one row of an import.
 #[derive(Serialize, ToSchema)]

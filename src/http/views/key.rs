@@ -3,7 +3,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{auth::KeyInfo, model::Timestamp};
+use crate::auth::KeyInfo;
+use crate::model::Timestamp;
 
 /// A signing key.
 #[derive(Serialize, ToSchema)]

@@ -7,11 +7,9 @@ mod session;
 mod token;
 mod user;
 
-pub use self::{
-    audit::AuditView,
-    import::{RowView, SummaryView},
-    key::{KeyList, KeyView},
-    session::SessionList,
-    token::{CreatedToken, TokenList},
-    user::UserView,
-};
+pub use self::audit::AuditView;
+pub use self::import::{RowView, SummaryView};
+pub use self::key::{KeyList, KeyView};
+pub use self::session::SessionList;
+pub use self::token::{CreatedToken, TokenList};
+pub use self::user::UserView;

@@ -1,12 +1,8 @@
 //! The version table once more, in every order of its steps that the memory model allows.
 
-use loom::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    thread,
-};
+use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use loom::sync::{Arc, Mutex};
+use loom::thread;
 
 mod atomic {
     pub use loom::sync::atomic::{AtomicU64, Ordering};

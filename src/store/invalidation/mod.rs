@@ -11,13 +11,10 @@
 mod loom;
 mod versions;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{self, AtomicBool, AtomicU64, Ordering::SeqCst},
-    },
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{self, AtomicBool, AtomicU64};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use uuid::Uuid;

@@ -7,10 +7,8 @@
 //!
 //! This file is compiled twice: for use, and for `loom.rs`, which runs it in every order that two processors could.
 
-use super::atomic::{
-    AtomicU64,
-    Ordering::{AcqRel, Acquire, Release},
-};
+use super::atomic::AtomicU64;
+use super::atomic::Ordering::{AcqRel, Acquire, Release};
 
 /// The numbers. Two keys may share a slot: a change of one then makes what was read of the other stale too, and it is read
 /// again.

@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use sqlx::{
-    Connection, PgConnection,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection};
 
-use crate::{
-    error::StartError,
-    store::{Invalidation, PATIENCE, Pools, Store, error::reason, migrations},
-};
+use crate::error::StartError;
+use crate::store::error::reason;
+use crate::store::{Invalidation, PATIENCE, Pools, Store, migrations};
 
 /// How long PostgreSQL may take to answer at the start.
 const START_PATIENCE: Duration = Duration::from_secs(10);

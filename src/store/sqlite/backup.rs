@@ -1,28 +1,23 @@
 //! Backup and restore of a SQLite database. A backup is a SQLite file and can be written while servers write. A restore
 //! replaces all rows in one transaction, so a reader sees the old state or the new one. The schema lists the tables.
 
-use std::{
-    fmt::Display,
-    fs::{self, File},
-    io,
-    path::Path,
-};
+use std::fmt::Display;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
 
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::{
-    error::{Error, StartError},
-    private_file::{self, folder_of},
-    store::{
-        Driver, Tx,
-        error::reason,
-        invalidation::Invalidate,
-        location::with_suffix,
-        migrations::{self, fault},
-        sqlite::integrity::integrity_error,
-    },
-};
+use crate::error::{Error, StartError};
+use crate::private_file::{self, folder_of};
+use crate::store::error::reason;
+use crate::store::invalidation::Invalidate;
+use crate::store::location::with_suffix;
+use crate::store::migrations::{self, fault};
+use crate::store::sqlite::integrity::integrity_error;
+use crate::store::{Driver, Tx};
 
 /// Writes the current state of the database to a new file with mode 0600. The file appears whole or not at all.
 pub async fn back_up(database: &Path, to: &Path) -> Result<(), StartError> {

@@ -2,10 +2,8 @@
 
 use sqlx::Executor;
 
-use crate::{
-    error::Error,
-    store::{Driver, Tx},
-};
+use crate::error::Error;
+use crate::store::{Driver, Tx};
 
 impl Tx {
     /// Makes room for many rows, until [`Tx::end_bulk`]: with SQLite, pages stay in memory and the log grows to half a

@@ -5,27 +5,21 @@ pub mod bulk;
 pub mod integrity;
 pub mod writer;
 
-use std::{
-    fs::{File, OpenOptions, TryLockError},
-    io,
-    path::Path,
-    time::Duration,
-};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use sqlx::{
-    ConnectOptions,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
-};
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
-use crate::{
-    error::{Error, StartError},
-    private_file,
-    store::{
-        Invalidation, PATIENCE, Pools, Store, error::reason, location::with_suffix, migrations,
-        sqlite::writer::WriterHandle,
-    },
-};
+use crate::error::{Error, StartError};
+use crate::private_file;
+use crate::store::error::reason;
+use crate::store::location::with_suffix;
+use crate::store::sqlite::writer::WriterHandle;
+use crate::store::{Invalidation, PATIENCE, Pools, Store, migrations};
 
 /// The oldest SQLite without the bug that can corrupt a database when its write-ahead log is reset.
 const OLDEST_SQLITE: &str = "3.51.3";

@@ -10,33 +10,24 @@
 //! one: nobody could be sure any more in which transaction it was.
 //! Threat: an acknowledged write that is lost, and one request that takes the writes of all others down with it.
 
-use std::{
-    iter, mem,
-    ops::{Deref, DerefMut},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{iter, mem};
 
-use prometheus_client::{
-    metrics::histogram::{Histogram, exponential_buckets},
-    registry::{Registry, Unit},
-};
-use sqlx::{ConnectOptions, Connection, Executor, Row, SqliteConnection, sqlite::SqliteConnectOptions};
-use tokio::{
-    sync::{Mutex, OwnedMutexGuard, mpsc, oneshot},
-    time,
-};
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, Executor, Row, SqliteConnection};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
+use tokio::time;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    error::Error,
-    model::AuditRecord,
-    store::{
-        Driver, PATIENCE,
-        invalidation::{Invalidated, Invalidation},
-        tables::audit,
-    },
-};
+use crate::error::Error;
+use crate::model::AuditRecord;
+use crate::store::invalidation::{Invalidated, Invalidation};
+use crate::store::tables::audit;
+use crate::store::{Driver, PATIENCE};
 
 /// The most members of a group.
 const MAX_MEMBERS: usize = 256;

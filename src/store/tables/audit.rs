@@ -2,15 +2,11 @@
 //! chain; whoever appends holds it until their transaction ends, so that rows come one after the other. `audit_start` is
 //! where it begins: after the last record that was forgotten.
 
-use crate::{
-    error::Error,
-    model::{AuditFilter, AuditRecord, AuditRow, Timestamp, UserId},
-    store::{
-        Conn, Connection, Driver, Tx,
-        invalidation::Invalidate,
-        query::{execute, fetch, fetch_all, fetch_optional, on_each_store},
-    },
-};
+use crate::error::Error;
+use crate::model::{AuditFilter, AuditRecord, AuditRow, Timestamp, UserId};
+use crate::store::invalidation::Invalidate;
+use crate::store::query::{execute, fetch, fetch_all, fetch_optional, on_each_store};
+use crate::store::{Conn, Connection, Driver, Tx};
 
 /// Every column of a record.
 macro_rules! fetch_records {

@@ -1,15 +1,11 @@
 //! `idempotency_keys`: the sealed responses to requests that may be retried, by a hash of the caller and their key. A
 //! row is valid for a day.
 
-use crate::{
-    error::Error,
-    model::{Timestamp, TokenHash},
-    store::{
-        Conn, Connection, Tx,
-        invalidation::Invalidate,
-        query::{execute, fetch_optional},
-    },
-};
+use crate::error::Error;
+use crate::model::{Timestamp, TokenHash};
+use crate::store::invalidation::Invalidate;
+use crate::store::query::{execute, fetch_optional};
+use crate::store::{Conn, Connection, Tx};
 
 impl<C: Connection> Conn<C> {
     /// The response stored for this key after `since`.

@@ -1,15 +1,11 @@
 //! `one_time_secrets`: secrets that are good for one use. Only the hash of a secret is stored. A secret is live from its
 //! creation until `expires_at` or `used_at`; of one purpose each user, or nobody in particular, has at most one unused secret.
 
-use crate::{
-    error::Error,
-    model::{SecretPurpose, Timestamp, TokenHash, UserId},
-    store::{
-        Conn, Connection, Tx,
-        invalidation::Invalidate,
-        query::{execute, fetch_scalar},
-    },
-};
+use crate::error::Error;
+use crate::model::{SecretPurpose, Timestamp, TokenHash, UserId};
+use crate::store::invalidation::Invalidate;
+use crate::store::query::{execute, fetch_scalar};
+use crate::store::{Conn, Connection, Tx};
 
 impl<C: Connection> Conn<C> {
     /// Whether this is the hash of a live secret. It uses nothing up.

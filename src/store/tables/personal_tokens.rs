@@ -1,19 +1,13 @@
 //! `personal_tokens`: tokens that users make for their programs. A row lives until it is deleted or `expires_at`. The token
 //! itself is stored nowhere, only its hash.
 
-use crate::{
-    error::Error,
-    model::{PersonalToken, Scopes, Timestamp, TokenHash, TokenId, User, UserId},
-    store::{
-        Conn, Connection, Tx,
-        invalidation::Invalidate,
-        query::{execute, fetch_all, on_each_store, returning_all, returning_optional},
-        tables::{
-            sessions::json_of_uses,
-            user_columns::{select_users, user},
-        },
-    },
-};
+use crate::error::Error;
+use crate::model::{PersonalToken, Scopes, Timestamp, TokenHash, TokenId, User, UserId};
+use crate::store::invalidation::Invalidate;
+use crate::store::query::{execute, fetch_all, on_each_store, returning_all, returning_optional};
+use crate::store::tables::sessions::json_of_uses;
+use crate::store::tables::user_columns::{select_users, user};
+use crate::store::{Conn, Connection, Tx};
 
 /// The live token that meets the condition on `$1`, with its user, in one statement; for `CROSS JOIN` see `sessions`.
 macro_rules! fetch_live {

@@ -1,15 +1,11 @@
 //! `rotated_tokens`: the hashes of opaque tokens that a refresh has replaced. Whoever presents such a token has a copy of it.
 //! The rows are deleted with their sessions.
 
-use crate::{
-    error::Error,
-    model::{SessionId, Timestamp, TokenHash},
-    store::{
-        Conn, Connection, Tx,
-        invalidation::Invalidate,
-        query::{execute, fetch_optional},
-    },
-};
+use crate::error::Error;
+use crate::model::{SessionId, Timestamp, TokenHash};
+use crate::store::invalidation::Invalidate;
+use crate::store::query::{execute, fetch_optional};
+use crate::store::{Conn, Connection, Tx};
 
 /// How often the token of one session can be rotated, each of which leaves a row: every half minute for a month.
 const MAX_ROTATIONS: i64 = 100_000;

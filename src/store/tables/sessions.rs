@@ -4,16 +4,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::{
-    error::Error,
-    model::{LiveSession, Session, SessionId, StatusIndex, StatusListId, Timestamp, TokenHash, UserId},
-    store::{
-        Conn, Connection, Tx,
-        invalidation::Invalidate,
-        query::{execute, fetch_all, on_each_store, returning_all},
-        tables::user_columns::{select_users, user},
-    },
-};
+use crate::error::Error;
+use crate::model::{LiveSession, Session, SessionId, StatusIndex, StatusListId, Timestamp, TokenHash, UserId};
+use crate::store::invalidation::Invalidate;
+use crate::store::query::{execute, fetch_all, on_each_store, returning_all};
+use crate::store::tables::user_columns::{select_users, user};
+use crate::store::{Conn, Connection, Tx};
 
 /// The bit of a session in a status list. Sessions from before there were lists have none.
 fn status_index(list: Option<StatusListId>, idx: Option<i64>) -> Option<StatusIndex> {

@@ -1,15 +1,11 @@
 //! `signing_keys`: the keys that sign JWTs. For each algorithm, the newest key whose `signs_from` has passed signs.
 //! When a key is added, the others get a `verifies_until`; they are deleted at that time.
 
-use crate::{
-    error::Error,
-    model::{SealedKey, Timestamp},
-    store::{
-        Conn, Connection, Tx,
-        invalidation::Invalidate,
-        query::{execute, fetch_all},
-    },
-};
+use crate::error::Error;
+use crate::model::{SealedKey, Timestamp};
+use crate::store::invalidation::Invalidate;
+use crate::store::query::{execute, fetch_all};
+use crate::store::{Conn, Connection, Tx};
 
 impl<C: Connection> Conn<C> {
     /// The keys that may still verify tokens, oldest first.

@@ -2,15 +2,11 @@
 //! index belongs to one session (`sessions.status_list`, `status_idx`); its bit stays set until the session would have
 //! expired. A list is open, then closed, then deleted once no unexpired token refers to it.
 
-use crate::{
-    error::Error,
-    model::{StatusIndex, StatusList, StatusListId, Timestamp},
-    store::{
-        Conn, Connection, Tx,
-        invalidation::Invalidate,
-        query::{execute, fetch_all, fetch_optional, fetch_scalar},
-    },
-};
+use crate::error::Error;
+use crate::model::{StatusIndex, StatusList, StatusListId, Timestamp};
+use crate::store::invalidation::Invalidate;
+use crate::store::query::{execute, fetch_all, fetch_optional, fetch_scalar};
+use crate::store::{Conn, Connection, Tx};
 
 /// Builds a [`StatusList`] from a row.
 macro_rules! status_list {

@@ -2,15 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::{
-    error::Error,
-    model::{PasswordHash, User, UserId},
-    store::{
-        Conn, Connection, Tx,
-        query::on_each_store,
-        tables::user_columns::{PackedUsers, select_users, user},
-    },
-};
+use crate::error::Error;
+use crate::model::{PasswordHash, User, UserId};
+use crate::store::query::on_each_store;
+use crate::store::tables::user_columns::{PackedUsers, select_users, user};
+use crate::store::{Conn, Connection, Tx};
 
 impl<C: Connection> Conn<C> {
     /// Users and their hashes in the order of their ids, from the one after `after`.

@@ -4,15 +4,11 @@
 
 use serde::Serialize;
 
-use crate::{
-    error::Error,
-    model::{HashedPassword, Status, User, UserId, search_key},
-    store::{
-        Tx,
-        invalidation::Invalidate,
-        query::{execute, on_each_store},
-    },
-};
+use crate::error::Error;
+use crate::model::{HashedPassword, Status, User, UserId, search_key};
+use crate::store::Tx;
+use crate::store::invalidation::Invalidate;
+use crate::store::query::{execute, on_each_store};
 
 /// Reads every column of a user but the hash: `select_users!(fetch_all(conn), |row| user!(row), "SELECT" + "FROM users …",
 /// args…)`. Other columns end the first text, as in `"SELECT session_id,"`. The columns of a user have no table's name before
@@ -48,7 +44,8 @@ macro_rules! user {
         }
     };
 }
-pub(in crate::store) use {select_users, user};
+pub(in crate::store) use select_users;
+pub(in crate::store) use user;
 
 /// A new user as a JSON array, in the order of the columns in [`Tx::insert_packed`]. The last two are what searches compare.
 #[derive(Serialize)]

@@ -1,14 +1,10 @@
 //! Lists of users: by role and status, by prefix of their names, and the directory that every user may read.
 
-use crate::{
-    error::Error,
-    model::{Roles, Status, User, UserId, search_key},
-    store::{
-        Conn, Connection,
-        query::fetch_all,
-        tables::user_columns::{select_users, user},
-    },
-};
+use crate::error::Error;
+use crate::model::{Roles, Status, User, UserId, search_key};
+use crate::store::query::fetch_all;
+use crate::store::tables::user_columns::{select_users, user};
+use crate::store::{Conn, Connection};
 
 /// The most queries of one search: a query can return only users that were found before.
 const MAX_QUERIES: usize = 5;

@@ -1,16 +1,12 @@
 //! `users`: who there is, with the hash of their password. The hash is read only to check a password, and leaves this folder
 //! as a [`PasswordHash`], which does not print.
 
-use crate::{
-    error::Error,
-    model::{HashedPassword, PasswordHash, Status, Timestamp, User, UserId},
-    store::{
-        Conn, Connection, Tx,
-        invalidation::Invalidate,
-        query::{execute, fetch_all, fetch_optional, fetch_scalar, returning_all, returning_optional},
-        tables::user_columns::{PackedUsers, select_users, user},
-    },
-};
+use crate::error::Error;
+use crate::model::{HashedPassword, PasswordHash, Status, Timestamp, User, UserId};
+use crate::store::invalidation::Invalidate;
+use crate::store::query::{execute, fetch_all, fetch_optional, fetch_scalar, returning_all, returning_optional};
+use crate::store::tables::user_columns::{PackedUsers, select_users, user};
+use crate::store::{Conn, Connection, Tx};
 
 impl<C: Connection> Conn<C> {
     /// The user with this id.

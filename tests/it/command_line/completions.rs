@@ -1,6 +1,7 @@
 //! `countersign completions`: scripts for shells.
 
-use std::{fs, process::Command};
+use std::fs;
+use std::process::Command;
 
 use tempfile::TempDir;
 

@@ -1,6 +1,9 @@
 //! `countersign doctor`: what it finds, and that it changes nothing.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::SystemTime};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::SystemTime;
 
 use serde_json::Value;
 

@@ -1,6 +1,9 @@
 //! `countersign import` and `countersign export`: users as files.
 
-use std::{fmt::Write as _, fs, process::Command, time::Duration};
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -10,7 +10,8 @@ mod restore;
 mod tokens;
 mod users;
 
-use std::{io::Write, process::Stdio};
+use std::io::Write;
+use std::process::Stdio;
 
 use tempfile::TempDir;
 

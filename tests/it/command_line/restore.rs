@@ -1,14 +1,16 @@
 //! `countersign restore`: the old state or the new one, and no revoked credential becomes valid again.
 
-use std::{fs, path::Path, process::Stdio, time::Duration};
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Shell, backup::damaged, files, login, me};
-use crate::{
-    sessions::status_lists::{bits, status_ref},
-    support::{Answer, Database, PASSWORD, Server, basic, bearer, find_program, header_of, on_postgres},
-};
+use super::backup::damaged;
+use super::{Shell, files, login, me};
+use crate::sessions::status_lists::{bits, status_ref};
+use crate::support::{Answer, Database, PASSWORD, Server, basic, bearer, find_program, header_of, on_postgres};
 
 /// Sends a GET request without a credential.
 async fn get(server: &Server, path: &str) -> String {

@@ -1,6 +1,7 @@
 //! `countersign token` and `countersign session`: a server refuses what they revoke within 250 ms (PostgreSQL: 1 s).
 
-use std::{io::Write, process::Stdio};
+use std::io::Write;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 

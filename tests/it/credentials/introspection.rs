@@ -1,6 +1,7 @@
 //! `/oauth/introspect` (RFC 7662) and `/oauth/revoke` (RFC 7009), also through published OAuth libraries.
 
-use std::{process::Command, time::Duration};
+use std::process::Command;
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,7 +1,10 @@
 //! The parser of the `Authorization` header, with arbitrary input.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use countersign::{auth::Credential, error::Error, model::OpaqueToken};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use countersign::auth::Credential;
+use countersign::error::Error;
+use countersign::model::OpaqueToken;
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 

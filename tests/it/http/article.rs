@@ -1,7 +1,8 @@
 //! Commands of the documentation, run by the real curl against the real binary: those of the article that Countersign
 //! grew from, word for word, and those of the README as written.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -1,6 +1,7 @@
 //! `/openapi.json` and `/docs`: the API document and its page.
 
-use std::{collections::HashSet, process::Command};
+use std::collections::HashSet;
+use std::process::Command;
 
 use crate::support::{App, python_with};
 

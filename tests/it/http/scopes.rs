@@ -1,6 +1,8 @@
 //! The scope of each route: the API document, the table of the guide and the service agree.
 
-use std::{collections::BTreeMap, fmt::Write, fs};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
 
 use countersign::model::Scope;
 use serde_json::{Value, json};

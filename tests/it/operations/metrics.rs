@@ -1,6 +1,7 @@
 //! Metrics: a separate listener in the OpenMetrics format.
 
-use std::{collections::BTreeMap, fs};
+use std::collections::BTreeMap;
+use std::fs;
 
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};

@@ -1,10 +1,8 @@
 //! Shutdown: requests in progress finish, no new ones are accepted, and the process exits in time.
 
-use std::{
-    io::{Read, Write},
-    net::TcpStream,
-    time::{Duration, Instant},
-};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 

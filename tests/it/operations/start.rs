@@ -1,6 +1,9 @@
 //! Startup: what the first start creates and prints, and that later or concurrent ones change nothing.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 
 use reqwest::Method;
 use serde_json::json;

@@ -1,8 +1,11 @@
 //! `/statuslists`: revocation for services that verify offline.
 
-use std::{collections::HashSet, io::Read, time::Duration};
+use std::collections::HashSet;
+use std::io::Read;
+use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
 use serde_json::Value;
 

@@ -1,14 +1,10 @@
 //! Writes: an acknowledged write is durable and independent of concurrent ones.
 
-use std::{
-    fs,
-    process::{Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::fs;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use reqwest::{Client, Method};

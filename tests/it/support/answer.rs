@@ -1,6 +1,7 @@
 //! Responses of the service, with checks.
 
-use reqwest::{StatusCode, header::HeaderMap};
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 #[derive(Debug)]

@@ -1,24 +1,20 @@
 //! The service on a real port, in this process, with a clock that the test sets.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
-use countersign::{
-    cli::serve,
-    config::{Cli, Config},
-    http,
-    model::Clock,
-};
+use countersign::cli::serve;
+use countersign::config::{Cli, Config};
+use countersign::http;
+use countersign::model::Clock;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use super::{Answer, Database};
 

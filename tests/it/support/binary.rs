@@ -1,12 +1,10 @@
 //! The built binary, run as a process.
 
-use std::{
-    io::{BufRead, BufReader, Read},
-    net::TcpListener,
-    path::Path,
-    process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
-};
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// A command that runs the binary in a folder, with no variable of our environment except `PATH`.
 pub struct Binary(pub Command);

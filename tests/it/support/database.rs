@@ -1,13 +1,12 @@
 //! A separate database for each test.
 
-use std::{
-    env,
-    path::Path,
-    sync::{Arc, Mutex},
-};
+use std::env;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use countersign::auth::Auth;
-use sqlx::{Connection as _, Executor, Row, migrate::Migrator};
+use sqlx::migrate::Migrator;
+use sqlx::{Connection as _, Executor, Row};
 use tempfile::TempDir;
 
 /// The URL of the PostgreSQL server, if this run tests PostgreSQL.

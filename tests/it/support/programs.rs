@@ -1,7 +1,10 @@
 //! External programs. Under `scripts/test` a missing one fails its test. Under plain `cargo test` the test prints that
 //! it did not run.
 
-use std::{env, io::Write, path::PathBuf, process::Command};
+use std::env;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
 
 /// Finds a program in `PATH`.
 pub fn find_program(program: &str) -> Option<PathBuf> {

@@ -1,8 +1,10 @@
 //! `/admin/users/{id}` and `/me`: changing, disabling and deleting users.
 
-use std::{io::Read, time::Duration};
+use std::io::Read;
+use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
 use serde_json::{Value, json};
 

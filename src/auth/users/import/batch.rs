@@ -2,16 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::{
-    auth::{
-        passwords::formats,
-        random,
-        users::import::{Import, Outcome, Row, RowReport, State, Written, taken, update},
-    },
-    error::{Error, FieldError},
-    model::{Conflict, Event, Roles, SecretPurpose, Status, Timestamp, User, UserId, UserRecord},
-    store::{PackedUsers, Tx},
-};
+use crate::auth::passwords::formats;
+use crate::auth::random;
+use crate::auth::users::import::{Import, Outcome, Row, RowReport, State, Written, taken, update};
+use crate::error::{Error, FieldError};
+use crate::model::{Conflict, Event, Roles, SecretPurpose, Status, Timestamp, User, UserId, UserRecord};
+use crate::store::{PackedUsers, Tx};
 
 /// A batch of rows, prepared without access to the database.
 pub struct Batch {

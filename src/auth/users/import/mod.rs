@@ -9,21 +9,17 @@ mod batch;
 mod rows;
 mod update;
 
-use std::{
-    collections::HashSet,
-    hash::{BuildHasher, RandomState},
-    time::{Duration, Instant},
-};
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
 
 use batch::Batch;
 pub use rows::Rows;
 use rows::{ReadError, Row};
 
-use crate::{
-    auth::{Actor, Auth, Grant},
-    error::{Error, FieldError},
-    model::Conflict,
-};
+use crate::auth::{Actor, Auth, Grant};
+use crate::error::{Error, FieldError};
+use crate::model::Conflict;
 
 /// The outcome of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,22 +1,18 @@
 //! The rows of an import. A thread of its own reads and validates them while earlier ones are written.
 
-use std::{
-    cell::Cell,
-    io::{self, BufRead, BufReader, Read},
-    rc::Rc,
-    thread,
-};
+use std::cell::Cell;
+use std::io::{self, BufRead, BufReader, Read};
+use std::rc::Rc;
+use std::thread;
 
 use csv::StringRecord;
 use tokio::sync::mpsc;
 use unicode_normalization::UnicodeNormalization;
 use validator::Validate;
 
-use crate::{
-    auth::passwords::formats::ParsedHash,
-    error::{Error, FieldError},
-    model::{Format, PasswordHash, UserRecord, fold_username, is_valid_username},
-};
+use crate::auth::passwords::formats::ParsedHash;
+use crate::error::{Error, FieldError};
+use crate::model::{Format, PasswordHash, UserRecord, fold_username, is_valid_username};
 
 /// The rows of a batch, written with one statement.
 const BATCH: usize = 5000;

@@ -1,15 +1,12 @@
 //! Rows of an import whose user exists.
 
-use crate::{
-    auth::{
-        Actor,
-        passwords::formats,
-        users::{ensure_admin_remains, import::Outcome, write_change},
-    },
-    error::{Error, FieldError},
-    model::{Event, SecretPurpose, Timestamp, User, UserId, UserPatch, UserRecord},
-    store::Tx,
-};
+use crate::auth::Actor;
+use crate::auth::passwords::formats;
+use crate::auth::users::import::Outcome;
+use crate::auth::users::{ensure_admin_remains, write_change};
+use crate::error::{Error, FieldError};
+use crate::model::{Event, SecretPurpose, Timestamp, User, UserId, UserPatch, UserRecord};
+use crate::store::Tx;
 
 /// Updates a user with the fields of a row, with the consequences that such a change has elsewhere. `admins` are the
 /// active admins, whose rows are locked.

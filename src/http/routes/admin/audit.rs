@@ -5,17 +5,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::{
-    error::FieldError,
-    http::{
-        App,
-        extract::{Admin, Caller, Query, page},
-        openapi::{AuthErrors, InvalidQuery},
-        problem::Problem,
-        views::AuditView,
-    },
-    model::{AuditFilter, Timestamp, UserId},
-};
+use crate::error::FieldError;
+use crate::http::App;
+use crate::http::extract::{Admin, Caller, Query, page};
+use crate::http::openapi::{AuthErrors, InvalidQuery};
+use crate::http::problem::Problem;
+use crate::http::views::AuditView;
+use crate::model::{AuditFilter, Timestamp, UserId};
 
 /// Selects records and a page of them. All conditions must hold.
 #[derive(Deserialize, IntoParams)]

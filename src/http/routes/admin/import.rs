@@ -1,37 +1,27 @@
 //! `/admin/import` and `/admin/export`: importing and exporting users as a file.
 
-use std::{
-    fs::File,
-    io::{self, BufWriter, Read, Seek, Write},
-    time::Duration,
-};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, Write};
+use std::time::Duration;
 
-use axum::{
-    body::{Body, Bytes},
-    extract::Request,
-    http::{
-        HeaderMap, HeaderValue,
-        header::{CONTENT_DISPOSITION, CONTENT_TYPE},
-    },
-    response::{IntoResponse, Response},
-};
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use utoipa::IntoParams;
 
-use crate::{
-    auth::{Grant, Import, RowReport, Rows, export_header, write_users},
-    error::Error,
-    http::{
-        App,
-        extract::{Admin, Caller, Query, has_type},
-        openapi::{AuthErrors, InvalidBody, InvalidQuery},
-        problem::{self, Problem},
-        views::{RowView, SummaryView},
-    },
-    model::{Conflict, Format, Scope, UserId},
-};
+use crate::auth::{Grant, Import, RowReport, Rows, export_header, write_users};
+use crate::error::Error;
+use crate::http::App;
+use crate::http::extract::{Admin, Caller, Query, has_type};
+use crate::http::openapi::{AuthErrors, InvalidBody, InvalidQuery};
+use crate::http::problem::{self, Problem};
+use crate::http::views::{RowView, SummaryView};
+use crate::model::{Conflict, Format, Scope, UserId};
 
 /// How long the next chunk of an upload may take to arrive.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(15);

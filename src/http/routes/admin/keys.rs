@@ -1,14 +1,13 @@
 //! `/admin/keys`: the signing keys.
 
-use axum::{Json, http::StatusCode};
+use axum::Json;
+use axum::http::StatusCode;
 
-use crate::http::{
-    App,
-    extract::{Admin, Caller},
-    openapi::{AuthErrors, NoRotation},
-    problem::Problem,
-    views::{KeyList, KeyView},
-};
+use crate::http::App;
+use crate::http::extract::{Admin, Caller};
+use crate::http::openapi::{AuthErrors, NoRotation};
+use crate::http::problem::Problem;
+use crate::http::views::{KeyList, KeyView};
 
 /// Lists the signing keys, the oldest first. The shared secret of HS256 is not listed.
 #[utoipa::path(

@@ -1,17 +1,14 @@
 //! `/admin/users/{id}/sessions` and `/admin/sessions`: the sessions of any user.
 
-use axum::{Json, http::StatusCode};
+use axum::Json;
+use axum::http::StatusCode;
 
-use crate::{
-    http::{
-        App,
-        extract::{Admin, Caller, PathId},
-        openapi::{AuthErrors, NotFound},
-        problem::Problem,
-        views::SessionList,
-    },
-    model::{SessionId, UserId},
-};
+use crate::http::App;
+use crate::http::extract::{Admin, Caller, PathId};
+use crate::http::openapi::{AuthErrors, NotFound};
+use crate::http::problem::Problem;
+use crate::http::views::SessionList;
+use crate::model::{SessionId, UserId};
 
 /// Lists a user's sessions, the newest first.
 #[utoipa::path(

@@ -1,17 +1,14 @@
 //! `/admin/users/{id}/tokens` and `/admin/tokens`: the personal access tokens of any user.
 
-use axum::{Json, http::StatusCode};
+use axum::Json;
+use axum::http::StatusCode;
 
-use crate::{
-    http::{
-        App,
-        extract::{Admin, Caller, PathId},
-        openapi::{AuthErrors, NotFound},
-        problem::Problem,
-        views::TokenList,
-    },
-    model::{TokenId, UserId},
-};
+use crate::http::App;
+use crate::http::extract::{Admin, Caller, PathId};
+use crate::http::openapi::{AuthErrors, NotFound};
+use crate::http::problem::Problem;
+use crate::http::views::TokenList;
+use crate::model::{TokenId, UserId};
 
 /// Lists a user's personal access tokens, the newest first.
 #[utoipa::path(

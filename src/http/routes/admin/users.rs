@@ -1,30 +1,25 @@
 //! `/admin/users`: managing users.
 
-use axum::{
-    Json,
-    http::{
-        HeaderValue, StatusCode,
-        header::{ETAG, LOCATION},
-    },
-    response::{IntoResponse, Response},
-};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use axum::Json;
+use axum::http::header::{ETAG, LOCATION};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{
-    auth::{Creator, Cursor},
-    error::FieldError,
-    http::{
-        App,
-        extract::{self, Admin, Caller, IdempotentJson, IfMatch, PathId, Query, nullable, page},
-        openapi::{AuthErrors, InvalidBody, InvalidQuery, LastAdmin, NotFound, PreconditionFailed, UsernameTaken},
-        problem::Problem,
-        views::UserView,
-    },
-    model::{NewUser, Roles, Status, User, UserFilter, UserId, UserPatch},
+use crate::auth::{Creator, Cursor};
+use crate::error::FieldError;
+use crate::http::App;
+use crate::http::extract::{self, Admin, Caller, IdempotentJson, IfMatch, PathId, Query, nullable, page};
+use crate::http::openapi::{
+    AuthErrors, InvalidBody, InvalidQuery, LastAdmin, NotFound, PreconditionFailed, UsernameTaken,
 };
+use crate::http::problem::Problem;
+use crate::http::views::UserView;
+use crate::model::{NewUser, Roles, Status, User, UserFilter, UserId, UserPatch};
 
 /// The user to create.
 #[derive(Deserialize, ToSchema)]

@@ -4,23 +4,17 @@ pub mod password;
 pub mod sessions;
 pub mod tokens;
 
-use axum::{
-    Json,
-    response::{IntoResponse, Response},
-};
+use axum::Json;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{
-    http::{
-        App,
-        extract::{self, Caller, Profile, nullable},
-        openapi::{AuthErrors, InvalidBody},
-        problem::Problem,
-        views::UserView,
-    },
-    model::{Method, Principal, Scopes, SessionId, Timestamp, UserPatch},
-};
+use crate::http::App;
+use crate::http::extract::{self, Caller, Profile, nullable};
+use crate::http::openapi::{AuthErrors, InvalidBody};
+use crate::http::problem::Problem;
+use crate::http::views::UserView;
+use crate::model::{Method, Principal, Scopes, SessionId, Timestamp, UserPatch};
 
 /// The caller, and the credential of the request.
 #[derive(Serialize, ToSchema)]

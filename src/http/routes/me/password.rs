@@ -5,12 +5,10 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::http::{
-    App,
-    extract::{Caller, Json, PasswordChange},
-    openapi::{AuthErrors, InvalidBody},
-    problem::Problem,
-};
+use crate::http::App;
+use crate::http::extract::{Caller, Json, PasswordChange};
+use crate::http::openapi::{AuthErrors, InvalidBody};
+use crate::http::problem::Problem;
 
 /// The current password and the new one.
 #[derive(Deserialize, ToSchema)]

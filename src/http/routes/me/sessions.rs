@@ -1,17 +1,14 @@
 //! `/me/sessions`: the caller's sessions.
 
-use axum::{Json, http::StatusCode};
+use axum::Json;
+use axum::http::StatusCode;
 
-use crate::{
-    http::{
-        App,
-        extract::{Caller, PathId, Tokens},
-        openapi::{AuthErrors, NotFound},
-        problem::Problem,
-        views::SessionList,
-    },
-    model::SessionId,
-};
+use crate::http::App;
+use crate::http::extract::{Caller, PathId, Tokens};
+use crate::http::openapi::{AuthErrors, NotFound};
+use crate::http::problem::Problem;
+use crate::http::views::SessionList;
+use crate::model::SessionId;
 
 /// Lists the caller's sessions, the newest first.
 #[utoipa::path(

@@ -1,19 +1,16 @@
 //! `/me/tokens`: the caller's personal access tokens.
 
-use axum::{Json, http::StatusCode};
+use axum::Json;
+use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::{
-    http::{
-        App,
-        extract::{Caller, IdempotentJson, PathId, Tokens},
-        openapi::{AuthErrors, InvalidBody, NotFound, TooManyTokens},
-        problem::Problem,
-        views::{CreatedToken, TokenList},
-    },
-    model::{NewToken, Scopes, TokenId},
-};
+use crate::http::App;
+use crate::http::extract::{Caller, IdempotentJson, PathId, Tokens};
+use crate::http::openapi::{AuthErrors, InvalidBody, NotFound, TooManyTokens};
+use crate::http::problem::Problem;
+use crate::http::views::{CreatedToken, TokenList};
+use crate::model::{NewToken, Scopes, TokenId};
 
 /// The personal access token to create.
 #[derive(Deserialize, ToSchema)]

@@ -1,9 +1,8 @@
 //! Group commit, from the request that waits for a lease to what other connections see in the file.
 
+use super::*;
 use tempfile::TempDir;
 use tokio::task::{JoinHandle, yield_now};
-
-use super::*;
 
 struct File {
     writer: WriterHandle,
