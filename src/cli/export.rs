@@ -1,6 +1,5 @@
 //! `countersign export`: writes all users to a file or to standard output.
 
-use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
@@ -9,6 +8,7 @@ use crate::cli::{explain, format_of, with_auth};
 use crate::config::{Config, ExportCommand};
 use crate::error::CommandError;
 use crate::model::{Format, UserId};
+use crate::private_file::{self, sync_folder_of};
 
 /// Runs `countersign export`.
 pub fn run(config: &Config, command: &ExportCommand) -> Result<(), CommandError> {
@@ -28,16 +28,13 @@ pub fn run(config: &Config, command: &ExportCommand) -> Result<(), CommandError>
 /// Writes to a new file that only its owner may read, and removes it on failure.
 async fn write_file(auth: &Auth, format: Format, file: &PathBuf) -> Result<(), CommandError> {
     let cannot = |error: io::Error| CommandError(format!("{} cannot be written: {error}", file.display()));
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let out = options.open(file).map_err(cannot)?;
+    let out = private_file::create_new(file).map_err(cannot)?;
     let written = write(auth, format, BufWriter::new(&out)).await;
+    let written = written.map(|written| written.and_then(|()| out.sync_all()).and_then(|()| sync_folder_of(file)));
     if !matches!(written, Ok(Ok(()))) {
         let _removed = std::fs::remove_file(file);
     }
-    written?.and_then(|()| out.sync_all()).map_err(cannot)
+    written?.map_err(cannot)
 }
 
 async fn write(auth: &Auth, format: Format, mut out: impl Write) -> Result<io::Result<()>, CommandError> {

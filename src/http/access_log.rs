@@ -50,6 +50,6 @@ impl Drop for AccessLogEntry {
             }
             _ => tracing::info!(%method, route, status, duration_us, request_id, address, user, by, "request"),
         }
-        self.requests.count(method, self.route.clone(), status, duration);
+        self.requests.count(method, route, status, duration);
     }
 }

@@ -3,17 +3,15 @@
 //! No label identifies a user or contains request data. Requests are labelled by method, route template and status
 //! class, so the number of time series is bounded.
 
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{MatchedPath, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
@@ -27,38 +25,9 @@ pub struct Requests(Family<Labels, Histogram, fn() -> Histogram>);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
     method: &'static str,
-    route: Route,
+    /// The template; `-` when no route matched the path.
+    route: Box<str>,
     status: &'static str,
-}
-
-/// A route template; `None` when no route matched the path.
-#[derive(Clone, Debug)]
-struct Route(Option<MatchedPath>);
-
-impl Route {
-    fn as_str(&self) -> &str {
-        self.0.as_ref().map_or("-", MatchedPath::as_str)
-    }
-}
-
-impl PartialEq for Route {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Eq for Route {}
-
-impl Hash for Route {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
-    }
-}
-
-impl EncodeLabelValue for Route {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        self.as_str().encode(encoder)
-    }
 }
 
 impl Default for Requests {
@@ -70,7 +39,7 @@ impl Default for Requests {
 
 impl Requests {
     /// Records the duration of one request.
-    pub fn count(&self, method: &Method, route: Option<MatchedPath>, status: u16, duration: Duration) {
+    pub fn count(&self, method: &Method, route: &str, status: u16, duration: Duration) {
         let status = match status {
             100..=199 => "1xx",
             200..=299 => "2xx",
@@ -78,7 +47,7 @@ impl Requests {
             400..=499 => "4xx",
             _ => "5xx",
         };
-        let labels = Labels { method: method_label(method), route: Route(route), status };
+        let labels = Labels { method: method_label(method), route: route.into(), status };
         self.0.get_or_create(&labels).observe(duration.as_secs_f64());
     }
 

@@ -4,8 +4,9 @@
 //! their current password to change it. Threats: an attacker who stays logged in after the owner has changed the
 //! password, or who changes it from a session left open.
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
+use crate::auth::passwords::policy::normalize;
 use crate::auth::{Actor, Auth};
 use crate::error::{Error, FieldError};
 use crate::model::{Event, Principal, UserId};
@@ -49,7 +50,7 @@ impl Auth {
         if id != principal.user.id {
             return Err(Error::InvalidCredentials);
         }
-        let unchanged = (current.expose_secret() == new.expose_secret())
+        let unchanged = (normalize(current) == normalize(new))
             .then(|| FieldError::new("new_password", "unchanged", "must differ from the current password"));
         if let Some(error) = self.check_policy("new_password", new, &principal.user.names()).or(unchanged) {
             return Err(Error::Invalid(vec![error]));

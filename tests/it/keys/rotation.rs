@@ -160,6 +160,8 @@ async fn after_a_change_of_algorithm_old_keys_verify_until_their_tokens_expire()
     let (_, old) = app.tokens("root").await;
     let later = App::on(app.database.clone(), &["--jwt-algorithm", "RS256"]).await;
     later.with(&old).get("/me").await.expect(200);
+    // With the old algorithm nobody makes a key any more, though its last one still verifies.
+    assert_eq!(app.admin().send(Method::POST, "/admin/keys/rotate").await.expect(409).problem(), "no-rotation");
     let keys = later.anon().get("/.well-known/jwks.json").await.json();
     let rsa = keys["keys"].as_array().unwrap().iter().find(|key| key["kty"] == "RSA").unwrap().clone();
     assert!(rsa["n"].as_str().unwrap().len() >= 342, "2048 bits");
