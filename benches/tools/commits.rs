@@ -42,7 +42,7 @@ struct Session {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
-    // The same as the server's own connection, which `store/open.rs` opens.
+    // The same as the server's own connection, which `store/sqlite/mod.rs` opens.
     let mut db = SqliteConnectOptions::new()
         .filename(&args.database)
         .journal_mode(SqliteJournalMode::Wal)
@@ -87,15 +87,12 @@ async fn exchange(db: &mut SqliteConnection, session: &mut Session) -> Result<()
     if exchanged.rows_affected() != 1 {
         return Err("a token was not exchanged".into());
     }
-    // Where a trigger on `sessions` has done this, nothing is left to do.
-    sqlx::query(
-        "INSERT INTO rotated_tokens (token_hash, session_id, rotation) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-    )
-    .bind(&session.token_hash)
-    .bind(session.id)
-    .bind(session.rotations + 1)
-    .execute(&mut *db)
-    .await?;
+    sqlx::query("INSERT INTO rotated_tokens (token_hash, session_id, rotation) VALUES ($1, $2, $3)")
+        .bind(&session.token_hash)
+        .bind(session.id)
+        .bind(session.rotations + 1)
+        .execute(&mut *db)
+        .await?;
     note(db, session, now).await?;
     sqlx::query("COMMIT").execute(&mut *db).await?;
     session.token_hash = token_hash;

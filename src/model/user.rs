@@ -43,6 +43,22 @@ pub struct User {
 }
 
 impl User {
+    /// A new active user with no more than a username, and no role.
+    pub fn new(id: UserId, username: String, now: Timestamp) -> Self {
+        Self {
+            id,
+            username,
+            name: None,
+            email: None,
+            roles: Roles::default(),
+            status: Status::Active,
+            must_change_password: false,
+            created_at: now,
+            updated_at: now,
+            last_login_at: None,
+        }
+    }
+
     /// Returns the `updated_at` of a change at `now`. It is later than the current one, because it is the version.
     pub fn next_version(&self, now: Timestamp) -> Timestamp {
         now.max(self.updated_at.after(Duration::from_millis(1)))

@@ -8,22 +8,26 @@ use super::*;
 use crate::model::{AuditMethod, Timestamp};
 
 #[tokio::test]
-async fn writes_continue_after_sqlite_rolls_back_by_itself() {
+async fn writes_continue_after_sqlite_rolls_back_by_itself_and_what_is_gone_has_no_record() {
     let folder = tempfile::TempDir::new().unwrap();
     let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
     let store = Store::open(&url.parse().unwrap(), Durability::EachCommit, &mut Registry::default()).await.unwrap();
-    for _ in 0..3 {
+    for i in 0..4 {
+        let mut tx = if i < 2 { store.write().await.unwrap() } else { store.write_alone().await.unwrap() };
         // A full disk makes SQLite roll back without sqlx noticing.
-        let mut tx = store.write().await.unwrap();
         match tx.driver() {
             Driver::Sqlite(connection) => drop(connection.execute("ROLLBACK").await.unwrap()),
             Driver::Postgres(_) => unreachable!("the store is a file"),
+        }
+        if i % 2 == 0 {
+            tx.record(record(i));
         }
         assert!(tx.commit().await.is_err());
     }
     let mut tx = store.write().await.unwrap();
     tx.delete_sessions_expired_before(Timestamp(0), 1).await.unwrap();
     tx.commit().await.unwrap();
+    assert_eq!(store.read().await.unwrap().audit_head().await.unwrap().0, 0);
 }
 
 #[tokio::test]

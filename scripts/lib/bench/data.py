@@ -55,11 +55,11 @@ def fill(file, users, sessions=0, personal_tokens=0, last_seen_at="NULL"):
         indexes = dict(database.execute(indexes).fetchall())
         for name in indexes:
             database.execute(f"DROP INDEX {name}")
-        [password_hash] = database.execute("SELECT password_hash FROM users").fetchone()
+        password = database.execute("SELECT password_hash, password_scheme FROM users").fetchone()
         insert("users", users, id="id(0, i)", username="'user' || i", roles="'user'", status="'active'",
                name="'User ' || i", name_key="'user ' || i", email="'user' || i || '@example.com'",
-               email_key="'user' || i || '@example.com'", password_hash=f"'{password_hash}'", must_change_password=0,
-               created_at=YESTERDAY, updated_at=YESTERDAY)
+               email_key="'user' || i || '@example.com'", must_change_password=0,
+               password_hash=f"'{password[0]}'", password_scheme=f"'{password[1]}'", created_at=YESTERDAY, updated_at=YESTERDAY)
         insert("status_lists", sessions // PLACES + 1, id="id(1, i)", size=PLACES, version=0,
                created_at=YESTERDAY, closed_at=YESTERDAY)
         insert("sessions", sessions, id="id(2, i)", user_id=f"id(0, i % {users})", token_hash="opaque_hash(i)",

@@ -52,16 +52,11 @@ impl Auth {
         let hash = self.hash_password(password).await?;
         let now = self.clock.now();
         let user = User {
-            id: UserId::new(now, random()),
-            username: new.username,
             name: new.name,
             email: new.email,
             roles: new.roles.into_iter().collect(),
-            status: Status::Active,
             must_change_password: new.must_change_password,
-            created_at: now,
-            updated_at: now,
-            last_login_at: None,
+            ..User::new(UserId::new(now, random()), new.username, now)
         };
         let auth = self.clone();
         self.finish(async move {

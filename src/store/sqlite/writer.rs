@@ -242,7 +242,8 @@ impl Writer {
     /// Runs one transaction, from its beginning until every member knows the outcome. Gives back the connection if it is
     /// sound, and the request for a transaction of its own that ended this group.
     async fn run_group(&mut self, connection: Shared, first: Request) -> (Option<Shared>, Option<Request>) {
-        let alone = first.isolation == Isolation::Transaction;
+        let isolation = first.isolation;
+        let alone = isolation == Isolation::Transaction;
         if let Err(error) = self.begin(&connection, alone).await {
             drop(first.lease.send(Err(error.into())));
             self.forget_file_version();
@@ -262,7 +263,7 @@ impl Writer {
             done = match &next {
                 Some(_) => execute(&connection, if commits { RENEW } else { UNDO }).await,
                 None if members.is_empty() => execute(&connection, "ROLLBACK").await,
-                None => commit(&connection, commits, &mut members).await,
+                None => commit(&connection, isolation, commits, &mut members).await,
             }
             .map_err(Arc::new);
             if done.is_ok() {
@@ -334,13 +335,23 @@ async fn lease(connection: &Shared, to: oneshot::Sender<Result<Lease, Error>>) -
 }
 
 /// Commits the work of the members, with their audit records. What the last member did stays if `commits`.
-async fn commit(connection: &Shared, commits: bool, members: &mut [PendingCommit]) -> Result<(), sqlx::Error> {
+async fn commit(
+    connection: &Shared,
+    isolation: Isolation,
+    commits: bool,
+    members: &mut [PendingCommit],
+) -> Result<(), sqlx::Error> {
     let records: Vec<_> = members.iter_mut().flat_map(|member| mem::take(&mut member.records)).collect();
     if records.is_empty() {
         return execute(connection, if commits { "COMMIT" } else { "ROLLBACK TO member; COMMIT" }).await;
     }
-    if !commits {
-        execute(connection, UNDO).await?;
+    // SQLite may have rolled the transaction back by itself. What is appended after that would be committed at once, and be a
+    // record of work that is gone; so each of these fails then.
+    match isolation {
+        Isolation::Savepoint => execute(connection, if commits { "RELEASE member" } else { UNDO }).await?,
+        // The other way round: in a transaction, another cannot begin.
+        Isolation::Transaction if execute(connection, "BEGIN").await.is_ok() => return Err(sqlx::Error::BeginFailed),
+        Isolation::Transaction => {}
     }
     audit::append(&mut Driver::Sqlite(&mut *connection.lock().await), records).await?;
     execute(connection, "COMMIT").await

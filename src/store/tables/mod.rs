@@ -6,7 +6,6 @@ pub mod one_time_secrets;
 pub mod personal_tokens;
 pub mod rotated_tokens;
 pub mod sessions;
-
 pub mod signing_keys;
 pub mod status_lists;
 pub mod user_bulk;

@@ -112,19 +112,15 @@ fn new_ids(count: usize, now: Timestamp) -> Vec<UserId> {
 
 /// Returns the user that a row creates.
 fn new_user(record: &UserRecord, id: UserId, now: Timestamp) -> User {
+    let default = || [Roles::DEFAULT].into_iter().collect();
     User {
-        id,
-        username: record.username.clone(),
         name: record.name.clone(),
         email: record.email.clone(),
-        roles: match &record.roles {
-            Some(roles) => roles.iter().collect(),
-            None => [Roles::DEFAULT].into_iter().collect(),
-        },
+        roles: record.roles.as_ref().map_or_else(default, |roles| roles.iter().collect()),
         status: record.status.unwrap_or(Status::Active),
         must_change_password: record.must_change_password.unwrap_or(false),
         created_at: record.created_at.unwrap_or(now),
-        updated_at: now,
         last_login_at: record.last_login_at,
+        ..User::new(id, record.username.clone(), now)
     }
 }

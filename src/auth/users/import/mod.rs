@@ -144,7 +144,7 @@ impl SeenNames {
 
 /// How long a transaction accepts further batches. A longer one blocks other writes; a shorter one writes the same
 /// index pages more often, once per commit.
-const MAX_TRANSACTION: Duration = Duration::from_millis(500);
+const MAX_TRANSACTION: Duration = Duration::from_millis(250);
 /// The pause between two transactions, for other writes.
 const PAUSE: Duration = Duration::from_millis(8);
 

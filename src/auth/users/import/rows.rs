@@ -15,7 +15,7 @@ use crate::error::{Error, FieldError};
 use crate::model::{Format, PasswordHash, UserRecord, fold_username, is_valid_username};
 
 /// The rows of a batch, written with one statement.
-const BATCH: usize = 5000;
+const BATCH: usize = 2500;
 /// The maximum size of a row, in bytes. Without it, an unclosed quote would buffer the rest of the file as one row.
 const MAX_ROW: usize = 64 * 1024;
 
