@@ -11,35 +11,47 @@
 //! main → cli → http → auth → store → model
 //! ```
 //!
-//! * [`model`] is plain data: users, sessions, tokens, scopes, and the clock.
+//! * [`model`] is plain data: users, sessions, tokens, scopes, time.
 //! * [`store`] is the only place that knows SQL: one file a table, one text for SQLite and PostgreSQL.
-//! * [`auth`] is the whole service without HTTP: [`auth::Auth`]. Its folders are credentials, passwords, sessions, keys, users
-//!   and operations.
-//! * [`http`] is routes, middleware, and errors as `application/problem+json`.
+//! * [`auth`] is the whole service, without HTTP and without SQL: [`auth::Auth`]. Its folders are credentials, passwords,
+//!   sessions, keys, users and operations (maintenance, backup, doctor); beside them lie the audit trail and idempotent
+//!   requests.
+//! * [`http`] is routes, the JSON views they answer with, extractors, middleware, and errors as `application/problem+json`.
 //! * [`cli`] is the command line: [`cli::serve`] is the server from settings to shutdown.
-//! * [`config`] is every setting, [`error`] everything that can go wrong, [`telemetry`] the log, [`private_file`] files that
-//!   only their owner may read.
+//!
+//! [`config`] is every setting and command; `cli`, `auth` and `telemetry` import it. [`error`] is everything that can go
+//! wrong ([`http`] gives each its status), [`telemetry`] the log, [`private_file`] files that only their owner may read.
 //!
 //! # Seven words
 //!
-//! A *credential* is what a request shows: HTTP Basic, an opaque token, a JWT or a personal access token. Once it has been
-//! checked, the caller is a [`model::Principal`]: a user, the *scopes* of the credential, and how it was proved. A *session* is
-//! one login; its opaque token and its JWTs live and end together. Checked credentials stay in a *cache*
-//! (`auth/credentials/cache.rs`); each write names what it makes stale there (*invalidation*, `store/invalidation/`). The
-//! *audit trail* is a hash chain of what happened, written in the transaction that did it.
+//! * A *credential* is what a request shows: HTTP Basic, or a bearer that is an *opaque token* (a random UUID) or a JWT, both
+//!   of one login, or a *personal token*, which users make for their programs.
+//! * A *principal* is who is calling, once the credential has been checked: a user, and the *scopes* of the credential.
+//! * A *session* is one login. Its opaque token and its JWTs live and end together.
+//! * The *credential cache* keeps checked credentials in memory. *Invalidation* makes entries stale: each SQL statement that
+//!   writes names whose credentials it touches, and its commit advances a version number that entries are compared with.
+//! * A *status list* (an IETF draft) tells services that verify JWTs by themselves which sessions have ended.
+//! * A *one-time secret* is good for one use, such as the setup token, which creates the first administrator.
+//! * The *audit trail* is a hash chain of what happened, written in the transaction that did it.
 //!
-//! # Three requests
+//! # Four requests
 //!
 //! **Login**: `http/routes/login.rs` reads JSON, a form or Basic → `auth/sessions/login.rs` → `auth/passwords/mod.rs` reads the
 //! hash and checks it on a thread of `auth/passwords/hash_pool.rs` → one transaction writes the session
-//! (`store/tables/sessions.rs`) → `auth/sessions/jwt.rs` signs.
+//! (`store/tables/sessions.rs`) → `auth/sessions/jwt.rs` signs the JWT. What the user must do first, such as choosing another
+//! password, is one method: [`model::User::pending_step`].
 //!
 //! **A request with a credential**: `http/extract/caller.rs` takes the one `Authorization` header →
-//! `auth/credentials/mod.rs` looks in the cache, or else `parse.rs` tells the shape and it is checked: a signature and a
-//! session, a token's row, or a password → the handler gets a [`model::Principal`] in an argument whose type names the scope.
+//! `auth/credentials/mod.rs` asks the cache (`cache.rs`), or else tells the shape (`parse.rs`) and checks it: a JWT by
+//! `auth/sessions/jwt.rs` and its session, a token by its row, Basic by `auth/passwords/mod.rs` → the handler gets a
+//! [`model::Principal`] in a `Caller` argument, whose type names the scope that the route requires.
 //!
 //! **An administrator creates a user**: `http/routes/admin/users.rs` → `auth/users/mod.rs` checks the fields, hashes the
 //! password, then writes the row in one transaction (`store/tables/users.rs`).
+//!
+//! **An administrator disables a user**: the same two files → the transaction locks the administrators, of whom one must
+//! remain, updates the row and ends the user's sessions and personal tokens → its commit invalidates their credentials
+//! (`store/invalidation/`), before the answer. On SQLite the commit may be shared with others (`store/sqlite/writer.rs`).
 
 #![cfg_attr(
     any(sqlx_prepare = "sqlite", sqlx_prepare = "postgres"),

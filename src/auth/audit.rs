@@ -6,7 +6,7 @@
 
 use crate::auth::Auth;
 use crate::error::Error;
-use crate::model::page::cut_to;
+use crate::model::pagination::cut_to;
 use crate::model::{
     AuditFilter, AuditMethod, AuditRecord, AuditRow, Event, Origin, Outcome, Principal, Timestamp, UserId, hex,
 };

@@ -6,7 +6,7 @@ mod hex;
 mod id;
 mod import;
 mod key;
-pub mod page;
+pub mod pagination;
 mod principal;
 mod scope;
 mod session;

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::auth::Settings;
 use crate::auth::keys::Keys;
 use crate::auth::keys::sealing::SecretKey;
-use crate::auth::users::bootstrap;
+use crate::auth::users::first_admin;
 use crate::error::StartError;
 use crate::model::{Clock, Timestamp};
 use crate::store::{Conn, Location, Store};
@@ -82,7 +82,7 @@ pub fn examine_settings(settings: &Settings, setup_token: Option<&SecretString>)
     let location = settings.database.database_url.expose_secret().parse::<Location>().map(drop);
     let secret_key =
         settings.database.secret_key.as_ref().map_or(Ok(()), |key| SecretKey::parse(key.expose_secret()).map(drop));
-    let setup_token = setup_token.map_or(Ok(()), |token| bootstrap::check_given(token.expose_secret()));
+    let setup_token = setup_token.map_or(Ok(()), |token| first_admin::check_given(token.expose_secret()));
     let checks = [location, secret_key, settings.check(), setup_token];
     checks.into_iter().filter_map(Result::err).collect()
 }

@@ -5,8 +5,8 @@
 //! Threats: usernames that imitate others or break a header, a write lock held for the time of a hash, rights that
 //! outlive their revocation, and an installation without an admin.
 
-pub mod bootstrap;
 pub mod export;
+pub mod first_admin;
 pub mod import;
 
 use secrecy::SecretString;
@@ -15,7 +15,7 @@ use validator::Validate;
 
 use crate::auth::{Actor, Auth, IdempotentRequest, random};
 use crate::error::{Error, FieldError};
-use crate::model::page::cut_to;
+use crate::model::pagination::cut_to;
 use crate::model::{
     Event, NewUser, Roles, SecretPurpose, Status, Timestamp, TokenHash, User, UserFilter, UserId, UserPatch,
     fold_username, is_valid_role, is_valid_username, search_key,

@@ -4,7 +4,7 @@ mod body;
 mod caller;
 pub mod client_address;
 pub mod conditional;
-pub mod page;
+pub mod pagination;
 
 pub use self::body::{IdempotentJson, Json, PathId, Query, body, from_form, from_json, has_type, nullable};
 pub use self::caller::{Admin, Anyone, Caller, Introspect, PasswordChange, Profile, Tokens, UsersRead, authorization};

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::App;
-use crate::http::extract::page::PageQuery;
+use crate::http::extract::pagination::PageQuery;
 use crate::http::extract::{Caller, Query, UsersRead};
 use crate::http::openapi::{AuthErrors, InvalidQuery};
 use crate::http::problem::Problem;

@@ -159,9 +159,9 @@ async fn a_killed_import_leaves_whole_batches_and_can_be_repeated() {
     killed.0.kill().unwrap();
     killed.0.wait().unwrap();
     let left: usize = database.text(made).await.parse().unwrap();
-    assert!(left < count && left.is_multiple_of(5000), "{left}");
+    assert!(left < count && left.is_multiple_of(2500), "{left}");
     let recorded = "SELECT CAST(COUNT(*) AS TEXT) FROM audit WHERE event = 'user.imported'";
-    assert_eq!(database.text(recorded).await, (left / 5000).to_string());
+    assert_eq!(database.text(recorded).await, (left / 2500).to_string());
     let said = shell.run(&args, "").unwrap();
     assert_eq!(said, format!("{} created, {left} skipped, for somebody has the username\n", count - left));
     assert_eq!(database.text(made).await, count.to_string());

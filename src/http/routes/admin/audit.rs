@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::error::FieldError;
 use crate::http::App;
-use crate::http::extract::{Admin, Caller, Query, page};
+use crate::http::extract::{Admin, Caller, Query, pagination};
 use crate::http::openapi::{AuthErrors, InvalidQuery};
 use crate::http::problem::Problem;
 use crate::http::views::AuditView;
@@ -26,7 +26,7 @@ pub struct AuditQuery {
     #[param(format = DateTime)]
     since: Option<String>,
     /// The maximum number of records.
-    #[serde(default = "page::default_limit")]
+    #[serde(default = "pagination::default_limit")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u32,
     /// The `next` of the previous page.
@@ -62,7 +62,7 @@ pub async fn list_audit(
     _: Caller<Admin>,
     Query(query): Query<AuditQuery>,
 ) -> Result<Json<AuditPage>, Problem> {
-    let limit = page::validate_limit(query.limit)?;
+    let limit = pagination::validate_limit(query.limit)?;
     let invalid = |_| Problem::validation(vec![FieldError::new("since", "malformed", "must be a time as in RFC 3339")]);
     let since = query.since.map(|text| text.parse::<Timestamp>()).transpose().map_err(invalid)?;
     // PostgreSQL rejects NUL in text. No event contains it, so the replacement matches nothing.

@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::auth::{Creator, Cursor};
 use crate::error::FieldError;
 use crate::http::App;
-use crate::http::extract::{self, Admin, Caller, IdempotentJson, IfMatch, PathId, Query, nullable, page};
+use crate::http::extract::{self, Admin, Caller, IdempotentJson, IfMatch, PathId, Query, nullable, pagination};
 use crate::http::openapi::{
     AuthErrors, InvalidBody, InvalidQuery, LastAdmin, NotFound, PreconditionFailed, UsernameTaken,
 };
@@ -83,7 +83,7 @@ pub struct UserQuery {
     #[param(value_type = Option<String>)]
     status: Option<Status>,
     /// The maximum number of users.
-    #[serde(default = "page::default_limit")]
+    #[serde(default = "pagination::default_limit")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u32,
     /// The `next` of the previous page.
@@ -142,7 +142,7 @@ pub async fn create_user(
     responses((status = 200, body = UserPage<'_>), AuthErrors, InvalidQuery),
 )]
 pub async fn list_users(app: App, _: Caller<Admin>, Query(query): Query<UserQuery>) -> Result<Response, Problem> {
-    let limit = page::validate_limit(query.limit)?;
+    let limit = pagination::validate_limit(query.limit)?;
     let after = query.after.as_deref().map(decode_cursor).transpose()?;
     let filter = UserFilter { begins_with: query.q, role: query.role, status: query.status };
     let (users, next) = app.auth().users(&filter, after, limit).await?;
