@@ -3,9 +3,8 @@
 use crate::error::{Error, StartError};
 use crate::model::Timestamp;
 use crate::store::query::fetch_scalar;
-use crate::store::sqlite;
 use crate::store::sqlite::integrity::integrity_error;
-use crate::store::{Conn, Connection, Driver, Location, Store, postgres};
+use crate::store::{Conn, Connection, Driver, Location, Store, postgres, sqlite};
 
 impl Store {
     /// Opens a database for reads only. None when it does not exist yet.

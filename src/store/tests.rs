@@ -5,7 +5,7 @@ use sqlx::Executor;
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{AuditMethod, Timestamp};
+use crate::model::{AuditMethod, HashedPassword, PasswordHash, Roles, Status, Timestamp, User, UserId};
 
 #[tokio::test]
 async fn writes_continue_after_sqlite_rolls_back_by_itself_and_what_is_gone_has_no_record() {
@@ -117,6 +117,13 @@ fn record(target: u32) -> AuditRecord {
     }
 }
 
+/// The steps in which SQLite runs a query.
+async fn query_plan(connection: &mut sqlx::SqliteConnection, sql: &str) -> Vec<String> {
+    let plan = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+    let steps = connection.fetch_all(sqlx::raw_sql(plan)).await.unwrap();
+    steps.iter().map(|step| sqlx::Row::get(step, "detail")).collect()
+}
+
 /// A server that stops while it has few users leaves statistics that say so. SQLite still trusts them after the tables
 /// have grown.
 #[tokio::test]
@@ -136,9 +143,59 @@ async fn credential_lookups_use_indexes_even_with_outdated_statistics() {
     let checks: Vec<_> = queries.filter(|sql| sql.contains("/* sqlite */") && sql.contains("JOIN users")).collect();
     assert_eq!(checks.len(), 4);
     for sql in checks {
-        let plan = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
-        let steps = connection.fetch_all(sqlx::raw_sql(plan)).await.unwrap();
-        let steps: Vec<String> = steps.iter().map(|step| sqlx::Row::get(step, "detail")).collect();
+        let steps = query_plan(&mut connection, sql).await;
         assert!(steps.iter().all(|step| step.starts_with("SEARCH ")), "{steps:?}: {sql}");
+    }
+}
+
+#[tokio::test]
+async fn one_hash_of_each_scheme_is_found_by_an_index() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("countersign.db");
+    let url = format!("sqlite://{}", path.display());
+    let store = Store::open(&url.parse().unwrap(), Durability::EachCommit, &mut Registry::default()).await.unwrap();
+    assert!(store.read().await.unwrap().one_hash_of_each_scheme().await.unwrap().is_empty());
+    let mut tx = store.write().await.unwrap();
+    for (scheme, number) in ["scrypt", "argon2id", "bcrypt", "argon2id", "scrypt", "argon2id"].iter().zip(1..) {
+        let hash = PasswordHash(format!("{scheme} {number}"));
+        tx.insert_user(&some_user(number), &HashedPassword { hash, scheme: (*scheme).into() }).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let found = store.read().await.unwrap().one_hash_of_each_scheme().await.unwrap();
+    let mut schemes: Vec<_> = found.iter().map(|hash| hash.0.split(' ').next().unwrap()).collect();
+    schemes.sort_unstable();
+    assert_eq!(schemes, ["argon2id", "bcrypt", "scrypt"]);
+    store.close().await;
+
+    // Without statistics, and with those of the few users.
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+    let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    let queries: serde_json::Value = serde_json::from_str(include_str!("../../sqlx-data.json")).unwrap();
+    let queries = queries.as_object().unwrap().values().filter_map(|query| query["query"].as_str());
+    let queries: Vec<_> =
+        queries.filter(|sql| sql.contains("/* sqlite */") && sql.contains("= found.scheme")).collect();
+    let [sql] = queries[..] else { panic!("{queries:?}") };
+    for statistics in ["DROP TABLE IF EXISTS sqlite_stat1", "ANALYZE"] {
+        connection.execute(sqlx::raw_sql(statistics)).await.unwrap();
+        let steps = query_plan(&mut connection, sql).await;
+        let tables: Vec<_> = steps.iter().filter(|step| step.contains(" users")).collect();
+        // SQLite calls it a search, too, when it reads the whole table for a minimum.
+        let by_index = |step: &&String| step.starts_with("SEARCH ") && step.contains(" INDEX users_by_password_scheme");
+        assert!(tables.len() == 3 && tables.iter().all(by_index), "{statistics}: {steps:?}");
+    }
+}
+
+fn some_user(number: u32) -> User {
+    User {
+        id: UserId(Uuid::from_u128(number.into())),
+        username: format!("user-{number}"),
+        name: None,
+        email: None,
+        roles: Roles::default(),
+        status: Status::Active,
+        must_change_password: false,
+        created_at: Timestamp(1),
+        updated_at: Timestamp(1),
+        last_login_at: None,
     }
 }

@@ -1,6 +1,7 @@
 //! Limits and errors of all requests, and the routes of no other module.
 
 mod article;
+mod client_address;
 mod docs;
 mod errors;
 mod examples;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use std::{fs, thread};
 use reqwest::Method;
 use tempfile::TempDir;
 
-use crate::support::{App, Killed, PASSWORD, basic, find_program, free_port};
+use crate::support::{Answer, App, Binary, Database, Killed, PASSWORD, basic, find_program, free_port};
 
 /// An upstream that returns the head and the body of each request.
 struct Upstream {
@@ -330,4 +330,33 @@ async fn nginx_verifies_each_request_and_forwards_only_our_identity_headers() {
 async fn caddy_verifies_each_request_and_forwards_only_our_identity_headers() {
     let (app, port) = countersign().await;
     check_proxy(app, move || Proxy::caddy(port)).await;
+}
+
+/// The access log has the address at which the proxy sees the client, not the one that the client names.
+async fn check_client_address(start: impl FnOnce(u16) -> Option<Proxy>) {
+    let database = Database::new().await;
+    let server = Binary::new(database.folder.path())
+        .env("DATABASE_URL", &database.url)
+        .env("COUNTERSIGN_LOG_FORMAT", "json")
+        .env("COUNTERSIGN_TRUSTED_PROXIES", "127.0.0.1")
+        .serve();
+    let Some(proxy) = start(server.port) else { return };
+    // On Linux, a client can have any address of 127.0.0.0/8. The proxy has 127.0.0.1.
+    let client = reqwest::Client::builder().local_address(IpAddr::from([127, 0, 0, 2])).build().unwrap();
+    let request = client.get(format!("http://127.0.0.1:{}/", proxy.port)).header("x-forwarded-for", "203.0.113.9");
+    Answer::of(request.header("forwarded", "for=203.0.113.9")).await.expect(401);
+    let log = server.stop().stdout;
+    let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let requests = lines.filter(|line| line["route"] == "/verify");
+    assert_eq!(requests.map(|line| line["address"].clone()).collect::<Vec<_>>(), ["127.0.0.2"], "{log}");
+}
+
+#[tokio::test]
+async fn nginx_passes_the_address_of_the_client_on() {
+    check_client_address(Proxy::nginx).await;
+}
+
+#[tokio::test]
+async fn caddy_passes_the_address_of_the_client_on() {
+    check_client_address(Proxy::caddy).await;
 }

@@ -47,6 +47,18 @@ fn an_invalid_setting_stops_the_start_with_its_name_and_a_remedy() {
         ("DATABASE_URL", "postgres://canary:canary@127.0.0.1:1/canary", "start it, or correct the address"),
         ("COUNTERSIGN_LISTEN", "canary", "127.0.0.1:5000"),
         ("COUNTERSIGN_LISTEN", "192.0.2.1:5000", "choose an address of this machine"),
+        ("COUNTERSIGN_TRUSTED_PROXIES", "canary", "networks or addresses with commas between, such as 10.0.0.0/8"),
+        ("COUNTERSIGN_TRUSTED_PROXIES", "10.0.0.0/33", "networks or addresses with commas between, such as 10.0.0.0/8"),
+        (
+            "COUNTERSIGN_TRUSTED_PROXIES",
+            "10.0.0.0/8 fd00::/8",
+            "networks or addresses with commas between, such as 10.0.0.0/8",
+        ),
+        (
+            "COUNTERSIGN_TRUSTED_PROXIES",
+            "10.0.0.0/8,proxy.canary.example",
+            "networks or addresses with commas between, such as 10.0.0.0/8",
+        ),
         ("COUNTERSIGN_METRICS_LISTEN", "canary", "must be off, or"),
         ("COUNTERSIGN_METRICS_LISTEN", "192.0.2.1:5001", "choose an address of this machine"),
         ("COUNTERSIGN_ISSUER", "canary", "https://auth.example.com"),

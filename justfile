@@ -1,0 +1,47 @@
+# Short names for everyday commands. `just` lists them.
+
+_list:
+    @just --list --unsorted
+
+# Clippy and the format, as CI checks them
+check:
+    cargo clippy --locked --all-targets -- -D warnings
+    cargo fmt --check
+
+# All tests, on SQLite and PostgreSQL, or those with these words in their names
+test *NAMES:
+    scripts/test {{ NAMES }}
+
+# The integration tests with this in their names, on SQLite
+one TEST:
+    cargo test --test it -- {{ TEST }}
+
+# Format the code
+fmt:
+    cargo fmt
+
+# Check the shell scripts
+lint:
+    scripts/lint
+
+# Regenerate sqlx-data.json, after a change of a query or a migration
+prepare:
+    scripts/sqlx-prepare
+
+# Regenerate the API document, and the example and the page of the settings
+generated:
+    cargo run -q -- openapi > openapi.json
+    cargo run -q -- settings --format env > .env.example
+    cargo run -q -- settings --format markdown > docs/settings.md
+
+# Measure, and write docs/benchmarks.md; --quick only prints
+bench *ARGS:
+    scripts/bench {{ ARGS }}
+
+# Check the dependencies, also for known vulnerabilities, which needs access to GitHub
+deny:
+    scripts/deny
+
+# All that CI checks
+ci:
+    .ci/run
