@@ -107,20 +107,6 @@ impl Visit for Fields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.write(field, |line| write!(line, "{value:?}"));
     }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.write(field, |line| write!(line.0, "{value}"));
-    }
-
-    /// Writes what `record_debug` would. That one escapes character by character, which is slower.
-    fn record_str(&mut self, field: &Field, value: &str) {
-        let is_plain = |byte: u8| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\');
-        if value.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
-            self.write(field, |line| ["\"", value, "\""].into_iter().try_for_each(|part| line.0.write_str(part)));
-        } else {
-            self.record_debug(field, &value);
-        }
-    }
 }
 
 /// Escapes control characters, so that a value cannot begin a new line or control a terminal.

@@ -138,7 +138,7 @@ impl Tx {
         Ok(inserted)
     }
 
-    /// Writes what an administrator or the user may change of a user.
+    /// Writes all that can change of a user but the password and the last login.
     pub async fn update_user(&mut self, user: &User) -> Result<(), Error> {
         let (roles, status) = (user.roles.to_string(), user.status.as_str());
         let (name_key, email_key) = (user.name.as_deref().map(search_key), user.email.as_deref().map(search_key));
@@ -146,13 +146,14 @@ impl Tx {
             self,
             Invalidate::CredentialsOf(user.id.0),
             "UPDATE users SET name = $1, name_key = $2, email = $3, email_key = $4, roles = $5, status = $6,
-            updated_at = $7 WHERE id = $8",
+            must_change_password = $7, updated_at = $8 WHERE id = $9",
             user.name,
             name_key,
             user.email,
             email_key,
             roles,
             status,
+            user.must_change_password,
             user.updated_at as _,
             user.id as _,
         )?;

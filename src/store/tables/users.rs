@@ -150,24 +150,6 @@ impl Tx {
         Ok(())
     }
 
-    /// Sets whether a user must choose another password before anything else.
-    pub async fn set_must_change_password(
-        &mut self,
-        id: UserId,
-        must_change: bool,
-        updated_at: Timestamp,
-    ) -> Result<(), Error> {
-        execute!(
-            self,
-            Invalidate::CredentialsOf(id.0),
-            "UPDATE users SET must_change_password = $1, updated_at = $2 WHERE id = $3",
-            must_change,
-            updated_at as _,
-            id as _,
-        )?;
-        Ok(())
-    }
-
     /// Ends every session of a user and deletes every personal token.
     pub async fn end_all_of(&mut self, id: UserId, now: Timestamp) -> Result<(), Error> {
         self.end_sessions_of(id, None, now).await?;

@@ -35,52 +35,30 @@ pub async fn update_from(
         roles: record.roles.clone(),
         status: record.status,
     };
-    let changed = patch.apply(&user, now);
+    let must_change_password = record.must_change_password.unwrap_or(user.must_change_password);
+    let changed = User { must_change_password, ..patch.apply(&user, now) };
     if !changed.is_active_admin() && ensure_admin_remains(admins, user.id).is_err() {
         return failed("roles", "last-admin", "would leave no active admin");
     }
-    let profile = update_profile(tx, actor, &user, &changed, now).await?;
-    let password = update_password(tx, actor, record, &user, &changed, now).await?;
+    let hash = match &record.password_hash {
+        Some(hash) if !tx.has_password_hash(user.id, hash).await? => Some(formats::with_scheme(hash.clone())),
+        _ => None,
+    };
+    let fields = |user: &User| (user.name.clone(), user.email.clone(), user.roles.clone(), user.status);
+    let must_change_alone = hash.is_none() && must_change_password != user.must_change_password;
+    let is_changed = fields(&user) != fields(&changed) || must_change_alone;
+    if is_changed {
+        write_change(tx, actor, &user, &changed, now).await?;
+    }
+    if let Some(hash) = &hash {
+        tx.set_password(user.id, hash, must_change_password, changed.updated_at).await?;
+        tx.end_all_of(user.id, now).await?;
+        tx.record(actor.did(Event::PasswordSet, now).on(user.id));
+    }
     admins.retain(|admin| *admin != user.id);
     if changed.is_active_admin() {
         admins.push(user.id);
         tx.use_up_secret(SecretPurpose::Setup, None, now).await?;
     }
-    Ok((if profile || password { Outcome::Updated } else { Outcome::Unchanged }, Vec::new()))
-}
-
-/// Updates name, e-mail address, roles and status. Returns whether any of them changed.
-async fn update_profile(tx: &mut Tx, actor: Actor, user: &User, changed: &User, now: Timestamp) -> Result<bool, Error> {
-    let profile = |user: &User| (user.name.clone(), user.email.clone(), user.roles.clone(), user.status);
-    if profile(user) == profile(changed) {
-        return Ok(false);
-    }
-    write_change(tx, actor, user, changed, now).await?;
-    Ok(true)
-}
-
-/// Updates the password hash and `must_change_password`. Returns whether either changed.
-async fn update_password(
-    tx: &mut Tx,
-    actor: Actor,
-    record: &UserRecord,
-    user: &User,
-    changed: &User,
-    now: Timestamp,
-) -> Result<bool, Error> {
-    let must_change = record.must_change_password.unwrap_or(user.must_change_password);
-    match &record.password_hash {
-        Some(hash) if !tx.has_password_hash(user.id, hash).await? => {
-            tx.set_password(user.id, &formats::with_scheme(hash.clone()), must_change, changed.updated_at).await?;
-            tx.end_all_of(user.id, now).await?;
-            tx.record(actor.did(Event::PasswordSet, now).on(user.id));
-            Ok(true)
-        }
-        _ if must_change != user.must_change_password => {
-            tx.set_must_change_password(user.id, must_change, changed.updated_at).await?;
-            tx.record(actor.did(Event::UserChanged, now).on(user.id));
-            Ok(true)
-        }
-        _ => Ok(false),
-    }
+    Ok((if is_changed || hash.is_some() { Outcome::Updated } else { Outcome::Unchanged }, Vec::new()))
 }
