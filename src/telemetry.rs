@@ -88,8 +88,8 @@ struct Fields<'a> {
     written: fmt::Result,
 }
 
-impl Fields<'_> {
-    fn write(&mut self, field: &Field, value: impl FnOnce(&mut Escaped<'_>) -> fmt::Result) {
+impl Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.written = self.written.and_then(|()| {
             // Field names are literals in source code, so they need no escaping.
             let line = &mut self.line.0;
@@ -98,14 +98,8 @@ impl Fields<'_> {
                 line.write_str(field.name())?;
                 line.write_char('=')?;
             }
-            value(&mut self.line)
+            write!(self.line, "{value:?}")
         });
-    }
-}
-
-impl Visit for Fields<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.write(field, |line| write!(line, "{value:?}"));
     }
 }
 

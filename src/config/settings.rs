@@ -9,52 +9,44 @@ use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::values::{
-    self, AddressOrOff, Networks, OrOff, audience, audit_retention, credential_cache, hash_queue, hash_workers,
-    idle_ttl, issuer, key_rotation, lifetime, listen, metrics_listen, number, password_min_length, path, secret,
-    sessions_per_user, status_ttl, trusted_proxies,
+    self, AddressOrOff, OrOff, audience, audit_retention, credential_cache, hash_queue, hash_workers, idle_ttl, issuer,
+    key_rotation, lifetime, listen, metrics_listen, number, password_min_length, path, secret, sessions_per_user,
+    status_ttl, trusted_proxies,
 };
 use crate::error::StartError;
-use crate::model::{Algorithm, HashCost};
+use crate::model::{Algorithm, HashCost, Networks};
 
 /// The shortest HS256 secret: as long as its hash (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
 
 /// All settings.
+#[expect(missing_docs, reason = "each group is documented where it is declared")]
 #[derive(Clone, Debug, Args)]
 pub struct Config {
-    /// Where the server listens.
     #[command(flatten)]
     pub server: ServerSettings,
-    /// What the service itself is told.
     #[command(flatten)]
     pub settings: Settings,
-    /// How the first administrator comes to be.
     #[command(flatten)]
     pub first_admin: FirstAdminSettings,
-    /// The log.
     #[command(flatten)]
     pub log: LogSettings,
 }
 
 /// What the service itself is told, whether or not it is a server.
+#[expect(missing_docs, reason = "as above")]
 #[derive(Clone, Debug, Args)]
 pub struct Settings {
-    /// Where the data is, and what seals it.
     #[command(flatten)]
     pub database: DatabaseSettings,
-    /// Tokens and sessions.
     #[command(flatten)]
     pub tokens: TokenSettings,
-    /// Signing keys.
     #[command(flatten)]
     pub keys: KeySettings,
-    /// Passwords.
     #[command(flatten)]
     pub passwords: PasswordSettings,
-    /// Limits.
     #[command(flatten)]
     pub limits: LimitSettings,
-    /// The audit trail.
     #[command(flatten)]
     pub audit: AuditSettings,
 }

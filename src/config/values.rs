@@ -2,25 +2,21 @@
 //! setting, and says what to write instead.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use secrecy::SecretString;
 
 use crate::error::StartError;
+use crate::model::Networks;
 
 /// A duration, or `off`. The alias keeps clap from taking it for a setting that may be missing.
 pub type OrOff = Option<Duration>;
 
 /// An address, or `off`.
 pub type AddressOrOff = Option<SocketAddr>;
-
-/// Networks in CIDR notation.
-#[derive(Clone, Debug, Default)]
-pub struct Networks(pub Vec<IpNet>);
 
 /// One for each core: every core is busy, and no hash waits for another.
 pub fn cores() -> usize {
@@ -85,10 +81,7 @@ pub fn seconds(text: &str, least: u64, most: u64, mend: &'static str) -> Result<
 }
 
 pub fn trusted_proxies(text: &str) -> Result<Networks, &'static str> {
-    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-    let network = |word: &str| word.parse().or_else(|_| word.parse::<IpAddr>().map(IpNet::from));
-    let networks: Result<_, _> = words.map(network).collect();
-    networks.map(Networks).map_err(|_| "must be networks or addresses with commas between, such as 10.0.0.0/8,fd00::/8")
+    text.parse().map_err(|_| "must be networks or addresses with commas between, such as 10.0.0.0/8,fd00::/8")
 }
 
 pub fn or_off(text: &str, least: u64, mend: &'static str) -> Result<OrOff, &'static str> {

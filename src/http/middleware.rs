@@ -19,10 +19,11 @@ use tower::{Service, service_fn};
 use uuid::Uuid;
 
 use crate::http::access_log::AccessLogEntry;
-use crate::http::extract::client_address::{Peer, TrustedProxies};
+use crate::http::extract::client_address::{Peer, client_address};
 use crate::http::metrics::Requests;
 use crate::http::problem::{self, Problem, ProblemContext};
 use crate::http::request_context::RequestContext;
+use crate::model::Networks;
 
 /// The timeout of a request, including its body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,7 +34,7 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Applies the middleware to every route of a router.
-pub fn apply<S>(router: Router<S>, requests: Requests, trusted: TrustedProxies) -> Router<S>
+pub fn apply<S>(router: Router<S>, requests: Requests, trusted: Networks) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
@@ -47,12 +48,12 @@ where
 /// Passes one request through the middleware to its route.
 fn handle(
     requests: Requests,
-    trusted: &TrustedProxies,
+    trusted: &Networks,
     mut request: Request,
     route: &mut Route,
 ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
     let peer = request.extensions().get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| peer.ip());
-    let context = RequestContext::new(Uuid::new_v4(), trusted.client_address(peer, request.headers()));
+    let context = RequestContext::new(Uuid::new_v4(), client_address(peer, request.headers(), trusted));
     let log_entry = AccessLogEntry {
         requests,
         started: Instant::now(),
@@ -137,7 +138,7 @@ mod tests {
                 }),
             )
             .route("/hangs", get(std::future::pending::<()>));
-        let mut router = apply(router, Requests::default(), TrustedProxies::default());
+        let mut router = apply(router, Requests::default(), Networks::default());
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         let response = router.call(request).await.unwrap();
         let kind = response.headers().get("content-type").unwrap();

@@ -24,13 +24,14 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use prometheus_client::registry::Registry;
 
-pub use self::extract::client_address::TrustedProxies;
+pub use self::extract::client_address::client_address;
 use self::metrics::Requests;
 use self::problem::Problem;
 pub use self::problem::{KINDS, Kind};
 pub use self::routes::document;
 pub use self::server::{serve, serve_metrics, serve_starting};
 use crate::auth::Auth;
+use crate::model::Networks;
 
 /// The shared state of all handlers: the service, and whether it is shutting down. It is its own extractor.
 #[derive(Clone)]
@@ -38,15 +39,15 @@ pub struct App(Arc<AppInner>);
 
 struct AppInner {
     auth: Auth,
-    trusted_proxies: TrustedProxies,
+    trusted_proxies: Networks,
     draining: AtomicBool,
     requests: Requests,
     metrics: Registry,
 }
 
 impl App {
-    /// Creates the application state. `trusted_proxies` may set the client address (see [`TrustedProxies`]).
-    pub fn new(auth: Auth, trusted_proxies: TrustedProxies) -> Self {
+    /// Creates the application state. `trusted_proxies` may set the client address (see [`Networks`]).
+    pub fn new(auth: Auth, trusted_proxies: Networks) -> Self {
         let (requests, mut metrics) = (Requests::default(), Registry::with_prefix("countersign"));
         requests.register(&mut metrics);
         Self(Arc::new(AppInner { auth, trusted_proxies, draining: AtomicBool::new(false), requests, metrics }))
@@ -85,7 +86,7 @@ fn starting_router() -> Router {
     let router = Router::new()
         .route("/health", axum::routing::get(routes::health::get_health))
         .fallback(async || Problem::new(&problem::STARTING));
-    middleware::apply(router, Requests::default(), TrustedProxies::default())
+    middleware::apply(router, Requests::default(), Networks::default())
 }
 
 /// Returns the whole application: every route, wrapped in the middleware.

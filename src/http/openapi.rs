@@ -88,8 +88,7 @@ fn fill_descriptions(operation: &mut Operation) {
 
 /// Types for a handler's `responses(…)` that stand for the problems it can return.
 macro_rules! problems {
-    ($($(#[$doc:meta])* $Name:ident { $($status:literal $description:literal)* })*) => {$(
-        $(#[$doc])*
+    ($($Name:ident { $($status:literal $description:literal)* })*) => {$(
         pub struct $Name;
 
         impl IntoResponses for $Name {
@@ -101,14 +100,12 @@ macro_rules! problems {
 }
 
 problems! {
-    /// For routes that require authentication.
     AuthErrors {
         400 "`ambiguous-credential`: more than one `Authorization` header"
         401 "`authentication-required`, `invalid-token` or `invalid-credentials`"
         403 "`insufficient-scope` or `password-change-required`"
         503 "`unavailable` or `busy`, with `Retry-After`"
     }
-    /// For routes that read a body.
     InvalidBody {
         400 "`malformed-json`, `malformed-request` or `ambiguous-credential`"
         408 "`request-timeout`"
@@ -117,37 +114,25 @@ problems! {
         422 "`validation`, with the fields in `errors`"
         503 "`unavailable` or `busy`, with `Retry-After`"
     }
-    /// For routes that read a query string.
     InvalidQuery { 422 "`validation`, with the fields in `errors`" }
-    /// For routes that check a username and a password.
     WrongPassword {
         401 "`invalid-credentials`"
         403 "`password-change-required`"
     }
-    /// For routes that end the caller's session.
     NoSession { 409 "`no-session`: HTTP Basic and personal tokens have none" }
-    /// For routes that accept only an opaque token.
     OpaqueRequired { 403 "`opaque-token-required`" }
-    /// For routes that create personal access tokens.
     TooManyTokens { 409 "`too-many-tokens`" }
-    /// For routes that rotate the signing key.
     NoRotation { 409 "`no-rotation`: with HS256 the key is a setting" }
-    /// For routes that take a token in a form.
     InvalidTokenRequest {
         400 "`invalid-request` or `ambiguous-credential`; at `/oauth/revoke` also `unsupported-token-type`"
         408 "`request-timeout`"
         413 "`body-too-large`"
         415 "`unsupported-media-type`"
     }
-    /// For routes that could remove the last admin.
     LastAdmin { 409 "`last-admin`" }
-    /// For routes that honour `If-Match`.
     PreconditionFailed { 412 "`precondition-failed`: the resource is no longer what `If-Match` names" }
-    /// For routes that assign a username.
     UsernameTaken { 409 "`username-taken`" }
-    /// For routes with an id in the path.
     NotFound { 404 "`not-found`" }
-    /// For the readiness probe.
     Unavailable { 503 "`unavailable`, `starting` or `draining`, with `Retry-After`" }
 }
 

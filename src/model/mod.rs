@@ -6,6 +6,7 @@ mod hex;
 mod id;
 mod import;
 mod key;
+mod networks;
 pub mod pagination;
 mod principal;
 mod scope;
@@ -20,6 +21,7 @@ pub use hex::hex;
 pub use id::{SessionId, StatusListId, TokenId, UserId};
 pub use import::{Conflict, Format, UserRecord};
 pub use key::{Algorithm, SealedKey};
+pub use networks::Networks;
 pub use principal::{Method, Principal};
 pub use scope::{Scope, Scopes};
 pub use session::{Client, LiveSession, Origin, Session, StatusIndex, StatusList};
@@ -27,5 +29,5 @@ pub use time::{Clock, Timestamp};
 pub use token::{NewToken, OpaqueToken, PersonalSecret, PersonalToken, SecretPurpose, TokenHash};
 pub use user::{
     HashedPassword, NewUser, PasswordHash, Roles, Status, Step, User, UserFilter, UserPatch, fold_username,
-    is_valid_role, is_valid_username, search_key,
+    is_valid_role, is_valid_username,
 };

@@ -265,12 +265,7 @@ pub struct UserFilter {
     pub status: Option<Status>,
 }
 
-/// Returns the key by which names and e-mail addresses are searched. It folds as [`fold_username`] does.
-pub fn search_key(text: &str) -> String {
-    fold_username(text)
-}
-
-/// Returns the canonical form of a username: NFC and lower case, so that `Zoë` and `zoë` are one user however they are
+/// Returns the canonical form of a username, and what searches compare of names and e-mail addresses: NFC and lower case, so that `Zoë` and `zoë` are one user however they are
 /// typed. It converts to upper case first, because only that maps `ς` to `σ` and `ß` to `ss`.
 pub fn fold_username(username: &str) -> String {
     if username.is_ascii() {

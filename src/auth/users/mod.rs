@@ -18,7 +18,7 @@ use crate::error::{Error, FieldError};
 use crate::model::pagination::cut_to;
 use crate::model::{
     Event, NewUser, Roles, SecretPurpose, Status, Timestamp, TokenHash, User, UserFilter, UserId, UserPatch,
-    fold_username, is_valid_role, is_valid_username, search_key,
+    fold_username, is_valid_role, is_valid_username,
 };
 use crate::store::Tx;
 
@@ -121,7 +121,7 @@ impl Auth {
             return Ok((Vec::new(), None));
         }
         let mut conn = self.store.read().await?;
-        match filter.begins_with.as_deref().map(search_key) {
+        match filter.begins_with.as_deref().map(fold_username) {
             // PostgreSQL rejects a NUL byte, and no name contains one.
             Some(begin) if begin.contains('\0') => Ok((Vec::new(), None)),
             Some(begin) if !begin.is_empty() => {

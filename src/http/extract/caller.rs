@@ -44,8 +44,7 @@ impl RequiredScope for PasswordChange {
 }
 
 macro_rules! required_scopes {
-    ($($(#[$doc:meta])* $Name:ident = $scope:expr;)*) => {$(
-        $(#[$doc])*
+    ($($Name:ident = $scope:expr;)*) => {$(
         pub struct $Name;
         impl RequiredScope for $Name {
             const SCOPE: Option<Scope> = $scope;
@@ -54,17 +53,11 @@ macro_rules! required_scopes {
 }
 
 required_scopes! {
-    /// No scope: any authenticated caller.
     Anyone = None;
-    /// The scope `profile`.
     Profile = Some(Scope::Profile);
-    /// The scope `users:read`.
     UsersRead = Some(Scope::UsersRead);
-    /// The scope `tokens`.
     Tokens = Some(Scope::Tokens);
-    /// The scope `introspect`.
     Introspect = Some(Scope::Introspect);
-    /// The scope `admin`.
     Admin = Some(Scope::Admin);
 }
 

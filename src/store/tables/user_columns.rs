@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::model::{HashedPassword, Status, User, UserId, search_key};
+use crate::model::{HashedPassword, Status, User, UserId, fold_username};
 use crate::store::Tx;
 use crate::store::invalidation::Invalidate;
 use crate::store::query::{execute, on_each_store};
@@ -81,8 +81,8 @@ impl<'a> JsonRow<'a> {
             user.created_at.0,
             user.updated_at.0,
             user.last_login_at.map(|at| at.0),
-            user.name.as_deref().map(search_key),
-            user.email.as_deref().map(search_key),
+            user.name.as_deref().map(fold_username),
+            user.email.as_deref().map(fold_username),
         )
     }
 }
@@ -141,7 +141,7 @@ impl Tx {
     /// Writes all that can change of a user but the password and the last login.
     pub async fn update_user(&mut self, user: &User) -> Result<(), Error> {
         let (roles, status) = (user.roles.to_string(), user.status.as_str());
-        let (name_key, email_key) = (user.name.as_deref().map(search_key), user.email.as_deref().map(search_key));
+        let (name_key, email_key) = (user.name.as_deref().map(fold_username), user.email.as_deref().map(fold_username));
         execute!(
             self,
             Invalidate::CredentialsOf(user.id.0),

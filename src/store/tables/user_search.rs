@@ -1,7 +1,7 @@
 //! Lists of users: by role and status, by prefix of their names, and the directory that every user may read.
 
 use crate::error::Error;
-use crate::model::{Roles, Status, User, UserId, search_key};
+use crate::model::{Roles, Status, User, UserId, fold_username};
 use crate::store::query::fetch_all;
 use crate::store::tables::user_columns::{select_users, user};
 use crate::store::{Conn, Connection};
@@ -18,7 +18,7 @@ struct Match {
 impl Match {
     /// Whether this is the first of the user's keys with this prefix. A user is listed by that one only.
     fn is_first(&self, prefix: &str) -> bool {
-        let [name, email] = [&self.user.name, &self.user.email].map(|text| text.as_deref().map(search_key));
+        let [name, email] = [&self.user.name, &self.user.email].map(|text| text.as_deref().map(fold_username));
         let others = [Some(&self.user.username), name.as_ref(), email.as_ref()];
         others.into_iter().flatten().all(|other| !other.starts_with(prefix) || *other >= self.key)
     }

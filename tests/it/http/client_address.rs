@@ -1,6 +1,7 @@
 //! Behind trusted proxies, sessions, the audit trail and the access log have the address of the client. Nobody else can
 //! choose that address.
 
+use countersign::http::client_address;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -80,4 +81,57 @@ async fn logged(proxies: &str) -> Vec<String> {
 async fn the_access_log_has_the_rightmost_address_that_is_no_trusted_proxy() {
     assert_eq!(logged(PROXIES).await, FORWARDED.map(|(_, address)| address));
     assert_eq!(logged("").await, ["127.0.0.1"; FORWARDED.len()]);
+}
+
+/// The client address when the proxies in `10.0.0.0/8` and `fd00::/8` are trusted.
+fn client(peer: &str, headers: &[(&'static str, &str)]) -> String {
+    let trusted = "10.0.0.0/8,fd00::/8".parse().unwrap();
+    let mut map = reqwest::header::HeaderMap::new();
+    for (name, value) in headers {
+        map.append(*name, value.parse().unwrap());
+    }
+    client_address(peer.parse().unwrap(), &map, &trusted).to_string()
+}
+
+#[test]
+fn forwarding_headers_of_an_untrusted_peer_are_ignored() {
+    for header in ["x-forwarded-for", "forwarded"] {
+        assert_eq!(client("192.0.2.7", &[(header, "for=198.51.100.1")]), "192.0.2.7");
+        assert_eq!(client("192.0.2.7", &[(header, "10.0.0.1")]), "192.0.2.7");
+    }
+    assert_eq!(client("::ffff:192.0.2.7", &[]), "192.0.2.7");
+}
+
+#[test]
+fn behind_trusted_proxies_the_client_is_the_rightmost_untrusted_address() {
+    for (value, address) in [
+        ("198.51.100.1", "198.51.100.1"),
+        ("203.0.113.9, 198.51.100.1", "198.51.100.1"),
+        ("203.0.113.9, 198.51.100.1, 10.1.1.1,10.2.2.2", "198.51.100.1"),
+        ("10.1.1.1", "10.1.1.1"),
+        ("198.51.100.1:4711", "198.51.100.1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("[2001:db8::1]:4711, fd00::2", "2001:db8::1"),
+        ("::ffff:198.51.100.1", "198.51.100.1"),
+    ] {
+        assert_eq!(client("10.0.0.1", &[("x-forwarded-for", value)]), address, "{value}");
+    }
+    let twice = [("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "198.51.100.1, 10.1.1.1")];
+    assert_eq!(client("10.0.0.1", &twice), "198.51.100.1");
+    let element = r#"for=203.0.113.9, For="[2001:db8::1]:4711";proto=https;by=10.0.0.2"#;
+    assert_eq!(client("10.0.0.1", &[("forwarded", element)]), "2001:db8::1");
+}
+
+#[test]
+fn an_unreadable_hop_ends_the_search_at_the_last_known_hop() {
+    for value in ["unknown", "_hidden", "", "198.51.100.1, nonsense", "10.1.1.1.1", "for=198.51.100.1"] {
+        assert_eq!(client("10.0.0.1", &[("x-forwarded-for", value)]), "10.0.0.1", "{value}");
+    }
+    assert_eq!(client("10.0.0.1", &[("x-forwarded-for", "198.51.100.1, unknown, 10.9.9.9")]), "10.9.9.9");
+}
+
+#[test]
+fn x_forwarded_for_takes_precedence_over_forwarded() {
+    let both = [("x-forwarded-for", "198.51.100.1"), ("forwarded", "for=198.51.100.2")];
+    assert_eq!(client("10.0.0.1", &both), "198.51.100.1");
 }
