@@ -13,22 +13,23 @@ pub fn create_new(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// The permission bits of a file, when the group or others have any: none means that the file is private.
-#[cfg(unix)]
+/// The permission bits of a file, if the group or others have any; `None` means that the file is private. Elsewhere than on
+/// Unix there are no such bits.
 pub fn open_mode(path: &Path) -> io::Result<Option<u32>> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = path.metadata()?.permissions().mode() & 0o777;
-    Ok(Some(mode).filter(|mode| mode & 0o077 != 0))
+    #[cfg(unix)]
+    {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata()?.permissions()) & 0o777;
+        Ok(Some(mode).filter(|mode| mode & 0o077 != 0))
+    }
+    #[cfg(not(unix))]
+    path.metadata().map(|_| None)
 }
 
 /// Takes all permissions on a file from everyone but its owner.
 pub fn restrict(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
-    {
-        use std::{fs, os::unix::fs::PermissionsExt};
-        if open_mode(path)?.is_some() {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        }
+    if open_mode(path)?.is_some() {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     }
     Ok(())
 }

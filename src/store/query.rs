@@ -11,7 +11,7 @@
 //!
 //! # Example
 //!
-//! ```ignore
+//! ```text
 //! impl<C: Connection> Conn<C> {
 //!     /// The names of the users who were created after a moment.
 //!     pub async fn names_since(&mut self, since: Timestamp) -> Result<Vec<String>, Error> {

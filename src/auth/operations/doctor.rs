@@ -15,6 +15,7 @@ use crate::auth::keys::sealing::SecretKey;
 use crate::auth::users::first_admin;
 use crate::error::StartError;
 use crate::model::{Clock, Timestamp};
+use crate::private_file;
 use crate::store::{Conn, Location, Store};
 
 /// The tolerated difference between clocks.
@@ -122,27 +123,17 @@ pub async fn examine(clock: &Clock, settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-/// Checks that only its owner can access a file. Returns `None` if the file does not exist, or not on Unix.
+/// Checks that only its owner can access a file. Returns `None` if the file does not exist.
 pub fn mode(file: &Path) -> Option<Finding> {
-    #[cfg(unix)]
-    {
-        let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().ok()?.permissions()) & 0o777;
-        let file = file.display();
-        Some(if mode & 0o077 == 0 {
-            Finding::ok("file mode", format!("only its owner can access {file}"))
-        } else {
-            Finding::failed(
-                "file mode",
-                format!("{file} is open to others, with mode {mode:o}"),
-                format!("chmod 600 {file}"),
-            )
-        })
-    }
-    #[cfg(not(unix))]
-    {
-        let _unknown = file;
-        None
-    }
+    let open_mode = private_file::open_mode(file).ok()?;
+    let file = file.display();
+    Some(match open_mode {
+        None => Finding::ok("file mode", format!("only its owner can access {file}")),
+        Some(mode) => {
+            let found = format!("{file} is open to others, with mode {mode:o}");
+            Finding::failed("file mode", found, format!("chmod 600 {file}"))
+        }
+    })
 }
 
 async fn examine_database(conn: &mut Conn, location: &Location, now: Timestamp, settings: &Settings) -> Vec<Finding> {
