@@ -5,7 +5,7 @@ use sqlx::Executor;
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{AuditMethod, HashedPassword, PasswordHash, Roles, Status, Timestamp, User, UserId};
+use crate::model::{AuditMethod, HashedPassword, PasswordHash, Timestamp, User, UserId};
 
 #[tokio::test]
 async fn writes_continue_after_sqlite_rolls_back_by_itself_and_what_is_gone_has_no_record() {
@@ -186,16 +186,5 @@ async fn one_hash_of_each_scheme_is_found_by_an_index() {
 }
 
 fn some_user(number: u32) -> User {
-    User {
-        id: UserId(Uuid::from_u128(number.into())),
-        username: format!("user-{number}"),
-        name: None,
-        email: None,
-        roles: Roles::default(),
-        status: Status::Active,
-        must_change_password: false,
-        created_at: Timestamp(1),
-        updated_at: Timestamp(1),
-        last_login_at: None,
-    }
+    User::new(UserId(Uuid::from_u128(number.into())), format!("user-{number}"), Timestamp(1))
 }
