@@ -50,11 +50,20 @@ impl RefusalDelay {
 }
 
 impl Auth {
-    /// Learns which schemes stored hashes have, and runs each new one once to learn what it costs. Call this at the start, after
-    /// an import, and now and then: other processes import too, and logins replace old hashes.
+    /// Learns what the schemes of stored hashes cost, and fills in the scheme of those that lack it. Call this at the start and
+    /// now and then: other processes import users too, and logins replace old hashes.
     pub async fn refresh_known_costs(&self) -> Result<(), Error> {
-        self.fill_in_schemes().await?;
-        let samples = self.store.read().await?.one_hash_of_each_scheme().await?;
+        // First, since it writes nothing: a server whose disk is full delays refusals too.
+        self.measure_schemes().await?;
+        if self.fill_in_schemes().await? { self.measure_schemes().await } else { Ok(()) }
+    }
+
+    /// Runs each scheme that stored hashes have, and that is new, once to learn what it costs.
+    pub(in crate::auth) async fn measure_schemes(&self) -> Result<(), Error> {
+        let mut conn = self.store.read().await?;
+        let mut samples = conn.one_hash_of_each_scheme().await?;
+        samples.extend(conn.hashes_without_scheme(STEP).await?.into_iter().map(|(_, hash)| hash));
+        drop(conn);
         let mut in_use = vec![HashScheme::ours(self.settings.passwords.cost())];
         in_use.extend(samples.iter().filter_map(|hash| Some(ParsedHash::parse(hash)?.scheme)));
         in_use.sort_unstable();
@@ -78,13 +87,15 @@ impl Auth {
         Ok(())
     }
 
-    /// Fills in the scheme of hashes that were stored before the database had a column for it.
-    async fn fill_in_schemes(&self) -> Result<(), Error> {
+    /// Fills in the scheme of hashes that were stored before the database had a column for it. Returns whether there were any.
+    async fn fill_in_schemes(&self) -> Result<bool, Error> {
+        let mut found_any = false;
         loop {
             let hashes = self.store.read().await?.hashes_without_scheme(STEP).await?;
             if hashes.is_empty() {
-                return Ok(());
+                return Ok(found_any);
             }
+            found_any = true;
             let mut tx = self.store.write().await?;
             for (user, hash) in hashes {
                 tx.fill_in_scheme(user, &formats::with_scheme(hash)).await?;

@@ -51,7 +51,8 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> 
 
 /// Returns the comma-separated elements of all headers of this name; `None` if there is no such header.
 fn hops(headers: &HeaderMap, name: &str) -> Option<Vec<String>> {
-    let values: Vec<_> = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect();
+    // A byte that is not text makes one hop unreadable, not those that proxies appended to it.
+    let values: Vec<_> = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
     (!values.is_empty()).then(|| values.join(",").split(',').map(|hop| hop.trim().to_owned()).collect())
 }
 

@@ -20,7 +20,7 @@ impl Tx {
 
     /// Lets the next commit make a checkpoint, and puts the usual settings back.
     pub async fn end_bulk(&mut self) -> Result<(), Error> {
-        let usual = "PRAGMA cache_size = -2000; PRAGMA wal_autocheckpoint = 1000; PRAGMA journal_size_limit = 67108864";
+        let usual = "PRAGMA cache_size = -2000; PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864";
         self.pragma(usual).await
     }
 

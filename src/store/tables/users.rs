@@ -60,7 +60,7 @@ impl<C: Connection> Conn<C> {
             self,
             |row| (row.id, row.hash),
             r#"SELECT id AS "id!: UserId", password_hash AS "hash!: PasswordHash" FROM users
-            WHERE password_scheme = '' LIMIT $1"#,
+            WHERE password_scheme = '' ORDER BY id LIMIT $1"#,
             limit,
         )?)
     }

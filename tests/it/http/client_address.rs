@@ -128,6 +128,11 @@ fn an_unreadable_hop_ends_the_search_at_the_last_known_hop() {
         assert_eq!(client("10.0.0.1", &[("x-forwarded-for", value)]), "10.0.0.1", "{value}");
     }
     assert_eq!(client("10.0.0.1", &[("x-forwarded-for", "198.51.100.1, unknown, 10.9.9.9")]), "10.9.9.9");
+    // Neither does a byte that is no text hide what the proxy appended.
+    let mut headers = reqwest::header::HeaderMap::new();
+    headers.append("x-forwarded-for", reqwest::header::HeaderValue::from_bytes(b"\xff, 198.51.100.1").unwrap());
+    let trusted = "10.0.0.0/8".parse().unwrap();
+    assert_eq!(client_address("10.0.0.1".parse().unwrap(), &headers, &trusted).to_string(), "198.51.100.1");
 }
 
 #[test]

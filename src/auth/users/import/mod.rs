@@ -165,9 +165,13 @@ impl Auth {
             tx.commit().await
         })
         .await?;
-        if let Err(error) = self.refresh_known_costs().await {
-            tracing::warn!(%error, "the costs of imported password hashes could not be measured");
-        }
+        // In the background: nobody waits for it, and a client that leaves does not stop it.
+        let auth = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = auth.measure_schemes().await {
+                tracing::warn!(%error, "the costs of imported password hashes could not be measured");
+            }
+        });
         imported
     }
 
