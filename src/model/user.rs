@@ -265,8 +265,8 @@ pub struct UserFilter {
     pub status: Option<Status>,
 }
 
-/// Returns the canonical form of a username, and what searches compare of names and e-mail addresses: NFC and lower case, so that `Zoë` and `zoë` are one user however they are
-/// typed. It converts to upper case first, because only that maps `ς` to `σ` and `ß` to `ss`.
+/// Returns the canonical form of a username, and what searches compare of names and e-mail addresses: NFC and lower case, so
+/// that `Zoë` and `zoë` are one user. It converts to upper case first, because only that maps `ς` to `σ` and `ß` to `ss`.
 pub fn fold_username(username: &str) -> String {
     if username.is_ascii() {
         // A fast path with the same result, because most usernames are ASCII.
