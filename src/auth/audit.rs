@@ -8,7 +8,7 @@ use crate::auth::Auth;
 use crate::error::Error;
 use crate::model::pagination::cut_to;
 use crate::model::{
-    AuditFilter, AuditMethod, AuditRecord, AuditRow, Event, Origin, Outcome, Principal, Timestamp, UserId, hex,
+    AuditFilter, AuditMethod, AuditRecord, AuditRow, Event, Origin, Outcome, Principal, Timestamp, UserId,
 };
 
 /// Records per step when the chain is verified or its oldest records are deleted.
@@ -194,5 +194,5 @@ impl Auth {
 
 /// The target of [`Event::AuditForgotten`]: the number and the hash of the last deleted record.
 fn forgotten_target(seq: i64, hash: &[u8]) -> String {
-    format!("to {seq} {}", hex(hash))
+    format!("to {seq} {}", hex::encode(hash))
 }

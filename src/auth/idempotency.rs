@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::auth::{Actor, Auth};
 use crate::error::Error;
-use crate::model::{Timestamp, TokenHash, hex};
+use crate::model::{Timestamp, TokenHash};
 use crate::store::Tx;
 
 /// How long a response is stored.
@@ -88,5 +88,5 @@ impl Auth {
 
 /// The name that a stored response is sealed under.
 fn seal_name(key: TokenHash) -> String {
-    hex(key.as_bytes())
+    hex::encode(key.as_bytes())
 }

@@ -2,7 +2,6 @@
 
 mod audit;
 mod hash_cost;
-mod hex;
 mod id;
 mod import;
 mod key;
@@ -17,7 +16,6 @@ mod user;
 
 pub use audit::{AuditFilter, AuditMethod, AuditRecord, AuditRow, Event, Outcome};
 pub use hash_cost::HashCost;
-pub use hex::hex;
 pub use id::{SessionId, StatusListId, TokenId, UserId};
 pub use import::{Conflict, Format, UserRecord};
 pub use key::{Algorithm, SealedKey};

@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 use crate::auth::passwords::hash_pool::Memory;
 use crate::auth::random;
-use crate::model::{HashCost, HashedPassword, PasswordHash, hex};
+use crate::model::{HashCost, HashedPassword, PasswordHash};
 
 /// The maximum cost of bcrypt: some two seconds.
 const MAX_BCRYPT_COST: u32 = 15;
@@ -183,11 +183,8 @@ impl HashScheme {
 
 /// Runs bcrypt on a password with a terminating NUL. bcrypt uses the first 72 bytes of both.
 fn bcrypt(cost: u32, of_sha256: bool, password: &[u8], salt: &[u8]) -> Option<[u8; 24]> {
-    let mut password = Zeroizing::new(if of_sha256 {
-        hex(digest(&SHA256, password).as_ref()).into_bytes()
-    } else {
-        password.to_vec()
-    });
+    let mut password =
+        Zeroizing::new(if of_sha256 { hex::encode(digest(&SHA256, password)).into_bytes() } else { password.to_vec() });
     // bcrypt would ignore what follows an embedded NUL.
     if password.contains(&0) {
         return None;
@@ -346,7 +343,7 @@ fn werkzeug(method: &str, rest: &str) -> Option<ParsedHash> {
         _ => return None,
     };
     let [salt, output] = fields(rest)?;
-    Some(ParsedHash { scheme, salt: salt.into(), output: from_hex(output)? })
+    Some(ParsedHash { scheme, salt: salt.into(), output: hex::decode(output).ok()? })
 }
 
 /// Splits at `$` into exactly `N` fields.
@@ -361,12 +358,6 @@ fn number(text: &str) -> Option<u32> {
 
 fn log2(n: u32) -> Option<u8> {
     n.is_power_of_two().then(|| n.trailing_zeros().try_into().ok())?
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect::<Option<Vec<u8>>>()?;
-    (digits.len() % 2 == 0)
-        .then(|| digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
 }
 
 #[cfg(test)]

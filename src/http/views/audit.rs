@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::model::{AuditRow, Timestamp, UserId, hex};
+use crate::model::{AuditRow, Timestamp, UserId};
 
 /// An audit record.
 #[derive(Serialize, ToSchema)]
@@ -45,7 +45,7 @@ impl From<AuditRow> for AuditView {
             method: row.method,
             address: row.address,
             request_id: row.request_id,
-            hash: hex(&row.hash),
+            hash: hex::encode(&row.hash),
         }
     }
 }

@@ -150,7 +150,7 @@ async fn insert(driver: &mut Driver<'_>, rows: &[AuditRow]) -> Result<(), sqlx::
         sqlite: |driver| {
             let id = |id: Option<UserId>| id.map(|id| id.0.simple());
             let rows = rows.iter().map(|row| {
-                let (actor, subject, hash) = (id(row.actor), id(row.subject), crate::model::hex(&row.hash));
+                let (actor, subject, hash) = (id(row.actor), id(row.subject), hex::encode(&row.hash));
                 let how = (&row.method, &row.address, &row.request_id);
                 (row.seq, row.at.0, &row.event, &row.outcome, actor, subject, &row.target, how, hash)
             });
