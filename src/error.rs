@@ -61,6 +61,12 @@ pub enum Error {
     /// Fields that failed validation.
     #[error("{} field(s) are not valid", .0.len())]
     Invalid(Vec<FieldError>),
+    /// Too many wrong passwords were tried from this address, of this account or of many.
+    #[error("too many wrong passwords")]
+    TooManyAttempts {
+        /// How long the caller should wait before a retry.
+        retry_after: Duration,
+    },
     /// The queue of passwords to check is full, or its wait too long.
     #[error("too many passwords are waiting to be checked")]
     Busy {

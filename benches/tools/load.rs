@@ -37,6 +37,9 @@ struct Args {
     /// The number of clients, each with an address of its own (from 127.1.0.1 on)
     #[arg(long, default_value_t = 64)]
     clients: usize,
+    /// All clients have this one address instead
+    #[arg(long)]
+    address: Option<Ipv4Addr>,
     /// The duration, at most 300; without it each request is sent once
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=300))]
     seconds: Option<u64>,
@@ -61,10 +64,10 @@ struct Connection {
 }
 
 impl Connection {
-    async fn open(client: usize, target: SocketAddr) -> io::Result<Self> {
+    async fn open(client: usize, address: Option<Ipv4Addr>, target: SocketAddr) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         let [high, low] = u16::try_from(client + 1).unwrap_or(1).to_be_bytes();
-        socket.bind((Ipv4Addr::new(127, 1, high, low), 0).into())?;
+        socket.bind((address.unwrap_or(Ipv4Addr::new(127, 1, high, low)), 0).into())?;
         let stream = socket.connect(target).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(4096) })
@@ -145,6 +148,7 @@ impl Tally {
 /// The state that all clients share.
 struct Load {
     target: SocketAddr,
+    address: Option<Ipv4Addr>,
     requests: Vec<Vec<u8>>,
     /// By client: its idle connections, and since when each is idle.
     idle: RefCell<Vec<Vec<(Instant, Connection)>>>,
@@ -159,7 +163,7 @@ impl Load {
             let idle = self.idle.borrow_mut()[client].pop();
             let mut connection = match idle {
                 Some((since, connection)) if since.elapsed() < MAX_IDLE => connection,
-                _ => Connection::open(client, self.target).await?,
+                _ => Connection::open(client, self.address, self.target).await?,
             };
             let answer = connection.send(&self.requests[turn % self.requests.len()]).await?;
             self.idle.borrow_mut()[client].push((Instant::now(), connection));
@@ -181,6 +185,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let bodies = args.bodies.as_ref().map(File::create).transpose()?.map(BufWriter::new);
     let load = Rc::new(Load {
         target: args.target,
+        address: args.address,
         requests,
         idle: RefCell::new((0..args.clients).map(|_| Vec::new()).collect()),
         tally: RefCell::new(Tally { bodies, ..Tally::default() }),

@@ -8,7 +8,8 @@ use crate::auth::Auth;
 use crate::error::Error;
 use crate::model::pagination::cut_to;
 use crate::model::{
-    AuditFilter, AuditMethod, AuditRecord, AuditRow, Event, Origin, Outcome, Principal, Timestamp, UserId,
+    AuditFilter, AuditMethod, AuditRecord, AuditRow, ClientNetwork, Event, Origin, Outcome, Principal, Timestamp,
+    UserId,
 };
 
 /// Records per step when the chain is verified or its oldest records are deleted.
@@ -48,6 +49,19 @@ impl Actor {
         Self::User { id: principal.user.id, method: principal.method.into(), origin }
     }
 
+    /// The request of this actor, if there is one.
+    pub(super) fn origin(self) -> Option<Origin> {
+        match self {
+            Self::User { origin, .. } | Self::Unknown { origin, .. } => Some(origin),
+            Self::Operator | Self::System => None,
+        }
+    }
+
+    /// The network that this actor's request came from, if there is one.
+    pub(super) fn network(self) -> Option<ClientNetwork> {
+        self.origin().map(|origin| ClientNetwork::of(origin.address))
+    }
+
     /// A record that this actor did `event`.
     pub(super) fn did(self, event: Event, at: Timestamp) -> AuditRecord {
         let (actor, method, origin) = match self {
@@ -63,6 +77,7 @@ impl Actor {
             actor,
             subject: None,
             target: None,
+            detail: None,
             method,
             address: origin.map(|origin| origin.address.to_string()),
             request_id: origin.map(|origin| origin.request_id.simple().to_string()),
@@ -85,6 +100,11 @@ impl AuditRecord {
     pub(super) fn concerning(self, targets: &[impl std::fmt::Display]) -> Self {
         let targets: Vec<_> = targets.iter().map(ToString::to_string).collect();
         self.to(targets.join(" "))
+    }
+
+    /// Says what was changed, or how often it happened.
+    pub(super) fn with_detail(self, detail: String) -> Self {
+        Self { detail: Some(detail), ..self }
     }
 
     /// Sets the outcome to [`Outcome::Refused`].

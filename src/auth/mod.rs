@@ -35,7 +35,9 @@ use self::keys::sealing::SecretKey;
 pub use self::operations::backup::{backup, restore};
 pub use self::operations::doctor::{Finding, Verdict, examine, examine_settings, mode};
 use self::passwords::hash_pool::HashPool;
+use self::passwords::limiter::Limiter;
 use self::passwords::refusal_delay::RefusalDelay;
+use self::passwords::refusals::Refusals;
 pub use self::sessions::login::{Login, LoginOutcome};
 pub use self::sessions::refresh::Refreshed;
 pub use self::sessions::status_lists::SignedStatusList;
@@ -61,6 +63,8 @@ pub struct Inner {
     clock: Clock,
     settings: Settings,
     hash_pool: HashPool,
+    limiter: Limiter,
+    refusals: Refusals,
     secret: SecretKey,
     keys: RwLock<Arc<Keys>>,
     refreshing_keys: tokio::sync::Mutex<()>,
@@ -121,6 +125,8 @@ impl Auth {
             store,
             clock,
             hash_pool: HashPool::start(settings.limits.hash_threads(), settings.limits.hash_queue, &mut metrics)?,
+            limiter: Limiter::new(&settings.guessing),
+            refusals: Refusals::new(&mut metrics),
             secret,
             keys: RwLock::new(Arc::new(keys)),
             refreshing_keys: tokio::sync::Mutex::default(),
@@ -195,12 +201,13 @@ impl Auth {
         self.store.sync()
     }
 
-    /// Writes the pending last uses, waits for the writes in progress, then closes the store. The service cannot be
+    /// Writes the pending last uses and refusals, waits for the writes in progress, then closes the store. The service cannot be
     /// used afterwards.
     pub async fn stop(&self) {
         if let Err(error) = self.write_activity().await {
             tracing::warn!(%error, "last uses were not written");
         }
+        self.record_all_refusals().await;
         self.writes.close();
         self.writes.wait().await;
         self.store.close().await;

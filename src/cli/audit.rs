@@ -15,7 +15,7 @@ use crate::model::{AuditFilter, AuditRow, Timestamp, UserId};
 const PAGE: u32 = 1000;
 
 /// Column widths in characters.
-const WIDTHS: [usize; 9] = [8, 24, 20, 8, 16, 16, 9, 15, 0];
+const WIDTHS: [usize; 10] = [8, 24, 20, 8, 16, 16, 9, 15, 36, 0];
 
 /// Runs `countersign audit`.
 pub fn run(config: &Config, command: &AuditCommand) -> Result<Outcome, CommandError> {
@@ -43,7 +43,7 @@ async fn filter(
 }
 
 async fn list(auth: &Auth, filter: &AuditFilter, limit: u64, json: bool) -> Result<(), CommandError> {
-    let header = ["NUMBER", "AT", "EVENT", "OUTCOME", "BY", "TO", "METHOD", "ADDRESS", "TARGET"];
+    let header = ["NUMBER", "AT", "EVENT", "OUTCOME", "BY", "TO", "METHOD", "ADDRESS", "TARGET", "DETAIL"];
     let mut names = Names { auth, known: HashMap::new() };
     let mut text = if json { String::new() } else { line(&header, WIDTHS) };
     let (mut before, mut left) = (None, limit);
@@ -72,7 +72,8 @@ impl Names<'_> {
         let (actor, subject) = (self.name(row.actor).await?, self.name(row.subject).await?);
         let [number, at] = [row.seq.to_string(), row.at.to_string()];
         let (method, address) = (cell(row.method), cell(row.address));
-        let cells = [number, at, row.event, row.outcome, actor, subject, method, address, cell(row.target)];
+        let (target, detail) = (cell(row.target), cell(row.detail));
+        let cells = [number, at, row.event, row.outcome, actor, subject, method, address, target, detail];
         Ok(line(&cells, WIDTHS))
     }
 

@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod block;
 mod doctor;
 mod export;
 mod import;
@@ -54,6 +55,7 @@ pub fn run(cli: &Cli) -> Result<Outcome, CommandError> {
         Some(Command::Export(command)) => export::run(config, command)?,
         Some(Command::Token(command)) => token::run(config, command)?,
         Some(Command::Session(command)) => session::run(config, command)?,
+        Some(Command::Block(command)) => block::run(config, *command)?,
         Some(Command::Key(command)) => key::run(config, *command)?,
         Some(Command::Audit(command)) => return audit::run(config, command),
         Some(Command::Doctor { json }) => return doctor::run(config, *json),

@@ -29,6 +29,9 @@ pub enum Command {
     /// See and end sessions
     #[command(subcommand)]
     Session(SessionCommand),
+    /// See which addresses may try no more passwords for now, and lift that
+    #[command(subcommand)]
+    Block(BlockCommand),
     /// Show the signing keys, or turn them over
     #[command(subcommand)]
     Key(KeyCommand),
@@ -188,6 +191,23 @@ pub enum SessionCommand {
     },
     /// End sessions, and with them their opaque tokens and JWTs
     End(Which),
+}
+
+/// What to do with blocks of addresses that tried too many wrong passwords. It works beside a running server, which goes by it
+/// within a second.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum BlockCommand {
+    /// List the blocks, the newest first
+    List {
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lift a block
+    Lift {
+        /// Its id, as the list shows it
+        id: Uuid,
+    },
 }
 
 /// Which tokens or sessions: one, a user's, or everyone's.

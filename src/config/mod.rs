@@ -15,11 +15,11 @@ use clap::{CommandFactory, Parser};
 use secrecy::ExposeSecret;
 
 pub use self::commands::{
-    AuditCommand, Command, ExportCommand, ImportCommand, KeyCommand, ReferenceFormat, SessionCommand, TokenCommand,
-    UserCommand, Which,
+    AuditCommand, BlockCommand, Command, ExportCommand, ImportCommand, KeyCommand, ReferenceFormat, SessionCommand,
+    TokenCommand, UserCommand, Which,
 };
 pub use self::reference::reference;
-pub use self::settings::{Config, LogFormat, Settings};
+pub use self::settings::{Config, GuessingSettings, LogFormat, Settings};
 use crate::error::StartError;
 
 /// What a command's exit code says; clap itself ends with 2.

@@ -9,9 +9,9 @@ use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::values::{
-    self, AddressOrOff, OrOff, audience, audit_retention, credential_cache, hash_queue, hash_workers, idle_ttl, issuer,
-    key_rotation, lifetime, listen, metrics_listen, number, password_min_length, path, secret, sessions_per_user,
-    status_ttl, trusted_proxies,
+    self, AddressOrOff, NumberOrOff, OrOff, audience, audit_retention, connections_per_address, credential_cache,
+    hash_queue, hash_workers, idle_ttl, import_max_cost, issuer, key_rotation, lifetime, limit_burst, limit_refill,
+    listen, metrics_listen, number, password_min_length, path, secret, sessions_per_user, status_ttl, trusted_proxies,
 };
 use crate::error::StartError;
 use crate::model::{Algorithm, HashCost, Networks};
@@ -46,6 +46,8 @@ pub struct Settings {
     #[command(flatten)]
     pub passwords: PasswordSettings,
     #[command(flatten)]
+    pub guessing: GuessingSettings,
+    #[command(flatten)]
     pub limits: LimitSettings,
     #[command(flatten)]
     pub audit: AuditSettings,
@@ -76,6 +78,13 @@ pub struct ServerSettings {
     #[arg(long, env = "COUNTERSIGN_TRUSTED_PROXIES", default_value = "", value_name = "NETWORKS")]
     #[arg(global = true, value_parser = trusted_proxies)]
     pub trusted_proxies: Networks,
+
+    /// The most connections of one address at a time, or off
+    ///
+    /// Of 900 in all. IPv6 addresses count by /64; trusted proxies have any number.
+    #[arg(long, env = "COUNTERSIGN_CONNECTIONS_PER_ADDRESS", default_value = "200", value_name = "NUMBER")]
+    #[arg(global = true, value_parser = connections_per_address)]
+    pub connections_per_address: NumberOrOff,
 }
 
 /// Where the data is, and what seals it.
@@ -194,6 +203,13 @@ pub struct PasswordSettings {
     #[arg(long, env = "COUNTERSIGN_ARGON2_ITERATIONS", default_value = "2", value_name = "NUMBER")]
     #[arg(global = true, value_parser = number)]
     pub argon2_iterations: u32,
+
+    /// The most an imported hash may cost, in time and in memory, as a multiple of one of our own
+    ///
+    /// An import refuses a hash beyond it. At the default, bcrypt with cost 12 and PBKDF2 with 1,500,000 iterations are within.
+    #[arg(long, env = "COUNTERSIGN_IMPORT_MAX_COST", default_value = "32", value_name = "NUMBER")]
+    #[arg(global = true, value_parser = import_max_cost)]
+    pub import_max_cost: u32,
 }
 
 impl PasswordSettings {
@@ -201,6 +217,29 @@ impl PasswordSettings {
     pub fn cost(&self) -> HashCost {
         HashCost { memory_kib: self.argon2_memory_kib, iterations: self.argon2_iterations }
     }
+}
+
+/// The limit on guessing passwords.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Guessing passwords")]
+pub struct GuessingSettings {
+    /// Different wrong passwords that one address may try at once, or off
+    ///
+    /// For one account, and for all of them together; further ones are answered with 429. An address that has logged in to an
+    /// account before has a limit of its own for that account. IPv6 addresses count by /64.
+    #[arg(long, env = "COUNTERSIGN_LIMIT_BURST", default_value = "10", value_name = "NUMBER")]
+    #[arg(global = true, value_parser = limit_burst)]
+    pub limit_burst: NumberOrOff,
+
+    /// After that, how long until it may try another password of the same account
+    #[arg(long, env = "COUNTERSIGN_LIMIT_ACCOUNT_REFILL", default_value = "1m", value_name = "DURATION")]
+    #[arg(global = true, value_parser = limit_refill)]
+    pub limit_account_refill: Duration,
+
+    /// After that, how long until it may try another password of any account
+    #[arg(long, env = "COUNTERSIGN_LIMIT_ADDRESS_REFILL", default_value = "6s", value_name = "DURATION")]
+    #[arg(global = true, value_parser = limit_refill)]
+    pub limit_address_refill: Duration,
 }
 
 /// Limits.

@@ -18,6 +18,9 @@ pub type OrOff = Option<Duration>;
 /// An address, or `off`.
 pub type AddressOrOff = Option<SocketAddr>;
 
+/// A number, or `off`.
+pub type NumberOrOff = Option<u32>;
+
 /// One for each core: every core is busy, and no hash waits for another.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
@@ -108,6 +111,30 @@ pub fn status_ttl(text: &str) -> Result<Duration, &'static str> {
 
 pub fn sessions_per_user(text: &str) -> Result<u32, &'static str> {
     text.parse().ok().filter(|number| (1..=1000).contains(number)).ok_or("must be a whole number from 1 to 1000")
+}
+
+pub fn import_max_cost(text: &str) -> Result<u32, &'static str> {
+    let factor = text.parse().ok().filter(|number| (1..=1000).contains(number));
+    factor.ok_or("must be a whole number from 1 to 1000; 32 is a good figure")
+}
+
+fn number_or_off(text: &str, mend: &'static str) -> Result<NumberOrOff, &'static str> {
+    if text == "off" {
+        return Ok(None);
+    }
+    text.parse().ok().filter(|number| (1..=1000).contains(number)).map(Some).ok_or(mend)
+}
+
+pub fn limit_burst(text: &str) -> Result<NumberOrOff, &'static str> {
+    number_or_off(text, "must be off, or a whole number from 1 to 1000; 10 is a good figure")
+}
+
+pub fn connections_per_address(text: &str) -> Result<NumberOrOff, &'static str> {
+    number_or_off(text, "must be off, or a whole number from 1 to 1000; 200 is a good figure")
+}
+
+pub fn limit_refill(text: &str) -> Result<Duration, &'static str> {
+    seconds(text, 1, 86_400, "must be from 1s to 1d, written like 6s, 1m or 1h")
 }
 
 pub fn number(text: &str) -> Result<u32, &'static str> {

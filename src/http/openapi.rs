@@ -104,6 +104,7 @@ problems! {
         400 "`ambiguous-credential`: more than one `Authorization` header"
         401 "`authentication-required`, `invalid-token` or `invalid-credentials`"
         403 "`insufficient-scope` or `password-change-required`"
+        429 "`too-many-attempts`, with `Retry-After`"
         503 "`unavailable` or `busy`, with `Retry-After`"
     }
     InvalidBody {
@@ -118,6 +119,7 @@ problems! {
     WrongPassword {
         401 "`invalid-credentials`"
         403 "`password-change-required`"
+        429 "`too-many-attempts`, with `Retry-After`"
     }
     NoSession { 409 "`no-session`: HTTP Basic and personal tokens have none" }
     OpaqueRequired { 403 "`opaque-token-required`" }

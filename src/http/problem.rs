@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -88,6 +89,8 @@ kinds! {
         "Some fields are not valid. The member errors lists each with a code and a message.";
     KEY_REUSED = 422 "idempotency-key-reused" "Key used before"
         "This Idempotency-Key was used for another request within the last day. Choose a new key for a new request.";
+    TOO_MANY_ATTEMPTS = 429 "too-many-attempts" "Too many attempts"
+        "Too many wrong passwords were tried from this address. Try again after the seconds that Retry-After gives. An administrator can lift this block: GET /admin/blocks.";
     HEADERS_TOO_LARGE = 431 "headers-too-large" "Headers too large"
         "The request's headers are over 16 KiB. Send fewer or shorter ones.";
     INTERNAL = 500 "internal" "Internal error"
@@ -218,6 +221,10 @@ impl Problem {
         Self { errors, ..Self::new(&VALIDATION) }
     }
 
+    fn with_retry_after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait.as_secs_f64().ceil().max(1.0) as u64), ..self }
+    }
+
     fn caused_by(self, cause: &(dyn std::error::Error + 'static)) -> Self {
         let mut text = cause.to_string();
         let mut source = cause.source();
@@ -289,10 +296,8 @@ impl From<Error> for Problem {
             Error::StepRequired(Step::ChangePassword) => Self::new(&PASSWORD_CHANGE_REQUIRED),
             Error::NoRotation => Self::new(&NO_ROTATION),
             Error::Invalid(fields) => Self::validation(fields.clone()),
-            Error::Busy { retry_after } => {
-                let seconds = retry_after.as_secs_f64().ceil().max(1.0) as u64;
-                Self { retry_after: Some(seconds), ..Self::new(&BUSY) }
-            }
+            Error::TooManyAttempts { retry_after } => Self::new(&TOO_MANY_ATTEMPTS).with_retry_after(*retry_after),
+            Error::Busy { retry_after } => Self::new(&BUSY).with_retry_after(*retry_after),
             Error::Unavailable(_) => Self::new(&UNAVAILABLE).caused_by(&error),
             Error::Internal(_) => Self::new(&INTERNAL).caused_by(&error),
         }

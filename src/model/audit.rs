@@ -10,6 +10,10 @@ pub enum Event {
     /// A password was refused, at login or elsewhere. An unknown username is not recorded: people sometimes type their
     /// password into that field.
     LoginFailed,
+    /// A password was refused unseen, because too many from its address were wrong.
+    LoginLimited,
+    /// A block of an address that had tried too many passwords was lifted.
+    BlockLifted,
     /// A session was refreshed: it has a new JWT, and perhaps a new opaque token.
     SessionRefreshed,
     /// An opaque token was presented again after it had been exchanged, so its session was revoked.
@@ -50,6 +54,8 @@ impl Event {
         match self {
             Self::LoggedIn => "login.succeeded",
             Self::LoginFailed => "login.failed",
+            Self::LoginLimited => "login.limited",
+            Self::BlockLifted => "block.lifted",
             Self::SessionRefreshed => "session.refreshed",
             Self::TokenReused => "session.token-reused",
             Self::SessionEnded => "session.ended",
@@ -138,6 +144,8 @@ pub struct AuditRecord {
     pub subject: Option<UserId>,
     /// What else the event concerns, such as the id of a session.
     pub target: Option<String>,
+    /// What was changed, or how often it happened. It never holds a secret.
+    pub detail: Option<String>,
     /// How the actor was authenticated.
     pub method: AuditMethod,
     /// The IP address of the client.
@@ -163,6 +171,8 @@ pub struct AuditRow {
     pub subject: Option<UserId>,
     /// What else the event concerns, such as the id of a session.
     pub target: Option<String>,
+    /// What was changed, or how often it happened.
+    pub detail: Option<String>,
     /// The word of an [`AuditMethod`].
     pub method: Option<String>,
     /// The IP address of the client.
@@ -184,6 +194,7 @@ impl AuditRow {
             actor: record.actor,
             subject: record.subject,
             target: record.target,
+            detail: record.detail,
             method: Some(record.method.as_str().to_owned()),
             address: record.address,
             request_id: record.request_id,
@@ -196,15 +207,15 @@ impl AuditRow {
     /// Hashes this record together with `before`, the hash of the previous record, and so with all before it. The input
     /// is a JSON array, which is unambiguous: no field can run into the next.
     pub fn hash_after(&self, before: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
-        let fields = serde_json::to_vec(&(
-            before,
-            self.seq,
-            self.at.0,
-            &self.event,
-            &self.outcome,
-            (self.actor, self.subject, &self.target),
-            (&self.method, &self.address, &self.request_id),
-        ))?;
+        let whom = (self.actor, self.subject, &self.target);
+        let how = (&self.method, &self.address, &self.request_id);
+        let fields = match &self.detail {
+            Some(detail) => {
+                serde_json::to_vec(&(before, self.seq, self.at.0, &self.event, &self.outcome, whom, how, detail))?
+            }
+            // As records were hashed before they had details.
+            None => serde_json::to_vec(&(before, self.seq, self.at.0, &self.event, &self.outcome, whom, how))?,
+        };
         Ok(digest(&SHA256, &fields).as_ref().to_vec())
     }
 }

@@ -15,6 +15,9 @@ impl HashCost {
     /// The most [`HashCost::work`] of a hash that is ever run: one pass over 1 GiB, or more passes over less.
     pub const MAX_WORK: u64 = 1 << 20;
 
+    /// What a hash costs by default.
+    pub const USUAL: Self = Self { memory_kib: 19_456, iterations: 2 };
+
     /// How much argon2 writes, in KiB.
     pub fn work(self) -> u64 {
         u64::from(self.memory_kib) * u64::from(self.iterations)

@@ -43,5 +43,7 @@ ids! {
     /// The id of a personal access token.
     TokenId,
     /// The id of a status list.
-    StatusListId
+    StatusListId,
+    /// The id of a block: a network that may try no more passwords for a while.
+    BlockId
 }

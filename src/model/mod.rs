@@ -1,6 +1,7 @@
 //! The data types of the service. They do no I/O; time comes from [`Clock`] alone.
 
 mod audit;
+mod block;
 mod hash_cost;
 mod id;
 mod import;
@@ -15,11 +16,12 @@ mod token;
 mod user;
 
 pub use audit::{AuditFilter, AuditMethod, AuditRecord, AuditRow, Event, Outcome};
+pub use block::{Block, Reach};
 pub use hash_cost::HashCost;
-pub use id::{SessionId, StatusListId, TokenId, UserId};
+pub use id::{BlockId, SessionId, StatusListId, TokenId, UserId};
 pub use import::{Conflict, Format, UserRecord};
 pub use key::{Algorithm, SealedKey};
-pub use networks::Networks;
+pub use networks::{ClientNetwork, Networks};
 pub use principal::{Method, Principal};
 pub use scope::{Scope, Scopes};
 pub use session::{Client, LiveSession, Origin, Session, StatusIndex, StatusList};

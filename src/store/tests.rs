@@ -110,6 +110,7 @@ fn record(target: u32) -> AuditRecord {
         outcome: crate::model::Outcome::Done,
         actor: Some(crate::model::UserId(Uuid::from_u128(7))),
         subject: None,
+        detail: None,
         target: Some(target.to_string()),
         method: AuditMethod::System,
         address: None,

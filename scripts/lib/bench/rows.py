@@ -1,6 +1,6 @@
 """The rows of the table, in its order. Each is a function that yields figures."""
 
-import contextlib, csv, itertools, os, random, shutil, sqlite3, time
+import contextlib, csv, itertools, os, random, shutil, sqlite3, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from statistics import median
@@ -167,6 +167,50 @@ def storm(bench):
     yield figure
 
 
+def neighbours(bench):
+    """Logins beside other programs that take all the processor time they can get."""
+    cores, busy, seconds = os.cpu_count(), 6, 2 if bench.quick else 8
+    what = f"logins a second beside {busy} busy loops ÷ a fair share of the {cores} cores"
+    ratio = Ratio(what, "≥ 0.50", "/login, beside busy loops", "fair share")
+
+    def beside_busy_loops():
+        with contextlib.ExitStack() as running:
+            for _ in range(busy):
+                running.enter_context(Process([sys.executable, "-c", "while True: pass"], bench.folder))
+            return log_in(bench, server, clients=16, seconds=seconds)["per_second"]
+
+    with bench.serve(bench.copy_of_base()) as server:
+        # As many threads hash as there are cores.
+        sides = {"/login, beside busy loops": beside_busy_loops,
+                 "fair share": lambda: cores / bench.argon2id_seconds() * cores / (cores + busy)}
+        yield from bench.compare(sides, [ratio], few=True)
+
+
+def flood(bench):
+    """Logins of others while one address tries wrong passwords on a hundred connections."""
+    seconds, offered = 3 if bench.quick else 10, 20
+    header, guess = {"content-type": "application/json"}, '{"username": "user%d", "password": "wrong password %d"}'
+    guesses = [request("POST", "/login", header, guess % (i % 2_000, i)) for i in range(20_000)]
+    shares, slow, guessed = [], [], []
+    with bench.serve(bench.copy_of_base()) as server:
+        for _ in range(bench.few):
+            with ThreadPoolExecutor() as background:
+                options = {"clients": 100, "address": "127.2.0.1", "seconds": seconds + 1}
+                sent = background.submit(bench.load, server, guesses, ("401", "429", "503"), **options)
+                time.sleep(0.5)
+                run = log_in(bench, server, clients=24, seconds=seconds, rate=offered, allowed=("200", "429", "503"))
+                guessed.append(sent.result())
+            done = run["answers"].get("200", {"count": 0, "ms": {"99": float("inf")}})
+            shares.append(done["count"] / run["sent"])
+            slow.append(done["ms"]["99"])
+    counts = {status: median(run["answers"].get(status, {"count": 0})["count"] for run in guessed)
+              for status in ("401", "429", "503")}
+    detail = f"a round: {offered * seconds} logins, and guesses with " + ", ".join(
+        f"{status} {count:,.0f}" for status, count in counts.items())
+    yield Figure.of("logins from 24 addresses that succeed while one address floods", "≥ 0.95", shares, detail=detail)
+    yield Figure.of("their time, p99", "≤ 1000 ms", slow, " ms")
+
+
 def writes(bench):
     """Shared commits of the server ÷ the same statements with a commit each, without HTTP and signatures."""
     clients, numbers = 64, itertools.count()
@@ -247,6 +291,7 @@ ROWS = {
     "me": partial(warm, path="/me", what="`GET /me` by {}, warm ÷ `/health`", headers={}),
     "verify": partial(
         warm, path="/verify", what="`GET /verify` as a proxy asks it, by {}, warm ÷ `/health`", headers=FROM_PROXY),
-    "many": many, "cold": cold, "growth": growth, "login": login, "storm": storm, "writes": writes,
+    "many": many, "cold": cold, "growth": growth, "login": login, "storm": storm,
+    "neighbours": neighbours, "flood": flood, "writes": writes,
     "import": importing, "start": start, "memory": memory, "peers": peers,
 }

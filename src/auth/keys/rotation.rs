@@ -18,6 +18,7 @@ use pkcs8::PrivateKeyInfoRef;
 use zeroize::Zeroizing;
 
 use crate::auth::keys::{HS256_KID, Key, Keys, encoding_key};
+use crate::auth::passwords::hash_queue::Flow;
 use crate::auth::{Actor, Auth, SecretKey, Settings};
 use crate::error::{Error, StartError};
 use crate::model::{Algorithm, Clock, Event, SealedKey, Timestamp};
@@ -168,7 +169,7 @@ impl Auth {
         let (auth, keys) = (self.clone(), self.keys());
         // In the hash pool: generating an RSA key takes a good part of a second.
         let generate = move |_: &mut _| generate_key(&keys, &auth.secret, &auth.settings, now, signs_from);
-        let key = self.hash_pool.run(generate).await??;
+        let key = self.hash_pool.run(Flow::OWN, self.work(None), generate).await??;
         let auth = self.clone();
         self.finish(async move {
             let mut tx = auth.store.write().await?;

@@ -25,6 +25,8 @@ const BATCH_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a one-time secret is kept after it was used or expired, so that its owner can be told which of the two it was.
 const SPENT_SECRETS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How long the network of a login is known. A login from it begins that time anew, but at most once for each start of a server.
+const KNOWN_NETWORKS: Duration = Duration::from_secs(180 * 24 * 60 * 60);
 /// How long the status of a session is kept after its tokens have expired, for verifiers whose clocks are behind.
 const STATUS_GRACE: Duration = Duration::from_secs(10 * 60);
 
@@ -38,6 +40,7 @@ impl Auth {
                 ticks.tick().await;
                 log("the signing keys could not be maintained", self.maintain_keys().await);
                 log("the times of last use could not be written", self.write_activity().await);
+                self.record_refusals().await;
             }
         };
         let hourly = async {
@@ -77,6 +80,9 @@ impl Auth {
         let spent = now.before(SPENT_SECRETS);
         self.in_batches(async move |tx| tx.delete_spent_secrets_before(spent).await).await?;
         self.in_batches(async move |tx| tx.delete_spent_signing_keys(now).await).await?;
+        let known = now.before(KNOWN_NETWORKS);
+        self.in_batches(async move |tx| tx.delete_known_networks_before(known, BATCH_SIZE).await).await?;
+        self.in_batches(async move |tx| tx.delete_blocks_ended_before(now, BATCH_SIZE).await).await?;
         let records = self.forget_audit().await?;
         if records > 0 {
             tracing::info!(records, "the oldest records of the audit trail were deleted");

@@ -24,7 +24,7 @@ impl Auth {
         if let Some(error) = self.check_policy("password", password, &user.names()) {
             return Err(Error::Invalid(vec![error]));
         }
-        let hash = self.hash_password(password).await?;
+        let hash = self.hash_password(actor, password).await?;
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
             let mut tx = auth.store.write().await?;
@@ -55,7 +55,7 @@ impl Auth {
         if let Some(error) = self.check_policy("new_password", new, &principal.user.names()).or(unchanged) {
             return Err(Error::Invalid(vec![error]));
         }
-        let hash = self.hash_password(new).await?;
+        let hash = self.hash_password(actor, new).await?;
         let (auth, now, session, token) = (self.clone(), self.clock.now(), principal.session, principal.token);
         self.finish(async move {
             let mut tx = auth.store.write().await?;

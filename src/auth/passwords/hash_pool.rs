@@ -1,13 +1,12 @@
 //! The hash pool: the threads that hash and check all passwords.
 //!
-//! Rule: a fixed number of threads at low priority; a queue bounded in length and in waiting time; a request beyond it
-//! fails at once with the time of a retry. Threat: one argon2id takes 19 MiB and a core for many milliseconds, so
-//! unbounded logins would exhaust the memory of the machine and starve requests that only present a token.
+//! Rule: a fixed number of threads that give way to requests; a fair queue (`hash_queue.rs`), bounded in length and in
+//! waiting time; a request beyond it fails at once with the time of a retry. Threat: one argon2id takes 19 MiB and a core
+//! for many milliseconds, so unbounded logins would exhaust the memory of the machine and starve requests that only
+//! present a token.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,93 +16,166 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
+use crate::auth::passwords::hash_queue::{FairQueue, Flow};
 use crate::error::{Error, StartError};
 
 /// The memory of a worker. It is reused for the next password, because allocating 19 MiB takes a tenth of the time of
 /// the hash.
 pub type Memory = Vec<Block>;
 
-type Job = Box<dyn FnOnce(&mut Memory) + Send>;
+/// How long a password waits for a thread at most. The queue is expected to take less; this is for a machine whose
+/// processors other programs use.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+/// How much the hash threads give way to the threads of requests and to other programs: with this they get half of what
+/// another busy thread gets. See docs/benchmarks/notes.md.
+const NICENESS: i32 = 3;
+/// What a KiB of argon2 is expected to take before the first hash was measured.
+const TYPICAL_RATE: Duration = Duration::from_nanos(400);
 
-/// The maximum expected wait for a thread. Expensive hashes, or other load on the machine, slow even a short queue.
-const MAX_WAIT: Duration = Duration::from_secs(2);
+/// What a hash costs.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    /// What argon2 would write in the same time, in KiB.
+    pub kib: u64,
+    /// Whether at most one such hash may run at a time.
+    pub is_dear: bool,
+}
+
+/// Runs a job, or answers that it is refused and when its client may return.
+type Run = dyn FnOnce(Result<&mut Memory, Duration>) + Send;
+
+/// What waits in the queue.
+struct Task {
+    kib: u64,
+    queued: Instant,
+    run: Box<Run>,
+}
 
 /// The hash threads and their queue. The threads end when the pool is dropped.
 pub struct HashPool {
-    jobs: SyncSender<Job>,
-    workers: u32,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    ready: Condvar,
     load: Load,
 }
 
-/// The load of the pool, and its metrics.
-#[derive(Clone)]
+struct State {
+    queue: FairQueue<Task>,
+    /// The processor time of a KiB of argon2: a moving average, in which the newest hash has the weight 1/8. It does not
+    /// include the time for which other programs had the processor, which says nothing about the next hash.
+    rate: Duration,
+    is_closed: bool,
+}
+
+/// The metrics of the pool.
 struct Load {
     waiting: Gauge,
-    /// The moving average of the time of a run, in microseconds. The newest run has the weight 1/8.
-    average_run: Arc<AtomicU32>,
     wait: Histogram,
     run: Histogram,
     refused: Counter,
 }
 
+/// A place in the queue. It is given up when its caller is gone.
+struct Place<'a> {
+    shared: &'a Shared,
+    id: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.shared.remove(self.id);
+    }
+}
+
 impl HashPool {
     /// Starts `workers` threads with a queue of at most `queue` passwords.
     pub fn start(workers: usize, queue: usize, registry: &mut Registry) -> Result<Self, StartError> {
-        let (jobs, waiting) = sync_channel(queue);
-        let waiting = Arc::new(Mutex::new(waiting));
+        let count = u32::try_from(workers).unwrap_or(u32::MAX);
+        let state = State { queue: FairQueue::new(queue, count), rate: TYPICAL_RATE, is_closed: false };
+        let shared = Arc::new(Shared { state: Mutex::new(state), ready: Condvar::new(), load: Load::new(registry) });
+        let pool = Self { shared };
         for i in 0..workers {
-            let waiting = Arc::clone(&waiting);
+            let shared = Arc::clone(&pool.shared);
             thread::Builder::new()
                 .name(format!("hash-{i}"))
-                .spawn(move || run_worker(&waiting))
+                .spawn(move || run_worker(&shared))
                 .map_err(|error| StartError::setting("COUNTERSIGN_HASH_WORKERS", format_args!("{error}; set fewer")))?;
         }
-        Ok(Self { jobs, workers: u32::try_from(workers).unwrap_or(u32::MAX), load: Load::new(registry) })
+        Ok(pool)
     }
 
-    /// Runs `work` on one of the threads. Returns [`Error::Busy`] at once when the queue is full or the expected wait
-    /// too long. Work is skipped when its caller drops the future before a thread is free.
-    pub async fn run<T, F>(&self, work: F) -> Result<T, Error>
+    /// Runs `job` on one of the threads, when it is the turn of `flow`. Returns [`Error::Busy`] at once when there is no
+    /// room in the queue, and later when the job waited for too long or lost its place to another flow. A job is
+    /// skipped when its caller drops the future before a thread is free.
+    pub async fn run<T, F>(&self, flow: Flow, work: Work, job: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&mut Memory) -> T + Send + 'static,
     {
-        let wait = self.expected_wait();
-        let busy = || {
-            self.load.refused.inc();
-            Error::Busy { retry_after: wait }
-        };
-        if wait > MAX_WAIT {
-            return Err(busy());
-        }
-        let (reply, answer) = oneshot::channel();
-        let (load, queued) = (self.load.clone(), Instant::now());
-        let job: Job = Box::new(move |memory| {
-            load.waiting.dec();
-            if !reply.is_closed() {
-                load.wait.observe(queued.elapsed().as_secs_f64());
-                let begun = Instant::now();
-                let done = work(memory);
-                load.record_run(begun.elapsed());
-                let _caller_is_gone = reply.send(done);
-            }
+        let (reply, mut answer) = oneshot::channel();
+        let run = Box::new(move |memory: Result<&mut Memory, Duration>| {
+            let _caller_is_gone = reply.send(memory.map(job));
         });
-        self.load.waiting.inc();
-        self.jobs.try_send(job).map_err(|refused| {
-            self.load.waiting.dec();
-            match refused {
-                TrySendError::Full(_) => busy(),
-                TrySendError::Disconnected(_) => Error::Internal("the hash threads have ended".into()),
-            }
-        })?;
-        answer.await.map_err(|gone| Error::Internal(gone.into()))
+        let task = Task { kib: work.kib, queued: Instant::now(), run };
+        let place = self.shared.push(flow, task, work.is_dear)?;
+        let answer = tokio::select! {
+            biased;
+            answer = &mut answer => answer,
+            () = sleep(MAX_WAIT) => match self.shared.remove(place.id) {
+                true => Ok(Err(self.shared.lock().queue.promise(flow.network, Instant::now()))),
+                // A thread has begun, so it will not take much longer.
+                false => answer.await,
+            },
+        };
+        let answer = answer.map_err(|panicked| Error::Internal(panicked.into()))?;
+        answer.map_err(|retry_after| self.shared.busy(retry_after))
+    }
+}
+
+/// The threads end.
+impl Drop for HashPool {
+    fn drop(&mut self) {
+        self.shared.lock().is_closed = true;
+        self.shared.ready.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Estimates how long new work would wait for a thread.
-    fn expected_wait(&self) -> Duration {
-        let (waiting, run) = (self.load.waiting.get(), self.load.average_run.load(Ordering::Relaxed));
-        Duration::from_micros(u64::try_from(waiting).unwrap_or(0) * u64::from(run)) / self.workers.max(1)
+    fn push(&self, flow: Flow, task: Task, is_dear: bool) -> Result<Place<'_>, Error> {
+        let mut state = self.lock();
+        let cost = state.rate.saturating_mul(u32::try_from(task.kib).unwrap_or(u32::MAX));
+        let now = task.queued;
+        let queued = state.queue.push(flow, cost, is_dear, task, now);
+        self.load.waiting.set(state.queue.len() as i64);
+        drop(state);
+        let queued = queued.map_err(|retry_after| self.busy(retry_after))?;
+        self.ready.notify_one();
+        if let Some((evicted, retry_after)) = queued.evicted {
+            (evicted.run)(Err(retry_after));
+        }
+        Ok(Place { shared: self, id: queued.id })
+    }
+
+    /// Removes a job from the queue. Returns false when it does not wait there.
+    fn remove(&self, id: u64) -> bool {
+        let mut state = self.lock();
+        let was_waiting = state.queue.remove(id);
+        self.load.waiting.set(state.queue.len() as i64);
+        was_waiting
+    }
+
+    fn busy(&self, retry_after: Duration) -> Error {
+        self.load.refused.inc();
+        Error::Busy { retry_after }
     }
 }
 
@@ -118,46 +190,77 @@ impl Load {
         registry.register_with_unit("hash_run", "How long hashing a password took", Unit::Seconds, run.clone());
         let help = "Passwords that were refused because too many waited";
         registry.register("hash_refused", help, refused.clone());
-        Self { waiting, average_run: Arc::default(), wait, run, refused }
-    }
-
-    fn record_run(&self, took: Duration) {
-        self.run.observe(took.as_secs_f64());
-        let took = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
-        // The race is harmless: when two runs end at once, the average may miss one of them.
-        let average = self.average_run.load(Ordering::Relaxed);
-        let average = if average == 0 { took } else { average - average / 8 + took / 8 };
-        self.average_run.store(average, Ordering::Relaxed);
+        Self { waiting, wait, run, refused }
     }
 }
 
-/// Sets the lowest priority for this thread, on Linux only. A failure is ignored.
-fn lower_priority() {
-    #[cfg(target_os = "linux")]
-    let _refused = rustix::process::setpriority_process(None, 19);
-}
-
-fn run_worker(waiting: &Mutex<Receiver<Job>>) {
+fn run_worker(shared: &Shared) {
     lower_priority();
     let mut memory = Memory::new();
     loop {
-        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = next else { return };
+        let mut state = shared.lock();
+        let job = loop {
+            if state.is_closed {
+                return;
+            }
+            match state.queue.take_next() {
+                Some(job) => break job,
+                None => state = shared.ready.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        };
+        shared.load.waiting.set(state.queue.len() as i64);
+        drop(state);
+        let (Task { kib, queued, run }, done) = job.start();
+        shared.load.wait.observe(queued.elapsed().as_secs_f64());
+        let (begun, processor_time) = (Instant::now(), processor_time());
         // A panic fails one request and must not end the thread.
-        if catch_unwind(AssertUnwindSafe(|| job(&mut memory))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| run(Ok(&mut memory)))).is_err() {
             memory = Memory::new();
+        }
+        shared.load.run.observe(begun.elapsed().as_secs_f64());
+        let took = self::processor_time().saturating_sub(processor_time);
+        let mut state = shared.lock();
+        if let Ok(kib) = u32::try_from(kib.max(1)) {
+            state.rate = state.rate * 7 / 8 + took / kib / 8;
+        }
+        if state.queue.done(&done) {
+            shared.ready.notify_one();
         }
     }
 }
+
+/// Makes this thread give way to others, on Linux only. A failure is ignored.
+fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    let _refused = rustix::process::setpriority_process(None, NICENESS);
+}
+
+/// The processor time that this thread has used; elsewhere than on Linux, the time that has passed.
+fn processor_time() -> Duration {
+    #[cfg(target_os = "linux")]
+    return rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).try_into().unwrap_or_default();
+    #[cfg(not(target_os = "linux"))]
+    return PROCESS_START.elapsed();
+}
+
+#[cfg(not(target_os = "linux"))]
+static PROCESS_START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::model::ClientNetwork;
+
+    const CHEAP: Work = Work { kib: 8, is_dear: false };
 
     fn pool(queue: usize) -> HashPool {
         HashPool::start(1, queue, &mut Registry::default()).unwrap()
+    }
+
+    fn flow(address: u8) -> Flow {
+        Flow { network: Some(ClientNetwork::of([192, 0, 2, address].into())), account: [0; 16] }
     }
 
     /// Blocks the only thread of the pool until the sender is dropped.
@@ -166,55 +269,76 @@ mod tests {
         let (started, begun) = oneshot::channel();
         let pool = Arc::clone(pool);
         tokio::spawn(async move {
-            pool.run(move |_| {
+            let wait = move |_: &mut Memory| {
                 started.send(()).unwrap();
                 let _released = held.recv();
-            })
-            .await
+            };
+            pool.run(Flow::OWN, CHEAP, wait).await
         });
         begun.await.unwrap();
         hold
     }
 
+    fn spawn(pool: &Arc<HashPool>, flow: Flow, answer: u8) -> tokio::task::JoinHandle<Result<u8, Error>> {
+        let pool = Arc::clone(pool);
+        tokio::spawn(async move { pool.run(flow, CHEAP, move |_| answer).await })
+    }
+
     #[tokio::test]
-    async fn a_full_queue_refuses_at_once() {
+    async fn a_full_queue_refuses_at_once_and_the_refused_get_in_when_told_to() {
         let pool = Arc::new(pool(1));
         let hold = occupy(&pool).await;
-        let waiting = tokio::spawn({
-            let pool = Arc::clone(&pool);
-            async move { pool.run(|_| 7).await }
-        });
+        let waiting = spawn(&pool, flow(1), 7);
         tokio::task::yield_now().await;
-        assert!(matches!(pool.run(|_| ()).await, Err(Error::Busy { .. })));
+        let refused = pool.run(flow(2), CHEAP, |_| ()).await;
+        assert!(matches!(refused, Err(Error::Busy { retry_after }) if retry_after == Duration::from_secs(1)));
         drop(hold);
         assert_eq!(waiting.await.unwrap().unwrap(), 7);
     }
 
     #[tokio::test]
-    async fn a_wait_expected_to_be_too_long_is_refused_at_once_with_its_length() {
-        let pool = Arc::new(pool(9));
-        pool.load.average_run.store(1_200_000, Ordering::Relaxed);
+    async fn who_loses_a_place_to_another_network_is_told_at_once() {
+        let pool = Arc::new(pool(2));
         let hold = occupy(&pool).await;
-        let wait = async |pool: Arc<HashPool>| pool.run(|_| ()).await;
-        let first = tokio::spawn(wait(Arc::clone(&pool)));
-        let second = tokio::spawn(wait(Arc::clone(&pool)));
+        let flood = [spawn(&pool, flow(1), 1), spawn(&pool, flow(1), 2)];
         tokio::task::yield_now().await;
-        let refused = pool.run(|_| ()).await;
-        assert!(matches!(refused, Err(Error::Busy { retry_after }) if retry_after == Duration::from_millis(2400)));
+        let other = spawn(&pool, flow(2), 3);
+        let [first, second] = flood;
+        assert!(matches!(second.await.unwrap(), Err(Error::Busy { .. })));
         drop(hold);
-        first.await.unwrap().unwrap();
-        second.await.unwrap().unwrap();
-        pool.run(|_| ()).await.unwrap();
-        assert!(pool.load.average_run.load(Ordering::Relaxed) < 1_200_000, "the average adapts");
+        assert_eq!((first.await.unwrap().unwrap(), other.await.unwrap().unwrap()), (1, 3));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_too_long_is_refused() {
+        let pool = Arc::new(pool(2));
+        let hold = occupy(&pool).await;
+        // From here on, time passes as soon as everybody waits for it.
+        tokio::time::pause();
+        let begun = tokio::time::Instant::now();
+        assert!(matches!(pool.run(flow(1), CHEAP, |_| ()).await, Err(Error::Busy { .. })));
+        assert_eq!(begun.elapsed().as_secs(), MAX_WAIT.as_secs());
+        drop(hold);
     }
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn only_hash_threads_have_low_priority() {
+    async fn only_hash_threads_give_way() {
         let priority = || rustix::process::getpriority_process(None).unwrap();
         let own = priority();
-        assert_eq!(pool(1).run(move |_| priority()).await.unwrap(), 19);
+        assert_eq!(pool(1).run(Flow::OWN, CHEAP, move |_| priority()).await.unwrap(), NICENESS);
         assert_eq!(priority(), own);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_hash_that_had_to_wait_for_the_processor_teaches_the_queue_nothing() {
+        let pool = pool(1);
+        let work = Work { kib: 1, is_dear: false };
+        pool.run(Flow::OWN, work, |_| thread::sleep(Duration::from_millis(200))).await.unwrap();
+        // By the time of the second answer, the first has been counted.
+        pool.run(Flow::OWN, work, |_| ()).await.unwrap();
+        assert!(pool.shared.lock().rate < Duration::from_millis(5));
     }
 
     #[tokio::test]
@@ -223,17 +347,18 @@ mod tests {
         let hold = occupy(&pool).await;
         let done = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&done);
-        let gone = tokio::time::timeout(Duration::ZERO, pool.run(move |_| counted.fetch_add(1, Ordering::Relaxed)));
-        assert!(gone.await.is_err());
+        let count = move |_: &mut Memory| counted.fetch_add(1, Ordering::Relaxed);
+        assert!(tokio::time::timeout(Duration::ZERO, pool.run(flow(1), CHEAP, count)).await.is_err());
+        assert_eq!(pool.shared.lock().queue.len(), 0, "and leaves no gap in the queue");
         drop(hold);
-        pool.run(|_| ()).await.unwrap();
+        pool.run(flow(1), CHEAP, |_| ()).await.unwrap();
         assert_eq!(done.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]
     async fn a_panic_fails_only_its_own_caller() {
         let pool = pool(1);
-        assert!(matches!(pool.run(|_| panic!("on purpose")).await, Err::<(), _>(Error::Internal(_))));
-        assert_eq!(pool.run(|_| 7).await.unwrap(), 7);
+        assert!(matches!(pool.run(flow(1), CHEAP, |_| panic!("on purpose")).await, Err::<(), _>(Error::Internal(_))));
+        assert_eq!(pool.run(flow(1), CHEAP, |_| 7).await.unwrap(), 7);
     }
 }

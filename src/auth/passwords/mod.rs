@@ -4,11 +4,16 @@
 //! hash that is weaker or of another scheme is upgraded at the next successful check. Threats: guessing from a stolen
 //! database, and account enumeration by the time of the response.
 
+pub mod admission;
+pub mod blocks;
 pub mod change;
 pub mod formats;
 pub mod hash_pool;
+pub mod hash_queue;
+pub mod limiter;
 pub mod policy;
 pub mod refusal_delay;
+pub mod refusals;
 
 use std::time::Instant;
 
@@ -16,11 +21,12 @@ use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use crate::auth::passwords::formats::{HashScheme, ParsedHash};
-use crate::auth::passwords::hash_pool::Memory;
+use crate::auth::passwords::hash_pool::{Memory, Work};
+use crate::auth::passwords::hash_queue::Flow;
 use crate::auth::passwords::policy::{MAX_PASSWORD_BYTES, normalize};
 use crate::auth::{Actor, Auth};
 use crate::error::Error;
-use crate::model::{HashCost, HashedPassword, PasswordHash, Status, UserId, fold_username, is_valid_username};
+use crate::model::{Event, HashCost, HashedPassword, PasswordHash, Status, UserId, fold_username, is_valid_username};
 
 /// The result of checking a password against a hash.
 enum Verdict {
@@ -32,8 +38,8 @@ enum Verdict {
 
 impl Auth {
     /// Checks a username and password. Returns the id of the user and the current hash, which an upgrade may have
-    /// replaced. All password checks go through here. A failed one is recorded in the name of `attempt`; an overlong
-    /// password is not. [`Error::InvalidCredentials`] does not reveal the reason.
+    /// replaced. All password checks go through here, and so through the limit on guessing. A refusal is recorded in the
+    /// name of `attempt`; that of an overlong password is not. [`Error::InvalidCredentials`] does not reveal the reason.
     pub(in crate::auth) async fn check_password(
         &self,
         attempt: Actor,
@@ -59,10 +65,22 @@ impl Auth {
             Some((id, hash, status)) => (Some(id).filter(|_| status == Status::Active), Some(hash)),
             None => (None, None),
         };
+        let flow = Flow { network: attempt.network(), account: self.limiter.account_key(&username) };
+        let guess = self.limiter.guess(flow, hash.as_ref(), active.is_some(), password);
+        let new_network = guess.as_ref().filter(|guess| guess.is_known() != Some(true)).and(flow.network);
+        let begun = Instant::now();
+        let Some(slot) = self.admit(attempt, known, flow, guess).await? else {
+            self.refusal_delay.wait(begun).await;
+            self.note_refusal(Event::LoginFailed, attempt, known).await;
+            return Err(Error::InvalidCredentials);
+        };
+        let work = self.work(hash.as_ref().and_then(ParsedHash::parse).map(|parsed| parsed.scheme));
         let (auth, stored) = (self.clone(), hash.clone());
-        let check = self.hash_pool.run(move |memory| {
+        let check = self.hash_pool.run(flow, work, move |memory| {
             let begun = Instant::now();
             let (verdict, scheme) = verify(memory, auth.settings.passwords.cost(), stored.as_ref(), &input);
+            // Here, and not after the answer: whoever hangs up early has guessed all the same.
+            slot.settle(active.is_some() && !matches!(verdict, Verdict::Wrong), auth.clock.now());
             // With two forms the hash runs twice, which would not be the cost of one check.
             if input.raw.is_none() {
                 auth.refusal_delay.record(scheme, begun.elapsed());
@@ -70,12 +88,15 @@ impl Auth {
             (verdict, begun)
         });
         let (verdict, begun) = check.await?;
+        if let (Some(id), Some(network), Verdict::Right | Verdict::Weak) = (active, new_network, &verdict) {
+            self.remember_network(id, network);
+        }
         match (active, hash, verdict) {
             (Some(id), Some(hash), Verdict::Right) => Ok((id, hash)),
-            (Some(id), Some(hash), Verdict::Weak) => Ok((id, self.upgrade(id, hash, password).await)),
+            (Some(id), Some(hash), Verdict::Weak) => Ok((id, self.upgrade(id, hash, password, flow).await)),
             _ => {
                 self.refusal_delay.wait(begun).await;
-                self.record_failed_login(attempt, known).await;
+                self.note_refusal(Event::LoginFailed, attempt, known).await;
                 Err(Error::InvalidCredentials)
             }
         }
@@ -83,9 +104,9 @@ impl Auth {
 
     /// Replaces a weak hash and returns the current one. A failure, such as a full queue, is logged and does not refuse
     /// the login: the next login tries again.
-    async fn upgrade(&self, id: UserId, weak: PasswordHash, password: &SecretString) -> PasswordHash {
+    async fn upgrade(&self, id: UserId, weak: PasswordHash, password: &SecretString, flow: Flow) -> PasswordHash {
         let upgraded = async {
-            let (auth, old, new) = (self.clone(), weak.clone(), self.hash_password(password).await?);
+            let (auth, old, new) = (self.clone(), weak.clone(), self.hash_in(flow, password).await?);
             self.finish(async move {
                 let mut tx = auth.store.write().await?;
                 tx.upgrade_hash(id, &old, &new).await?;
@@ -100,11 +121,34 @@ impl Auth {
         })
     }
 
-    /// Hashes a new password in the hash pool.
-    pub(in crate::auth) async fn hash_password(&self, password: &SecretString) -> Result<HashedPassword, Error> {
+    /// Hashes a new password that `actor` sets.
+    pub(in crate::auth) async fn hash_password(
+        &self,
+        actor: Actor,
+        password: &SecretString,
+    ) -> Result<HashedPassword, Error> {
+        self.hash_in(Flow { network: actor.network(), ..Flow::OWN }, password).await
+    }
+
+    async fn hash_in(&self, flow: Flow, password: &SecretString) -> Result<HashedPassword, Error> {
         let (cost, password) = (self.settings.passwords.cost(), normalize(password));
-        let hash = self.hash_pool.run(move |memory| formats::hash(memory, cost, password.as_bytes())).await?;
+        let hash = move |memory: &mut Memory| formats::hash(memory, cost, password.as_bytes());
+        let hash = self.hash_pool.run(flow, self.work(None), hash).await?;
         hash.ok_or_else(|| Error::Internal("argon2 rejects the configured cost".into()))
+    }
+
+    /// What a hash of this scheme costs; without one, what a new hash costs.
+    pub(in crate::auth) fn work(&self, scheme: Option<HashScheme>) -> Work {
+        let scheme = scheme.unwrap_or_else(|| HashScheme::ours(self.settings.passwords.cost()));
+        Work { kib: scheme.work(), is_dear: !self.is_cheap_enough_to_import(scheme) }
+    }
+
+    /// Whether a hash of this scheme costs no more time and memory than an import may bring.
+    pub(in crate::auth) fn is_cheap_enough_to_import(&self, scheme: HashScheme) -> bool {
+        let (most, own, usual) = (&self.settings.passwords, self.settings.passwords.cost(), HashCost::USUAL);
+        let factor = u64::from(most.import_max_cost);
+        scheme.work() <= factor * own.work().max(usual.work())
+            && scheme.memory_kib() <= factor * u64::from(own.memory_kib.max(usual.memory_kib))
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::auth::Auth;
 use crate::auth::passwords::formats::{self, HashScheme, ParsedHash};
+use crate::auth::passwords::hash_queue::Flow;
 use crate::error::Error;
 
 /// Rows whose scheme is filled in by one transaction.
@@ -77,7 +78,7 @@ impl Auth {
             return Ok(());
         }
         for scheme in new.into_iter().take(MAX_MEASURED) {
-            let took = self.hash_pool.run(move |memory| {
+            let took = self.hash_pool.run(Flow::OWN, self.work(Some(scheme)), move |memory| {
                 let begun = Instant::now();
                 ParsedHash::dummy(scheme).verify(memory, b"nobody's password");
                 begun.elapsed()

@@ -12,9 +12,7 @@ use crate::auth::sessions::jwt::Jwt;
 use crate::auth::sessions::status_lists;
 use crate::auth::{Actor, Auth, random};
 use crate::error::Error;
-use crate::model::{
-    AuditMethod, AuditRecord, Client, Event, OpaqueToken, PasswordHash, Session, SessionId, Step, User, UserId,
-};
+use crate::model::{AuditMethod, Client, Event, OpaqueToken, PasswordHash, Session, SessionId, Step, User, UserId};
 
 /// The outcome of a login with the right password.
 pub enum LoginOutcome {
@@ -49,21 +47,6 @@ impl Auth {
             }
         }
         Err(Error::InvalidCredentials)
-    }
-
-    /// Records a failed login; an error here does not change the answer. An unknown username is not recorded: people
-    /// sometimes type their password into that field.
-    pub(in crate::auth) async fn record_failed_login(&self, attempt: Actor, subject: Option<UserId>) {
-        let (auth, now) = (self.clone(), self.clock.now());
-        let recorded = self.finish(async move {
-            let mut tx = auth.store.write().await?;
-            let record = attempt.did(Event::LoginFailed, now).refused();
-            tx.record(AuditRecord { subject, ..record });
-            tx.commit().await
-        });
-        if let Err(error) = recorded.await {
-            tracing::warn!(%error, "a failed login was not recorded");
-        }
     }
 
     /// Begins a session. Returns none when the user or the password hash has changed since the check.

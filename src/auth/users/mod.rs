@@ -33,6 +33,15 @@ pub enum Creator {
     Operator,
 }
 
+impl Creator {
+    fn actor(self) -> Actor {
+        match self {
+            Self::Admin(actor) | Self::Setup(_, actor) => actor,
+            Self::Operator => Actor::Operator,
+        }
+    }
+}
+
 /// The position in a list of users: the key by which the last one was found, and their id.
 pub type Cursor = (String, UserId);
 
@@ -49,7 +58,8 @@ impl Auth {
         let new =
             NewUser { username: fold_username(&new.username), name: new.name.map(|name| name.nfc().collect()), ..new };
         self.check_new_user(&new, password)?;
-        let hash = self.hash_password(password).await?;
+        let actor = creator.actor();
+        let hash = self.hash_password(actor, password).await?;
         let now = self.clock.now();
         let user = User {
             name: new.name,
@@ -61,16 +71,11 @@ impl Auth {
         let auth = self.clone();
         self.finish(async move {
             let mut tx = auth.store.write().await?;
-            let actor = match creator {
-                Creator::Admin(actor) => actor,
-                Creator::Setup(token, actor) => {
-                    if !tx.lock_secret(SecretPurpose::Setup, token, now).await? || tx.has_admin().await? {
-                        return Err(Error::InvalidToken);
-                    }
-                    actor
-                }
-                Creator::Operator => Actor::Operator,
-            };
+            if let Creator::Setup(token, _) = creator
+                && (!tx.lock_secret(SecretPurpose::Setup, token, now).await? || tx.has_admin().await?)
+            {
+                return Err(Error::InvalidToken);
+            }
             if let Some(user) = auth.stored_response(&mut tx, actor, once.as_ref(), now).await? {
                 tx.commit().await?;
                 return Ok(user);

@@ -42,6 +42,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(admin::sessions::end_session))
         .routes(routes!(admin::tokens::list_user_tokens, admin::tokens::revoke_user_tokens))
         .routes(routes!(admin::tokens::revoke_token))
+        .routes(routes!(admin::blocks::list_blocks))
+        .routes(routes!(admin::blocks::lift_block))
         .routes(routes!(admin::import::import_users))
         .routes(routes!(admin::import::export_users))
         .routes(routes!(admin::audit::list_audit))

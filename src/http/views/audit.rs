@@ -24,6 +24,9 @@ pub struct AuditView {
     subject: Option<UserId>,
     /// What was affected, for example the id of a session or token; may be several ids.
     target: Option<String>,
+    /// What was changed, or how often it happened.
+    #[schema(example = "attempts: 12")]
+    detail: Option<String>,
     /// How the actor authenticated.
     method: Option<String>,
     address: Option<String>,
@@ -42,6 +45,7 @@ impl From<AuditRow> for AuditView {
             actor: row.actor,
             subject: row.subject,
             target: row.target,
+            detail: row.detail,
             method: row.method,
             address: row.address,
             request_id: row.request_id,

@@ -1,6 +1,7 @@
 //! The JSON representations of the model, shared by the routes and the command line.
 
 mod audit;
+mod block;
 mod import;
 mod key;
 mod session;
@@ -8,6 +9,7 @@ mod token;
 mod user;
 
 pub use self::audit::AuditView;
+pub use self::block::BlockList;
 pub use self::import::{RowView, SummaryView};
 pub use self::key::{KeyList, KeyView};
 pub use self::session::SessionList;

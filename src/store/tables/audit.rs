@@ -21,13 +21,14 @@ macro_rules! fetch_records {
                 actor: row.actor,
                 subject: row.subject,
                 target: row.target,
+                detail: row.detail,
                 method: row.method,
                 address: row.address,
                 request_id: row.request_id,
                 hash: row.hash,
             },
             r#"SELECT seq AS "seq!", at AS "at!: Timestamp", event AS "event!", outcome AS "outcome!",
-            actor_id AS "actor: UserId", subject_id AS "subject: UserId", target, method, address, request_id,
+            actor_id AS "actor: UserId", subject_id AS "subject: UserId", target, detail, method, address, request_id,
             hash AS "hash!" FROM audit "# + $rest,
             $($arg),*
         )
@@ -152,15 +153,15 @@ async fn insert(driver: &mut Driver<'_>, rows: &[AuditRow]) -> Result<(), sqlx::
             let rows = rows.iter().map(|row| {
                 let (actor, subject, hash) = (id(row.actor), id(row.subject), hex::encode(&row.hash));
                 let how = (&row.method, &row.address, &row.request_id);
-                (row.seq, row.at.0, &row.event, &row.outcome, actor, subject, &row.target, how, hash)
+                (row.seq, row.at.0, &row.event, &row.outcome, actor, subject, &row.target, how, hash, &row.detail)
             });
             let rows = serde_json::to_string(&rows.collect::<Vec<_>>());
             let rows = rows.map_err(|error| sqlx::Error::Encode(error.into()))?;
             sqlx::query!(
                 "/* sqlite */ INSERT INTO audit (seq, at, event, outcome, actor_id, subject_id, target, method, address,
-                request_id, hash)
+                request_id, hash, detail)
                 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4), unhex(value ->> 5),
-                value ->> 6, value ->> '$[7][0]', value ->> '$[7][1]', value ->> '$[7][2]', unhex(value ->> 8)
+                value ->> 6, value ->> '$[7][0]', value ->> '$[7][1]', value ->> '$[7][2]', unhex(value ->> 8), value ->> 9
                 FROM json_each($1)",
                 rows
             )
@@ -170,7 +171,7 @@ async fn insert(driver: &mut Driver<'_>, rows: &[AuditRow]) -> Result<(), sqlx::
         postgres: |driver| for row in rows {
             sqlx::query!(
                 "/* postgres */ INSERT INTO audit (seq, at, event, outcome, actor_id, subject_id, target, method,
-                address, request_id, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                address, request_id, hash, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
                 row.seq,
                 row.at as _,
                 row.event,
@@ -181,7 +182,8 @@ async fn insert(driver: &mut Driver<'_>, rows: &[AuditRow]) -> Result<(), sqlx::
                 row.method,
                 row.address,
                 row.request_id,
-                row.hash
+                row.hash,
+                row.detail
             )
             .execute(&mut *driver)
             .await?;

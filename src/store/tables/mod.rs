@@ -1,7 +1,9 @@
 //! One file for each table, and for each larger group of queries on one.
 
 pub mod audit;
+pub mod blocks;
 pub mod idempotency_keys;
+pub mod known_networks;
 pub mod one_time_secrets;
 pub mod personal_tokens;
 pub mod rotated_tokens;

@@ -246,7 +246,8 @@ async fn every_table_is_classified_for_restore() {
     Shell::on(&database).run(&["migrate"], "").unwrap();
     let tables = "SELECT group_concat(name, ' ' ORDER BY name) FROM sqlite_schema
                   WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> '_sqlx_migrations'";
-    let restored = ["audit", "audit_head", "audit_start", "status_lists", "revoked_statuses", "users"];
+    let restored =
+        ["audit", "audit_head", "audit_start", "blocks", "known_networks", "status_lists", "revoked_statuses", "users"];
     let restored_and_ended = ["rotated_tokens", "sessions"];
     let emptied = ["idempotency_keys", "one_time_secrets", "personal_tokens", "signing_keys"];
     let mut known = [&restored[..], &restored_and_ended, &emptied].concat();

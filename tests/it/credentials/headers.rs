@@ -47,6 +47,8 @@ const PROTECTED: &[(&str, &str, u16)] = &[
     ("GET", "/admin/users/{id}/tokens", 404),
     ("DELETE", "/admin/users/{id}/tokens", 404),
     ("DELETE", "/admin/tokens/{id}", 404),
+    ("GET", "/admin/blocks", 200),
+    ("DELETE", "/admin/blocks/{id}", 404),
     ("GET", "/admin/export", 200),
     ("POST", "/admin/import", 415),
     ("GET", "/admin/audit", 200),

@@ -214,7 +214,7 @@ async fn logins_and_failures_are_recorded_without_what_was_typed() {
     for (username, password) in [("sergio", "canary-password"), ("canary-name", PASSWORD), ("a:canary", PASSWORD)] {
         app.anon().post("/login", &json!({"username": username, "password": password})).await.expect(401);
     }
-    let answer = app.admin().get("/admin/audit?limit=4").await.expect(200);
+    let answer = app.admin().get("/admin/audit?limit=3").await.expect(200);
     assert!(!answer.text.contains("canary"), "{}", answer.text);
     let page = answer.json();
     let recorded: Vec<_> = page["items"]
@@ -230,12 +230,7 @@ async fn logins_and_failures_are_recorded_without_what_was_typed() {
         .collect();
     assert_eq!(
         recorded,
-        [
-            "login.failed refused - -",
-            "login.failed refused - -",
-            "login.failed refused - sergio",
-            "login.succeeded done sergio sergio",
-        ]
+        ["login.failed refused - -", "login.failed refused - sergio", "login.succeeded done sergio sergio",]
     );
 }
 
@@ -245,9 +240,12 @@ async fn wrong_passwords_and_refreshes_are_recorded_on_every_route() {
     app.create("sergio", &["user"]).await;
     let (opaque, _) = app.tokens("sergio").await;
     let before = newest(&app).await["seq"].as_i64().unwrap();
+    // Refusals within a minute are one record.
     app.with(basic("sergio", "wrong-password")).get("/me").await.expect(401);
+    app.advance_clock(Duration::from_secs(60));
     let wrong = json!({"current_password": "wrong-password", "new_password": "another-password"});
     app.with(&opaque).post("/me/password", &wrong).await.expect(401);
+    app.advance_clock(Duration::from_secs(60));
     let asked = app.admin().request(Method::POST, "/oauth/introspect");
     let value = &basic("sergio", "wrong-password")["Basic ".len()..];
     crate::support::Answer::of(asked.form(&[("token", value)])).await.expect(200);

@@ -1,3 +1,4 @@
-//! Passwords: hashing under load.
+//! Passwords: hashing under load, and the limit on guessing.
 
+mod guessing;
 mod hash_pool;

@@ -24,7 +24,7 @@ async fn sessions_and_keys_of_the_first_schema_survive_migration() {
         .await;
     database
         .sql(
-            "DROP TABLE audit_start; DROP TABLE idempotency_keys; DROP INDEX audit_by_time; DROP INDEX audit_by_event; DROP INDEX audit_by_actor; DROP INDEX audit_by_subject;
+            "DROP TABLE blocks; DROP TABLE known_networks; DROP TABLE audit_start; DROP TABLE idempotency_keys; DROP INDEX audit_by_time; DROP INDEX audit_by_event; DROP INDEX audit_by_actor; DROP INDEX audit_by_subject;
             DROP INDEX users_by_name; DROP INDEX users_by_email; DROP INDEX users_disabled; DROP INDEX users_uncommon;
             CREATE INDEX users_by_role ON users (roles, id) WHERE roles <> 'user';
             ALTER TABLE users DROP COLUMN name_key; ALTER TABLE users DROP COLUMN email_key;

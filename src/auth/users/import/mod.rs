@@ -17,6 +17,7 @@ use batch::Batch;
 pub use rows::Rows;
 use rows::{ReadError, Row};
 
+use crate::auth::passwords::formats::ParsedHash;
 use crate::auth::{Actor, Auth, Grant};
 use crate::error::{Error, FieldError};
 use crate::model::Conflict;
@@ -212,14 +213,15 @@ impl Auth {
     async fn write_transaction(&self, mut state: State, rows: Vec<Row>) -> Result<(Written, State), Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
-            let mut next = Some(Batch::new(rows, &state, now)?);
+            let mut next = Some(Batch::new(auth.without_dear_hashes(rows), &state, now)?);
             let mut tx = auth.store.write_alone().await?;
             tx.begin_bulk().await?;
             let (begun, mut all) = (Instant::now(), Written::default());
             while let Some(batch) = next {
                 let more = if begun.elapsed() < MAX_TRANSACTION { state.rows.next_if_ready() } else { None };
                 // Prepares the next batch while the database writes this one.
-                let prepared = async { more.map(|rows| Batch::new(rows, &state, now)).transpose() };
+                let prepared =
+                    async { more.map(|rows| Batch::new(auth.without_dear_hashes(rows), &state, now)).transpose() };
                 let (written, prepared) = tokio::join!(batch::write(&mut tx, state.import, batch, now), prepared);
                 let written = written?;
                 if written.stopped.is_some() {
@@ -238,6 +240,21 @@ impl Auth {
             Ok((all, state))
         })
         .await
+    }
+}
+
+impl Auth {
+    /// Rejects the rows with a hash that would cost too much to check.
+    fn without_dear_hashes(&self, mut rows: Vec<Row>) -> Vec<Row> {
+        for row in &mut rows {
+            let hash = row.record.as_ref().ok().and_then(|record| record.password_hash.as_ref());
+            let parsed = hash.and_then(ParsedHash::parse);
+            if parsed.is_some_and(|parsed| !self.is_cheap_enough_to_import(parsed.scheme)) {
+                let message = "costs more to check than COUNTERSIGN_IMPORT_MAX_COST allows";
+                row.record = Err(vec![FieldError::new("password_hash", "too-expensive", message)]);
+            }
+        }
+        rows
     }
 }
 

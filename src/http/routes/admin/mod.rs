@@ -1,6 +1,7 @@
 //! `/admin`: the routes that require the scope `admin`.
 
 pub mod audit;
+pub mod blocks;
 pub mod import;
 pub mod keys;
 pub mod sessions;

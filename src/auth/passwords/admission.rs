@@ -1,0 +1,77 @@
+//! Whether a password is hashed at all: the limiter (`limiter.rs`) together with what the database knows.
+//!
+//! Rule: a network is known to an account once it has presented the right password. Which are known outlives a restart. When a
+//! limit is reached, the database is asked whether the network is known, and whether the block was lifted. Threat: an answer
+//! whose time tells whether the account exists, or where it logs in from elsewhere; unknown accounts cost the same queries.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::auth::passwords::hash_queue::Flow;
+use crate::auth::passwords::limiter::{Admission, Attempt, Guess};
+use crate::auth::{Actor, Auth};
+use crate::error::Error;
+use crate::model::{ClientNetwork, Event, UserId};
+
+/// How long a password waits until it is known whether those before it were right.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+
+impl Auth {
+    /// Takes a slot for a password of `user` that is to be hashed; none when the password is known to be wrong.
+    /// [`Error::TooManyAttempts`] when there is no slot left.
+    pub(in crate::auth) async fn admit(
+        &self,
+        attempt: Actor,
+        user: Option<UserId>,
+        flow: Flow,
+        guess: Option<Guess>,
+    ) -> Result<Option<Attempt>, Error> {
+        let (Some(network), Some(guess)) = (flow.network, guess) else { return Ok(Some(Attempt::unlimited())) };
+        let deadline = Instant::now() + MAX_WAIT;
+        loop {
+            let (now, settled) = (self.clock.now(), guess.settled());
+            let refused = match guess.admit(now) {
+                Admission::Attempt(slot) => return Ok(Some(slot)),
+                Admission::KnownWrong => return Ok(None),
+                Admission::Refused(refused) => refused,
+                Admission::Wait => match timeout_at(deadline, settled).await {
+                    Ok(()) => continue,
+                    Err(_elapsed) => return Err(Error::Busy { retry_after: Duration::from_secs(1) }),
+                },
+            };
+            if guess.is_known().is_none() {
+                let mut conn = self.store.read().await?;
+                let is_known = conn.is_known_network(user.unwrap_or_default(), network).await?;
+                guess.set_known(is_known);
+                if is_known {
+                    continue;
+                }
+            }
+            if self.was_lifted(&refused.bucket).await {
+                refused.bucket.clear();
+                continue;
+            }
+            self.note_block(&refused, network, user).await;
+            self.note_refusal(Event::LoginLimited, attempt, user).await;
+            let wait = u64::try_from(refused.until.0.saturating_sub(now.0)).unwrap_or(0);
+            return Err(Error::TooManyAttempts { retry_after: Duration::from_millis(wait) });
+        }
+    }
+
+    /// Notes, in the background, that the user has presented the right password from this network.
+    pub(in crate::auth) fn remember_network(&self, user: UserId, network: ClientNetwork) {
+        let (auth, now) = (self.clone(), self.clock.now());
+        self.writes.spawn(async move {
+            let remembered = async {
+                let mut tx = auth.store.write().await?;
+                tx.add_known_network(user, network, now).await?;
+                tx.commit().await
+            };
+            if let Err(error) = remembered.await {
+                let error: Error = error;
+                tracing::warn!(%user, %error, "the network of a login was not noted");
+            }
+        });
+    }
+}

@@ -1,0 +1,455 @@
+//! The limit on guessing passwords.
+//!
+//! Rule: an address may try a number of different passwords, of one account and of all of them, and then only as many as
+//! come back with time. An address from which an account has logged in before has a limit of its own for it. A
+//! slot is taken before the password is hashed, and given back if the password is right. A wrong password that was tried before
+//! takes no slot, and is refused without a hash as long as it would be compared with the same one. Networks stand for
+//! addresses ([`ClientNetwork`]), keyed hashes for usernames and passwords, so neither is kept in memory.
+//!
+//! Threats: guessing, of one account or of many; a flood of guesses that locks the owner of an account out; a program
+//! with an old password that locks out everyone behind its address; memory that grows with every address.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::hash::Hasher;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+use secrecy::{ExposeSecret, SecretString};
+use siphasher::sip128::{Hasher128, SipHasher13};
+use tokio::sync::Notify;
+
+use crate::auth::passwords::hash_queue::{AccountKey, Flow};
+use crate::auth::random;
+use crate::config::GuessingSettings;
+use crate::model::{BlockId, ClientNetwork, PasswordHash, Timestamp};
+
+/// The most networks, and the most accounts of networks, that are remembered. The least used are forgotten.
+const MAX_REMEMBERED: usize = 50_000;
+
+/// Who guessed what lately.
+pub struct Limiter {
+    limits: Option<Limits>,
+    networks: Cache<ClientNetwork, Arc<Bucket>>,
+    accounts: Cache<Flow, Arc<Account>>,
+    /// Initialised with a random key.
+    hasher: SipHasher13,
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Wrong passwords at once.
+    burst: u32,
+    /// How long until another password of the same account may be tried after that.
+    account_refill: Duration,
+    /// How long until another password of any account may be tried after that.
+    network_refill: Duration,
+}
+
+/// The hash of a password and of what it is compared with.
+type Fingerprint = [u8; 16];
+
+/// A password that is to be checked: whose and from where, with the limits that apply to it.
+#[derive(Clone)]
+pub struct Guess {
+    fingerprint: Fingerprint,
+    account: Arc<Account>,
+    network: Arc<Bucket>,
+    limits: Limits,
+}
+
+/// Whether a password may be hashed.
+pub enum Admission {
+    /// It may. The outcome is to be reported to the attempt.
+    Attempt(Attempt),
+    /// It is known to be wrong.
+    KnownWrong,
+    /// Not before it is known whether those before it were right.
+    Wait,
+    /// Not before this time.
+    Refused(Refused),
+}
+
+/// A refusal by one of the limits.
+pub struct Refused {
+    /// When another password may be tried.
+    pub until: Timestamp,
+    /// The bucket that has no slots left.
+    pub bucket: Arc<Bucket>,
+    /// Whether it is that of one account, or else that of a whole network.
+    pub is_of_account: bool,
+}
+
+/// The slot that a password takes while it is hashed. Dropped without an outcome, because the hash was never run, it is free
+/// again.
+pub struct Attempt {
+    guess: Option<Guess>,
+    is_known: bool,
+}
+
+/// The failures from one network for one account.
+#[derive(Default)]
+pub struct Account {
+    bucket: Arc<Bucket>,
+    history: Mutex<History>,
+}
+
+#[derive(Default)]
+struct History {
+    /// Whether this network has logged in to the account before; none when that is not known.
+    is_known: Option<bool>,
+    /// The last wrong passwords.
+    wrong: VecDeque<Fingerprint>,
+}
+
+/// Slots for guesses. Those that are used up come back one after the other.
+#[derive(Default)]
+pub struct Bucket {
+    slots: Mutex<Slots>,
+    /// Tells those who wait that a slot was given back, or used up.
+    settled: Notify,
+}
+
+/// The state of a bucket.
+pub struct Slots {
+    in_flight: u32,
+    /// When all slots will have come back.
+    all_free_at: Timestamp,
+    /// The row of this bucket in the table of blocks, and when it was last seen there.
+    pub block: Option<(BlockId, Timestamp)>,
+    /// The `all_free_at` of that row.
+    pub noted: Timestamp,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self { in_flight: 0, all_free_at: Timestamp(0), block: None, noted: Timestamp(0) }
+    }
+}
+
+enum Slot {
+    Free,
+    /// The slots that are left are in use, and some may be given back.
+    InUse,
+    /// All are used up, and this is when the first comes back.
+    UsedUp(Timestamp),
+}
+
+impl Slots {
+    fn look(&mut self, burst: u32, refill: Duration, now: Timestamp) -> Slot {
+        // A clock that was set back does not prolong the wait.
+        self.all_free_at = self.all_free_at.min(now.after(refill * burst));
+        let first_free_at = self.all_free_at.before(refill * (burst - 1));
+        let ahead = u64::try_from(self.all_free_at.0.saturating_sub(now.0)).unwrap_or(0);
+        let used = ahead.div_ceil(u64::try_from(refill.as_millis()).unwrap_or(u64::MAX).max(1));
+        match () {
+            () if used >= u64::from(burst) => Slot::UsedUp(first_free_at),
+            () if used + u64::from(self.in_flight) >= u64::from(burst) => Slot::InUse,
+            () => Slot::Free,
+        }
+    }
+
+    /// When all slots will have come back.
+    pub fn all_free_at(&self) -> Timestamp {
+        self.all_free_at
+    }
+}
+
+impl Bucket {
+    /// The state, for the time of the guard.
+    pub fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a slot back. `used_up` says when it comes back if the password was wrong.
+    fn settle(&self, used_up: Option<(Duration, Timestamp)>) {
+        let mut slots = self.lock();
+        slots.in_flight = slots.in_flight.saturating_sub(1);
+        if let Some((refill, now)) = used_up {
+            slots.all_free_at = slots.all_free_at.max(now).after(refill);
+        }
+        drop(slots);
+        self.settled.notify_waiters();
+    }
+
+    /// Gives all slots back that are used up.
+    pub fn clear(&self) {
+        let mut slots = self.lock();
+        *slots = Slots { in_flight: slots.in_flight, ..Slots::default() };
+        drop(slots);
+        self.settled.notify_waiters();
+    }
+
+    fn is_of(&self, id: BlockId) -> bool {
+        self.lock().block.is_some_and(|(block, _)| block == id)
+    }
+}
+
+impl Account {
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Limiter {
+    /// A limiter with these settings; `off` among them admits everything.
+    pub fn new(settings: &GuessingSettings) -> Self {
+        let limits = settings.limit_burst.map(|burst| Limits {
+            burst,
+            account_refill: settings.limit_account_refill,
+            network_refill: settings.limit_address_refill,
+        });
+        Self {
+            limits,
+            networks: Cache::new(MAX_REMEMBERED),
+            accounts: Cache::new(MAX_REMEMBERED),
+            hasher: SipHasher13::new_with_key(&random()),
+        }
+    }
+
+    /// The key of a username, whether or not there is such a user.
+    pub fn account_key(&self, username: &str) -> AccountKey {
+        let mut hasher = self.hasher;
+        hasher.write(username.as_bytes());
+        hasher.finish128().as_bytes()
+    }
+
+    /// A check of a password against a stored hash, if there is one; none when there is no limit. Its fingerprint is another
+    /// once the hash of the user has changed, or whether they may log in.
+    pub fn guess(
+        &self,
+        flow: Flow,
+        stored: Option<&PasswordHash>,
+        is_active: bool,
+        password: &SecretString,
+    ) -> Option<Guess> {
+        let (limits, network) = (self.limits?, flow.network?);
+        let mut hasher = self.hasher;
+        let stored = stored.map_or("", |hash| hash.0.as_str());
+        hasher.write_u64(stored.len() as u64);
+        hasher.write(stored.as_bytes());
+        hasher.write_u8(is_active.into());
+        hasher.write(password.expose_secret().as_bytes());
+        let Ok::<_, Infallible>(account) = self.accounts.get_or_insert_with(&flow, || Ok(Arc::default()));
+        let Ok::<_, Infallible>(network) = self.networks.get_or_insert_with(&network, || Ok(Arc::default()));
+        Some(Guess { fingerprint: hasher.finish128().as_bytes(), account, network, limits })
+    }
+
+    /// Lifts a block of this process.
+    pub fn lift(&self, id: BlockId) {
+        let accounts = self.accounts.iter().map(|(_, account)| Arc::clone(&account.bucket));
+        for bucket in self.networks.iter().map(|(_, bucket)| bucket).chain(accounts).filter(|bucket| bucket.is_of(id)) {
+            bucket.clear();
+        }
+    }
+}
+
+impl Guess {
+    /// Takes a slot for the password, if there is one.
+    pub fn admit(&self, now: Timestamp) -> Admission {
+        let Limits { burst, account_refill, network_refill } = self.limits;
+        let history = self.account.history();
+        if history.wrong.contains(&self.fingerprint) {
+            return Admission::KnownWrong;
+        }
+        let is_known = history.is_known == Some(true);
+        drop(history);
+        // Both at once: to take one and give it back would wake those who wait for it in vain. Always in this order, so that
+        // two guesses cannot deadlock.
+        let mut account = self.account.bucket.lock();
+        let mut network = self.network.lock();
+        let refused = |until, bucket: &Arc<Bucket>, is_of_account| {
+            Admission::Refused(Refused { until, bucket: Arc::clone(bucket), is_of_account })
+        };
+        let of_network = if is_known { Slot::Free } else { network.look(burst, network_refill, now) };
+        match (account.look(burst, account_refill, now), of_network) {
+            (Slot::UsedUp(until), _) => refused(until, &self.account.bucket, true),
+            (_, Slot::UsedUp(until)) => refused(until, &self.network, false),
+            (Slot::InUse, _) | (_, Slot::InUse) => Admission::Wait,
+            (Slot::Free, Slot::Free) => {
+                account.in_flight += 1;
+                network.in_flight += u32::from(!is_known);
+                Admission::Attempt(Attempt { guess: Some(self.clone()), is_known })
+            }
+        }
+    }
+
+    /// Completes when a slot was given back or used up since this was called.
+    pub fn settled(&self) -> impl Future<Output = ()> + use<'_> {
+        // These count from now, though they are not polled yet.
+        let (account, network) = (self.account.bucket.settled.notified(), self.network.settled.notified());
+        async {
+            tokio::select! {
+                () = account => {}
+                () = network => {}
+            }
+        }
+    }
+
+    /// Whether this network is known to have logged in to the account before; none when nobody has looked.
+    pub fn is_known(&self) -> Option<bool> {
+        self.account.history().is_known
+    }
+
+    /// Notes whether this network has logged in to the account before.
+    pub fn set_known(&self, is_known: bool) {
+        self.account.history().is_known = Some(is_known);
+    }
+}
+
+impl Attempt {
+    /// An attempt to which no limit applies.
+    pub fn unlimited() -> Self {
+        Self { guess: None, is_known: false }
+    }
+
+    /// Reports whether the password was right.
+    pub fn settle(mut self, is_right: bool, now: Timestamp) {
+        let Some(guess) = self.guess.take() else { return };
+        let Guess { fingerprint, account, limits, .. } = &guess;
+        let mut history = account.history();
+        let is_new = !history.wrong.contains(fingerprint);
+        if is_right {
+            history.is_known = Some(true);
+        } else if is_new {
+            history.wrong.push_back(*fingerprint);
+            if history.wrong.len() > limits.burst as usize {
+                history.wrong.pop_front();
+            }
+        }
+        drop(history);
+        let used_up = |refill| (!is_right && is_new).then_some((refill, now));
+        account.bucket.settle(used_up(limits.account_refill));
+        if is_right {
+            account.bucket.clear();
+        }
+        if !self.is_known {
+            guess.network.settle(used_up(limits.network_refill));
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(guess) = self.guess.take() {
+            guess.account.bucket.settle(None);
+            if !self.is_known {
+                guess.network.settle(None);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_767_225_600_000);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn limiter() -> Limiter {
+        Limiter::new(&GuessingSettings {
+            limit_burst: Some(3),
+            limit_account_refill: 60 * SECOND,
+            limit_address_refill: 6 * SECOND,
+        })
+    }
+
+    fn guess(limiter: &Limiter, address: u8, account: u8, password: &str) -> Guess {
+        let network = ClientNetwork::of([192, 0, 2, address].into());
+        let flow = Flow { network: Some(network), account: [account; 16] };
+        limiter.guess(flow, None, false, &password.into()).unwrap()
+    }
+
+    fn attempt(guess: &Guess, now: Timestamp) -> Attempt {
+        match guess.admit(now) {
+            Admission::Attempt(attempt) => attempt,
+            _ => panic!("not admitted"),
+        }
+    }
+
+    fn refused_for(guess: &Guess, now: Timestamp) -> Option<Duration> {
+        match guess.admit(now) {
+            Admission::Refused(refused) => Some(Duration::from_millis((refused.until.0 - now.0) as u64)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn slots_are_used_up_by_different_wrong_passwords_and_come_back_one_by_one() {
+        let limiter = limiter();
+        for password in ["a", "b", "c"] {
+            attempt(&guess(&limiter, 1, 1, password), NOW).settle(false, NOW);
+            assert!(matches!(guess(&limiter, 1, 1, password).admit(NOW), Admission::KnownWrong));
+        }
+        assert_eq!(refused_for(&guess(&limiter, 1, 1, "d"), NOW), Some(60 * SECOND), "of the account");
+        assert_eq!(refused_for(&guess(&limiter, 1, 2, "d"), NOW), Some(6 * SECOND), "of the address");
+        let later = NOW.after(60 * SECOND);
+        attempt(&guess(&limiter, 1, 1, "d"), later).settle(false, later);
+        assert_eq!(refused_for(&guess(&limiter, 1, 1, "e"), later), Some(60 * SECOND));
+        attempt(&guess(&limiter, 2, 1, "d"), NOW).settle(false, NOW);
+    }
+
+    #[test]
+    fn a_slot_in_use_makes_others_wait_until_the_outcome_is_known() {
+        let limiter = limiter();
+        let attempts = ["a", "b", "c"].map(|password| attempt(&guess(&limiter, 1, 1, password), NOW));
+        let fourth = guess(&limiter, 1, 1, "d");
+        assert!(matches!(fourth.admit(NOW), Admission::Wait));
+        let [first, second, third] = attempts;
+        drop(first);
+        attempt(&fourth, NOW).settle(false, NOW);
+        second.settle(false, NOW);
+        third.settle(false, NOW);
+        assert!(refused_for(&guess(&limiter, 1, 1, "e"), NOW).is_some());
+    }
+
+    #[test]
+    fn a_network_that_logged_in_before_has_a_limit_of_its_own_for_that_account() {
+        let limiter = limiter();
+        attempt(&guess(&limiter, 1, 1, "right"), NOW).settle(true, NOW);
+        for password in ["a", "b", "c"] {
+            attempt(&guess(&limiter, 1, 2, password), NOW).settle(false, NOW);
+        }
+        assert!(refused_for(&guess(&limiter, 1, 3, "d"), NOW).is_some());
+        attempt(&guess(&limiter, 1, 1, "right"), NOW).settle(true, NOW);
+        for password in ["a", "b", "c"] {
+            attempt(&guess(&limiter, 1, 1, password), NOW).settle(false, NOW);
+        }
+        assert_eq!(refused_for(&guess(&limiter, 1, 1, "right"), NOW), Some(60 * SECOND));
+    }
+
+    #[test]
+    fn a_password_that_was_wrong_is_tried_again_once_the_hash_or_the_status_has_changed() {
+        let limiter = limiter();
+        let flow = guess(&limiter, 1, 1, "a");
+        let flow_of = Flow { network: Some(ClientNetwork::of([192, 0, 2, 1].into())), account: [1; 16] };
+        attempt(&flow, NOW).settle(false, NOW);
+        let stored = PasswordHash("$argon2id$".into());
+        for (stored, is_active) in [(Some(&stored), false), (None, true)] {
+            let again = limiter.guess(flow_of, stored, is_active, &"a".into()).unwrap();
+            assert!(matches!(again.admit(NOW), Admission::Attempt(_)));
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_prolongs_no_wait() {
+        let limiter = limiter();
+        for password in ["a", "b", "c"] {
+            attempt(&guess(&limiter, 1, 1, password), NOW).settle(false, NOW);
+        }
+        let yesterday = NOW.before(86_400 * SECOND);
+        assert_eq!(refused_for(&guess(&limiter, 1, 1, "d"), yesterday), Some(60 * SECOND));
+    }
+
+    #[test]
+    fn memory_is_bounded_however_many_addresses_come() {
+        let limiter = limiter();
+        for i in 0..3 * MAX_REMEMBERED as u32 {
+            let network = ClientNetwork::of(i.to_be_bytes().into());
+            limiter.guess(Flow { network: Some(network), account: [0; 16] }, None, true, &"a".into()).unwrap();
+        }
+        assert!(limiter.accounts.len() <= MAX_REMEMBERED && limiter.networks.len() <= MAX_REMEMBERED);
+    }
+}
