@@ -44,7 +44,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
 
     let service = auth.clone();
     let maintenance = tokio::spawn(async move { service.run_maintenance().await });
-    let app = App::new(auth.clone(), config.server.trusted_proxies.clone());
+    let app = App::new(auth.clone(), config.server.trusted_proxies.clone(), config.server.connections_per_address);
     if let Some(listener) = metrics {
         let app = app.clone();
         tokio::spawn(async move { http::serve_metrics(&listener, app).await });

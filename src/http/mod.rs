@@ -5,6 +5,7 @@
 //! view from `views/`.
 
 mod access_log;
+mod connections;
 mod extract;
 mod metrics;
 mod middleware;
@@ -40,17 +41,20 @@ pub struct App(Arc<AppInner>);
 struct AppInner {
     auth: Auth,
     trusted_proxies: Networks,
+    connections_per_address: Option<u32>,
     draining: AtomicBool,
     requests: Requests,
     metrics: Registry,
 }
 
 impl App {
-    /// Creates the application state. `trusted_proxies` may set the client address (see [`Networks`]).
-    pub fn new(auth: Auth, trusted_proxies: Networks) -> Self {
+    /// Creates the application state. `trusted_proxies` may set the client address, and have any number of connections; other
+    /// addresses have at most `connections_per_address`, if there is such a limit.
+    pub fn new(auth: Auth, trusted_proxies: Networks, connections_per_address: Option<u32>) -> Self {
         let (requests, mut metrics) = (Requests::default(), Registry::with_prefix("countersign"));
         requests.register(&mut metrics);
-        Self(Arc::new(AppInner { auth, trusted_proxies, draining: AtomicBool::new(false), requests, metrics }))
+        let draining = AtomicBool::new(false);
+        Self(Arc::new(AppInner { auth, trusted_proxies, connections_per_address, draining, requests, metrics }))
     }
 
     /// The authentication service.

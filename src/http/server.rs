@@ -1,4 +1,4 @@
-//! Connections: a limit on their number, read and write timeouts, and graceful shutdown.
+//! Connections: a limit on their number, timeouts, and graceful shutdown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,18 +13,17 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time;
-use tokio_io_timeout::TimeoutStream;
 use tower::Service;
 
+use crate::http::connections::{LeastRate, Seats};
 use crate::http::extract::client_address::Peer;
 use crate::http::{App, metrics, router, starting_router};
+use crate::model::Networks;
 
 /// Concurrent connections; further ones wait in the listen queue. Below the usual limit of 1,024 open files.
 const MAX_CONNECTIONS: usize = 900;
 /// Timeout for receiving a request head, and for an idle connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may stop reading a response.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Where hyper stops reading a request head, in bytes: twice the limit of the middleware, which answers with a problem.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// How long running requests may take to finish after shutdown begins.
@@ -33,7 +32,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 /// Serves until `shutdown` completes, then lets running requests finish. Meanwhile new connections are accepted, and
 /// `/ready` answers 503.
 pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
-    let server = Server::new(&listener, router(app.clone()));
+    let seats = Seats::new(app.0.connections_per_address, app.0.trusted_proxies.clone());
+    let server = Server::new(&listener, router(app.clone()), seats);
     let connections = GracefulShutdown::new();
     tokio::select! {
         () = shutdown => {}
@@ -52,12 +52,12 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
 /// Answers while the service starts: the process is alive but not ready. Never returns.
 pub async fn serve_starting(listener: &TcpListener) {
     // Without keep-alive, so that the next request of a client reaches the started service.
-    Server::new(listener, starting_router()).accept(None, false).await;
+    Server::new(listener, starting_router(), Seats::new(None, Networks::default())).accept(None, false).await;
 }
 
 /// Serves the metrics at `/metrics`. Never returns.
 pub async fn serve_metrics(listener: &TcpListener, app: App) {
-    Server::new(listener, metrics::router(app)).accept(None, true).await;
+    Server::new(listener, metrics::router(app), Seats::new(None, Networks::default())).accept(None, true).await;
 }
 
 /// A listener, and the router that serves its connections.
@@ -65,11 +65,12 @@ struct Server<'a> {
     listener: &'a TcpListener,
     router: Router,
     permits: Arc<Semaphore>,
+    seats: Seats,
 }
 
 impl<'a> Server<'a> {
-    fn new(listener: &'a TcpListener, router: Router) -> Self {
-        Self { listener, router, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)) }
+    fn new(listener: &'a TcpListener, router: Router, seats: Seats) -> Self {
+        Self { listener, router, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)), seats }
     }
 
     /// Accepts connections forever and serves each in its own task. `connections`, if given, can shut these down
@@ -87,10 +88,10 @@ impl<'a> Server<'a> {
                     continue;
                 }
             };
+            // Closed without an answer: to write one could take as long as the client likes.
+            let Some(seat) = self.seats.take(peer.0.ip()) else { continue };
             // A response is one write, so Nagle's algorithm would only delay it.
             let _unsupported = stream.set_nodelay(true);
-            let mut stream = TimeoutStream::new(stream);
-            stream.set_write_timeout(Some(WRITE_TIMEOUT));
             let router = self.router.clone();
             let service = service_fn(move |mut request: Request<Incoming>| {
                 request.extensions_mut().insert(peer);
@@ -101,7 +102,7 @@ impl<'a> Server<'a> {
                 .header_read_timeout(HEADER_TIMEOUT)
                 .max_header_size(MAX_HEAD_BYTES)
                 .keep_alive(keep_alive)
-                .serve_connection(TokioIo::new(Box::pin(stream)), service);
+                .serve_connection(TokioIo::new(LeastRate::new(stream)), service);
             let watcher = connections.map(GracefulShutdown::watcher);
             tokio::spawn(async move {
                 // A broken connection is no fault of the server, so it is not logged.
@@ -109,7 +110,7 @@ impl<'a> Server<'a> {
                     Some(watcher) => watcher.watch(connection).await,
                     None => connection.await,
                 };
-                drop(permit);
+                drop((permit, seat));
             });
         }
     }

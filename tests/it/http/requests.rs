@@ -247,10 +247,12 @@ async fn connections_beyond_the_cap_wait() {
     let server = Binary::new(folder.path()).serve();
     let script = r#"
 import socket, sys, time
-connect = lambda: socket.create_connection(("127.0.0.1", int(sys.argv[1])))
-idle = [connect() for _ in range(900)]
+def connect(client=0):
+    source = ("127.0.%d.%d" % divmod(client // 100 + 256, 256), 0)
+    return socket.create_connection(("127.0.0.1", int(sys.argv[1])), source_address=source)
+idle = [connect(i) for i in range(900)]
 time.sleep(0.3)
-late = connect()
+late = connect(900)
 late.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
 late.settimeout(0.5)
 try:
@@ -263,6 +265,36 @@ assert late.recv(100).startswith(b"HTTP/1.1 200")
 "#;
     let done = std::process::Command::new(python).args(["-c", script, &server.port.to_string()]).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[tokio::test]
+async fn one_address_holds_so_many_connections_and_others_are_served() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let server = Binary::new(folder.path()).args(&["--connections-per-address", "5"]).serve();
+    let connect = async |source: [u8; 4]| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((source, 0).into()).unwrap();
+        let mut stream = socket.connect(([127, 0, 0, 1], server.port).into()).await.unwrap();
+        let _closed = stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let mut answer = [0; 12];
+        let read = stream.read_exact(&mut answer).await.map(|_| answer);
+        (stream, read.is_ok_and(|answer| answer == *b"HTTP/1.1 200"))
+    };
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        let (stream, answered) = connect([127, 0, 9, 1]).await;
+        assert!(answered);
+        held.push(stream);
+    }
+    assert!(!connect([127, 0, 9, 1]).await.1, "the sixth is closed");
+    assert!(connect([127, 0, 9, 2]).await.1);
+    held.pop();
+    let mut tries = 0;
+    while !connect([127, 0, 9, 1]).await.1 {
+        tries += 1;
+        assert!(tries < 50, "the place of a closed connection was never free again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Another process holds the lock of an unfinished transaction.

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, Write};
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -11,20 +10,20 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use utoipa::IntoParams;
 
 use crate::auth::{Grant, Import, RowReport, Rows, export_header, write_users};
 use crate::error::Error;
 use crate::http::App;
+use crate::http::connections::{MIN_CHUNK, MIN_CHUNK_TIME};
 use crate::http::extract::{Admin, Caller, Query, has_type};
 use crate::http::openapi::{AuthErrors, InvalidBody, InvalidQuery};
 use crate::http::problem::{self, Problem};
 use crate::http::views::{RowView, SummaryView};
 use crate::model::{Conflict, Format, Scope, UserId};
 
-/// How long the next chunk of an upload may take to arrive.
-const CHUNK_TIMEOUT: Duration = Duration::from_secs(15);
 /// The size of the chunks in which a report is sent, in bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
 const NDJSON: &str = "application/x-ndjson";
@@ -88,12 +87,22 @@ fn upload_format(headers: &HeaderMap) -> Result<Format, Problem> {
     }
 }
 
-/// Streams the chunks of a body. A pause of more than [`CHUNK_TIMEOUT`] is an error.
+/// Streams the chunks of a body. It is an error if they come more slowly than [`MIN_CHUNK`] in [`MIN_CHUNK_TIME`]. Time in
+/// which the import was busy does not count.
 fn body_chunks(body: Body) -> impl Stream<Item = io::Result<Bytes>> {
-    stream::try_unfold(body.into_data_stream(), async |mut chunks| {
-        match tokio::time::timeout(CHUNK_TIMEOUT, chunks.next()).await {
+    let start = (body.into_data_stream(), MIN_CHUNK_TIME, 0);
+    stream::try_unfold(start, move |(mut chunks, left, read)| async move {
+        let begun = Instant::now();
+        match timeout(left, chunks.next()).await {
             Ok(None) => Ok(None),
-            Ok(Some(chunk)) => Ok(Some((chunk.map_err(io::Error::other)?, chunks))),
+            Ok(Some(chunk)) => {
+                let chunk = chunk.map_err(io::Error::other)?;
+                let (left, read) = match read + chunk.len() {
+                    MIN_CHUNK.. => (MIN_CHUNK_TIME, 0),
+                    read => (left.saturating_sub(begun.elapsed()), read),
+                };
+                Ok(Some((chunk, (chunks, left, read))))
+            }
             Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
         }
     })
