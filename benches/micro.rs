@@ -50,8 +50,8 @@ impl Service {
                 unreachable!("the user of this benchmark has no pending step");
             };
             let principal = auth.authenticate(basic.as_bytes(), origin()).await.unwrap();
-            let token = NewToken { name: "bench".to_owned(), scopes: None, expires_in: None };
-            let actor = Actor::caller(&principal, origin());
+            let token = NewToken { name: "bench".to_owned(), scopes: principal.scopes, expires_in: None };
+            let actor = Actor::caller(&principal, origin(), principal.grant(None, None));
             let (_, personal) = auth.create_token(&principal, actor, token, None).await.unwrap();
             (auth, login, personal)
         });

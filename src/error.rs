@@ -22,6 +22,9 @@ pub enum Error {
     /// The caller is authenticated but lacks the scope that the operation requires.
     #[error("the credential lacks the scope {}", .0.as_str())]
     Forbidden(Scope),
+    /// A browser sent a password because a page of another site made it.
+    #[error("a page of another site sent the request")]
+    ForeignPage,
     /// The resource does not exist, or belongs to another user.
     #[error("not found")]
     NotFound,

@@ -5,6 +5,7 @@
 //! rewrite of the whole chain, head included, is detected only by a hash that is stored elsewhere.
 
 use crate::auth::Auth;
+use crate::auth::grant::Grant;
 use crate::error::Error;
 use crate::model::pagination::cut_to;
 use crate::model::{
@@ -29,6 +30,8 @@ pub enum Actor {
         method: AuditMethod,
         /// The request and its peer.
         origin: Origin,
+        /// Why the user may act; each write confirms it. None for the login that has just checked the password.
+        grant: Option<Grant>,
     },
     /// A client that is not authenticated.
     Unknown {
@@ -45,8 +48,16 @@ pub enum Actor {
 
 impl Actor {
     /// The authenticated caller of a request.
-    pub fn caller(principal: &Principal, origin: Origin) -> Self {
-        Self::User { id: principal.user.id, method: principal.method.into(), origin }
+    pub fn caller(principal: &Principal, origin: Origin, grant: Grant) -> Self {
+        Self::User { id: principal.user.id, method: principal.method.into(), origin, grant: Some(grant) }
+    }
+
+    /// The same actor for what needs no confirmation.
+    pub(super) fn unconfirmed(self) -> Self {
+        match self {
+            Self::User { id, method, origin, .. } => Self::User { id, method, origin, grant: None },
+            other => other,
+        }
     }
 
     /// The request of this actor, if there is one.
@@ -65,7 +76,7 @@ impl Actor {
     /// A record that this actor did `event`.
     pub(super) fn did(self, event: Event, at: Timestamp) -> AuditRecord {
         let (actor, method, origin) = match self {
-            Self::User { id, method, origin } => (Some(id), method, Some(origin)),
+            Self::User { id, method, origin, .. } => (Some(id), method, Some(origin)),
             Self::Unknown { method, origin } => (None, method, Some(origin)),
             Self::Operator => (None, AuditMethod::Command, None),
             Self::System => (None, AuditMethod::System, None),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::auth::{Actor, Auth};
 use crate::error::Error;
-use crate::model::{Timestamp, TokenHash};
+use crate::model::{CredentialId, Timestamp, TokenHash};
 use crate::store::Tx;
 
 /// How long a response is stored.
@@ -35,10 +35,15 @@ struct StoredResponse<T> {
 }
 
 impl IdempotentRequest {
-    /// The key in the database. It is specific to the sender and the route.
+    /// The key in the database. It is specific to the credential of the sender and the route: another credential of the same
+    /// user may have other scopes, and must not get what this one was given.
     fn storage_key(&self, actor: Actor) -> TokenHash {
         let sender = match actor {
-            Actor::User { id, .. } => id.to_string(),
+            Actor::User { id, grant, .. } => match grant.map(|grant| grant.credential()) {
+                Some(CredentialId::Session(session)) => format!("{id} session {session}"),
+                Some(CredentialId::Token(token)) => format!("{id} token {token}"),
+                Some(CredentialId::Password(_)) | None => id.to_string(),
+            },
             Actor::Unknown { method, .. } => method.as_str().to_owned(),
             Actor::Operator | Actor::System => String::new(),
         };

@@ -4,6 +4,7 @@
 
 mod audit;
 mod credentials;
+mod grant;
 mod idempotency;
 mod keys;
 mod operations;
@@ -22,11 +23,11 @@ use secrecy::ExposeSecret;
 use tokio_util::task::TaskTracker;
 
 pub use self::audit::{Actor, ChainReport};
-pub use self::credentials::Grant;
 use self::credentials::activity::Activity;
 pub use self::credentials::cache::Authenticated;
 use self::credentials::cache::CredentialCache;
 pub use self::credentials::parse::Credential;
+pub use self::grant::Grant;
 pub use self::idempotency::IdempotentRequest;
 pub use self::keys::Jwks;
 use self::keys::Keys;
@@ -96,14 +97,37 @@ impl Auth {
     /// can sign, and starts the hash threads.
     pub async fn start(clock: Clock, settings: Settings) -> Result<Self, StartError> {
         let mut metrics = Registry::with_prefix("countersign");
+        let location: Location = settings.database.database_url.expose_secret().parse()?;
+        // Before anything is created: what looks like a new installation may be one whose database is missing.
+        let key_file = location.key_file();
+        if settings.database.secret_key.is_none() && key_file.exists() && !Store::exists(&location).await? {
+            return Err(StartError::setting(
+                "DATABASE_URL",
+                format_args!(
+                    "there is no database at {location}, but its key is: {}; name the right database, restore a backup, or \
+                     run countersign migrate to begin anew",
+                    key_file.display()
+                ),
+            ));
+        }
         let (store, secret, places, sealed) = open(&clock, &settings, Durability::EachCommit, &mut metrics).await?;
         let keys = keys::rotation::prepare(sealed, &store, &clock, &secret, &settings).await?;
         Self::new(clock, settings, store, secret, places, keys, metrics)
     }
 
-    /// Starts the service for a command. It generates no signing key: servers with other settings may use the database.
+    /// Starts the service for a command. It creates no database, and generates no signing key: servers with other settings may
+    /// use the database.
     pub async fn start_beside(clock: Clock, settings: Settings, durability: Durability) -> Result<Self, StartError> {
         let mut metrics = Registry::with_prefix("countersign");
+        let location: Location = settings.database.database_url.expose_secret().parse()?;
+        if !Store::exists(&location).await? {
+            return Err(StartError::setting(
+                "DATABASE_URL",
+                format_args!(
+                    "there is no database at {location}; name the right one, or begin with countersign serve or migrate"
+                ),
+            ));
+        }
         let (store, secret, places, sealed) = open(&clock, &settings, durability, &mut metrics).await?;
         let keys = Keys::open(&sealed, &secret, &settings)?;
         Self::new(clock, settings, store, secret, places, keys, metrics)
@@ -236,6 +260,13 @@ async fn open(
         }
     };
     Ok((store, secret, Places { database: location.to_string(), key_file }, sealed))
+}
+
+/// The SQLite database of these settings, if it exists.
+pub async fn existing_file(settings: &Settings) -> Result<Option<String>, StartError> {
+    let location: Location = settings.database.database_url.expose_secret().parse()?;
+    let is_file = matches!(location, Location::Sqlite(_)) && Store::exists(&location).await?;
+    Ok(is_file.then(|| location.to_string()))
 }
 
 /// Brings the schema of the database up to date; creates the database when it does not exist. Returns the last

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::auth;
 use crate::cli::serve::shutdown_signal;
-use crate::cli::{block_on, print};
+use crate::cli::{block_on, confirm, print};
 use crate::config::Config;
 use crate::error::{CommandError, StartError};
 use crate::model::Clock;
@@ -17,8 +17,11 @@ pub fn run(config: &Config, file: &Path) -> Result<(), CommandError> {
 }
 
 /// Runs `countersign restore`.
-pub fn restore(config: &Config, file: &Path) -> Result<(), CommandError> {
+pub fn restore(config: &Config, file: &Path, yes: bool) -> Result<(), CommandError> {
     let settings = &config.settings;
+    if let Some(database) = block_on(auth::existing_file(settings))?? {
+        confirm(yes, &format!("This replaces all that {database} holds."))?;
+    }
     unless_interrupted(auth::restore(&Clock::System, settings, file))?;
     print(&format!(
         "{} was restored; every session, personal token and signing key has ended, so everyone logs in again\n",

@@ -13,15 +13,11 @@ use crate::private_file::{self, sync_folder_of};
 /// Runs `countersign export`.
 pub fn run(config: &Config, command: &ExportCommand) -> Result<(), CommandError> {
     let format = command.format.or_else(|| format_of(command.file.as_ref()?)).unwrap_or(Format::Ndjson);
-    with_auth(config, async |auth| {
-        // Before the file is created: a refused export leaves no file.
-        auth.begin_export(Actor::Operator).await.map_err(explain)?;
-        match &command.file {
-            Some(file) => write_file(auth, format, file).await,
-            None => write(auth, format, BufWriter::new(io::stdout().lock()))
-                .await?
-                .map_err(|error| CommandError(format!("cannot write to standard output: {error}"))),
-        }
+    with_auth(config, async |auth| match &command.file {
+        Some(file) => write_file(auth, format, file).await,
+        None => write(auth, format, BufWriter::new(io::stdout().lock()))
+            .await?
+            .map_err(|error| CommandError(format!("cannot write to standard output: {error}"))),
     })
 }
 
@@ -37,7 +33,9 @@ async fn write_file(auth: &Auth, format: Format, file: &PathBuf) -> Result<(), C
     written?.map_err(cannot)
 }
 
+/// Writes all users. What is recorded in the audit trail can begin: the file is there, and is new.
 async fn write(auth: &Auth, format: Format, mut out: impl Write) -> Result<io::Result<()>, CommandError> {
+    auth.begin_export(Actor::Operator).await.map_err(explain)?;
     let mut written = out.write_all(export_header(format).as_bytes());
     let mut after = UserId::default();
     while written.is_ok() {

@@ -43,8 +43,7 @@ async fn import(
 ) -> Result<Summary, CommandError> {
     let bar = progress_bar(&command.file);
     let rows = Rows::read(format, bar.wrap_read(source)).map_err(explain)?;
-    let import =
-        Import { actor: Actor::Operator, grant: None, conflict: command.on_conflict, dry_run: command.dry_run };
+    let import = Import { actor: Actor::Operator, conflict: command.on_conflict, dry_run: command.dry_run };
     let done = auth.import(import, rows, |row| report.add(&row)).await;
     bar.finish_and_clear();
     done.map_err(explain)

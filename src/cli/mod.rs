@@ -60,7 +60,7 @@ pub fn run(cli: &Cli) -> Result<Outcome, CommandError> {
         Some(Command::Audit(command)) => return audit::run(config, command),
         Some(Command::Doctor { json }) => return doctor::run(config, *json),
         Some(Command::Backup { file }) => backup::run(config, file)?,
-        Some(Command::Restore { file }) => backup::restore(config, file)?,
+        Some(Command::Restore { file, yes }) => backup::restore(config, file, *yes)?,
         Some(Command::Migrate) => migrate(config)?,
         Some(Command::Openapi) => print(&http::document())?,
         Some(Command::Settings { format }) => print(&config::reference(*format))?,
@@ -126,7 +126,12 @@ async fn find(auth: &Auth, username: &str) -> Result<User, CommandError> {
 
 /// Asks for confirmation of `--everyone`, unless `--yes` was given.
 fn confirm_everyone(which: &Which, what: &str) -> Result<(), CommandError> {
-    if !which.everyone || which.yes {
+    if which.everyone { confirm(which.yes, what) } else { Ok(()) }
+}
+
+/// Asks for confirmation of what cannot be undone, unless `--yes` was given.
+fn confirm(yes: bool, what: &str) -> Result<(), CommandError> {
+    if yes {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {

@@ -20,8 +20,15 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or Ctrl-C.
 pub fn run(config: &Config) -> Result<(), StartError> {
+    keep_memory_private();
     let _log = telemetry::start(config.log.log_format, &config.log.log, Clock::System)?;
     super::block_on(serve(config))?
+}
+
+/// No debugger of the same user, and no core dump, gets at keys and passwords in memory. On Linux only; a failure is ignored.
+fn keep_memory_private() {
+    #[cfg(target_os = "linux")]
+    let _refused = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 async fn serve(config: &Config) -> Result<(), StartError> {
@@ -42,6 +49,12 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     let _closed =
         std::io::stderr().write_all(welcome(&auth, &first_admin, &config.settings.tokens.issuer, address).as_bytes());
 
+    if !address.ip().is_loopback() && config.server.trusted_proxies.is_empty() {
+        tracing::warn!(
+            %address,
+            "passwords cross the network unencrypted unless a proxy with TLS is in front; name it in COUNTERSIGN_TRUSTED_PROXIES"
+        );
+    }
     let service = auth.clone();
     let maintenance = tokio::spawn(async move { service.run_maintenance().await });
     let app = App::new(auth.clone(), config.server.trusted_proxies.clone(), config.server.connections_per_address);

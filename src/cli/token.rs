@@ -23,11 +23,8 @@ async fn answer(auth: &Auth, command: &TokenCommand) -> Result<String, CommandEr
             if *as_json { json(&TokenList::new(tokens)) } else { Ok(list(tokens)) }
         }
         TokenCommand::Issue { username, name, scopes, expires_in, json: as_json } => {
-            let new = NewToken {
-                name: name.clone(),
-                scopes: (!scopes.is_empty()).then(|| scopes.iter().copied().collect()),
-                expires_in: expires_in.map(|duration| duration.as_secs()),
-            };
+            let new =
+                NewToken { name: name.clone(), scopes: scopes.iter().copied().collect(), expires_in: *expires_in };
             let user = find(auth, username).await?;
             let (token, secret) = auth.issue_token(&user, new).await.map_err(|error| match error {
                 Error::InvalidToken => CommandError(format!("{} is disabled and can have no token", user.username)),

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use crate::auth::{Actor, Auth, Creator};
 use crate::cli::table::{cell, line};
-use crate::cli::{explain, find, json_line, print, print_page, with_auth};
+use crate::cli::{confirm, explain, find, json_line, print, print_page, with_auth};
 use crate::config::{Config, UserCommand};
 use crate::error::CommandError;
 use crate::http::views::UserView;
@@ -49,8 +49,9 @@ async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, CommandErr
         }
         UserCommand::Disable { username } => change_status(auth, username, Status::Disabled).await,
         UserCommand::Enable { username } => change_status(auth, username, Status::Active).await,
-        UserCommand::Delete { username } => {
+        UserCommand::Delete { username, yes } => {
             let user = find(auth, username).await?;
+            confirm(*yes, &format!("This deletes {}, with all sessions and tokens.", user.username))?;
             auth.delete_user(Actor::Operator, user.id, None).await.map_err(explain)?;
             Ok(format!("{} was deleted\n", user.username))
         }

@@ -3,13 +3,12 @@
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
 use uuid::Uuid;
 
 use crate::config::values::lifetime;
-use crate::model::{Conflict, Format, Scope, Timestamp};
+use crate::model::{Conflict, Format, Lifetime, Scope, Timestamp};
 
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
@@ -53,6 +52,9 @@ pub enum Command {
     Restore {
         /// The backup
         file: PathBuf,
+        /// Do not ask whether what is there now is to be replaced
+        #[arg(long)]
+        yes: bool,
     },
     /// Bring the schema of the database up to date, as a server does at its start
     Migrate,
@@ -132,6 +134,9 @@ pub enum UserCommand {
     Delete {
         /// What they log in with
         username: String,
+        /// Do not ask whether this user is meant
+        #[arg(long)]
+        yes: bool,
     },
     /// Give a user roles and take some away
     Role {
@@ -164,12 +169,12 @@ pub enum TokenCommand {
         /// What it is for
         #[arg(long)]
         name: String,
-        /// What it may do, as often as needed; all that the user may without any
-        #[arg(long = "scope", value_name = "SCOPE", value_parser = scope)]
+        /// What it may do, as often as needed
+        #[arg(long = "scope", value_name = "SCOPE", value_parser = scope, required = true)]
         scopes: Vec<Scope>,
-        /// When it runs out: 12h, 30d; never without
-        #[arg(long, value_name = "DURATION", value_parser = lifetime)]
-        expires_in: Option<Duration>,
+        /// When it runs out: 12h, 30d, never [default: as the setting for personal tokens says]
+        #[arg(long, value_name = "DURATION", value_parser = token_lifetime)]
+        expires_in: Option<Lifetime>,
         /// As JSON, for programs: all about it
         #[arg(long)]
         json: bool,
@@ -300,6 +305,15 @@ pub enum AuditCommand {
 
 fn moment(text: &str) -> Result<Timestamp, &'static str> {
     text.parse().map_err(|_| "must be a time as in RFC 3339, such as 2026-01-31T12:00:00Z")
+}
+
+fn token_lifetime(text: &str) -> Result<Lifetime, &'static str> {
+    match text {
+        "never" => Ok(Lifetime::Unlimited),
+        _ => Ok(Lifetime::Seconds(
+            lifetime(text).map_err(|_| "must be never, or from 1s to 36500d, written like 12h or 30d")?.as_secs(),
+        )),
+    }
 }
 
 fn scope(text: &str) -> Result<Scope, String> {

@@ -92,7 +92,38 @@ pub fn read() -> Result<Cli, StartError> {
             return Err(StartError::setting(&name.to_string_lossy(), "is not UTF-8; write it in UTF-8"));
         }
     }
+    refuse_unknown_names()?;
     Cli::try_parse().map(Cli::without_empty).map_err(|error| one_sentence(&error))
+}
+
+/// A misspelt setting would otherwise be one that was never set.
+fn refuse_unknown_names() -> Result<(), StartError> {
+    let command = Cli::command();
+    let known: Vec<_> = command.get_arguments().filter_map(|setting| setting.get_env()?.to_str()).collect();
+    #[expect(clippy::disallowed_methods, reason = "all names are asked for, to find those that are no settings")]
+    let mut names: Vec<_> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    names.sort();
+    let ours = names.iter().filter(|name| name.starts_with("COUNTERSIGN_") && !is_of_kubernetes(name));
+    let Some(unknown) = ours.into_iter().find(|name| !known.contains(&name.as_str())) else { return Ok(()) };
+    let likeness = |known: &&&str| (1000.0 * strsim::jaro_winkler(unknown, known)) as u32;
+    let nearest = known.iter().filter(|known| known.starts_with("COUNTERSIGN_")).max_by_key(likeness);
+    let suggestion = nearest.filter(|known| strsim::damerau_levenshtein(unknown, known) <= 4);
+    Err(StartError::setting(
+        unknown,
+        match suggestion {
+            Some(name) => format!("is no setting; did you mean {name}?"),
+            None => "is no setting; docs/settings.md and countersign settings list them all".to_owned(),
+        },
+    ))
+}
+
+/// Whether Kubernetes sets this variable, in every container beside a service whose name begins with `countersign`.
+fn is_of_kubernetes(name: &str) -> bool {
+    let is_port =
+        |text: &str| text == "PORT" || text.starts_with("PORT_") && (text.contains("_TCP") || text.contains("_UDP"));
+    let words = ["_SERVICE_HOST", "_SERVICE_PORT"];
+    words.iter().any(|word| name.contains(word))
+        || name.match_indices("_PORT").any(|(at, _)| name.get(at + 1..).is_some_and(is_port))
 }
 
 /// clap's error as one sentence that names the setting and never shows its value. Help, and what is amiss with a command

@@ -11,7 +11,8 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::config::values::{
     self, AddressOrOff, NumberOrOff, OrOff, audience, audit_retention, connections_per_address, credential_cache,
     hash_queue, hash_workers, idle_ttl, import_max_cost, issuer, key_rotation, lifetime, limit_burst, limit_refill,
-    listen, metrics_listen, number, password_min_length, path, secret, sessions_per_user, status_ttl, trusted_proxies,
+    listen, metrics_listen, number, password_min_length, path, personal_token_ttl, secret, sessions_per_user,
+    status_ttl, trusted_proxies,
 };
 use crate::error::StartError;
 use crate::model::{Algorithm, HashCost, Networks};
@@ -143,6 +144,11 @@ pub struct TokenSettings {
     #[arg(long, env = "COUNTERSIGN_IDLE_TTL", default_value = "off", value_name = "DURATION")]
     #[arg(global = true, value_parser = idle_ttl)]
     pub idle_ttl: OrOff,
+
+    /// How long a personal access token lives unless its creator says otherwise, or never: until it is revoked
+    #[arg(long, env = "COUNTERSIGN_PERSONAL_TOKEN_TTL", default_value = "90d", value_name = "DURATION")]
+    #[arg(global = true, value_parser = personal_token_ttl)]
+    pub personal_token_ttl: OrOff,
 
     /// How long services that verify JWTs offline may cache a status list
     ///

@@ -105,6 +105,11 @@ pub fn audit_retention(text: &str) -> Result<OrOff, &'static str> {
     or_off(text, 86_400, "must be off, or from 1d to 36500d, written like 90d or 365d")
 }
 
+pub fn personal_token_ttl(text: &str) -> Result<OrOff, &'static str> {
+    let mend = "must be never, or from 1s to 36500d, written like 12h or 90d";
+    if text == "never" { Ok(None) } else { seconds(text, 1, LONGEST, mend).map(Some) }
+}
+
 pub fn status_ttl(text: &str) -> Result<Duration, &'static str> {
     seconds(text, 1, 86_400, "must be from 1s to 1d, written like 30s, 1m or 1h")
 }

@@ -103,7 +103,7 @@ problems! {
     AuthErrors {
         400 "`ambiguous-credential`: more than one `Authorization` header"
         401 "`authentication-required`, `invalid-token` or `invalid-credentials`"
-        403 "`insufficient-scope` or `password-change-required`"
+        403 "`insufficient-scope`, `password-change-required` or `foreign-page`"
         429 "`too-many-attempts`, with `Retry-After`"
         503 "`unavailable` or `busy`, with `Retry-After`"
     }
@@ -118,7 +118,7 @@ problems! {
     InvalidQuery { 422 "`validation`, with the fields in `errors`" }
     WrongPassword {
         401 "`invalid-credentials`"
-        403 "`password-change-required`"
+        403 "`password-change-required` or `foreign-page`"
         429 "`too-many-attempts`, with `Retry-After`"
     }
     NoSession { 409 "`no-session`: HTTP Basic and personal tokens have none" }

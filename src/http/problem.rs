@@ -59,6 +59,8 @@ kinds! {
         "The caller is authenticated but lacks the required scope, which WWW-Authenticate names. The roles user and admin grant scopes.";
     INSUFFICIENT_ROLE = 403 "insufficient-role" "Not allowed"
         "The caller is authenticated but lacks a role that the proxy requires.";
+    FOREIGN_PAGE = 403 "foreign-page" "Sent by another site"
+        "A page of another site made the browser send this request with a password. Such a request has no effect. A page that may call this service sends a bearer token.";
     OPAQUE_REQUIRED = 403 "opaque-token-required" "Opaque token required"
         "Only the opaque token of a login can be refreshed. Send it as the bearer token.";
     PASSWORD_CHANGE_REQUIRED = 403 "password-change-required" "Password change required"
@@ -283,6 +285,7 @@ impl From<Error> for Problem {
             Error::Forbidden(scope) => {
                 Self { challenge: Challenge::InsufficientScope(*scope), ..Self::new(&INSUFFICIENT_SCOPE) }
             }
+            Error::ForeignPage => Self::new(&FOREIGN_PAGE),
             Error::NotFound => Self::new(&NOT_FOUND),
             Error::UsernameTaken => Self::new(&USERNAME_TAKEN),
             Error::NoSession => Self::new(&NO_SESSION),

@@ -108,3 +108,32 @@ pub enum Conflict {
     /// Stop the import.
     Fail,
 }
+
+/// Whether a spreadsheet would take this text for a formula and run it, once its leading apostrophes are gone.
+fn is_formula(text: &str) -> bool {
+    text.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r'])
+}
+
+/// The text as a cell of a CSV file that somebody may open in a spreadsheet: an apostrophe in front makes a formula text.
+pub fn to_csv_cell(text: &str) -> String {
+    if is_formula(text) { format!("'{text}") } else { text.to_owned() }
+}
+
+/// The text of a cell that [`to_csv_cell`] wrote.
+pub fn from_csv_cell(cell: &str) -> &str {
+    cell.strip_prefix('\'').filter(|text| is_formula(text)).unwrap_or(cell)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_no_formula_and_reads_as_it_was_written() {
+        for text in ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "'=1", "''=1", "'", "o'neill", "'tis", "zoë", ""] {
+            let cell = to_csv_cell(text);
+            assert!(!cell.starts_with(['=', '+', '-', '@', '\t', '\r']), "{cell}");
+            assert_eq!(from_csv_cell(&cell), text);
+        }
+    }
+}

@@ -19,14 +19,14 @@ pub use audit::{AuditFilter, AuditMethod, AuditRecord, AuditRow, Event, Outcome}
 pub use block::{Block, Reach};
 pub use hash_cost::HashCost;
 pub use id::{BlockId, SessionId, StatusListId, TokenId, UserId};
-pub use import::{Conflict, Format, UserRecord};
+pub use import::{Conflict, Format, UserRecord, from_csv_cell, to_csv_cell};
 pub use key::{Algorithm, SealedKey};
 pub use networks::{ClientNetwork, Networks};
-pub use principal::{Method, Principal};
+pub use principal::{CredentialId, Holder, Method, Principal};
 pub use scope::{Scope, Scopes};
 pub use session::{Client, LiveSession, Origin, Session, StatusIndex, StatusList};
 pub use time::{Clock, Timestamp};
-pub use token::{NewToken, OpaqueToken, PersonalSecret, PersonalToken, SecretPurpose, TokenHash};
+pub use token::{Lifetime, NewToken, OpaqueToken, PersonalSecret, PersonalToken, SecretPurpose, TokenHash};
 pub use user::{
     HashedPassword, NewUser, PasswordHash, Roles, Status, Step, User, UserFilter, UserPatch, fold_username,
     is_valid_role, is_valid_username,

@@ -10,6 +10,11 @@ use ipnet::IpNet;
 pub struct Networks(Arc<[IpNet]>);
 
 impl Networks {
+    /// Returns whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Returns whether an address lies in one of the networks.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))

@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::{Scopes, SessionId, Timestamp, TokenHash, TokenId, User};
+use super::{PasswordHash, Roles, Scopes, SessionId, Timestamp, TokenHash, TokenId, User, UserId};
 
 /// An authenticated caller.
 #[derive(Clone, Debug)]
@@ -21,6 +21,44 @@ pub struct Principal {
     pub issued_at: Option<Timestamp>,
     /// When the credential expires; `None` for a password and for a personal token without an expiry.
     pub expires_at: Option<Timestamp>,
+}
+
+impl Principal {
+    /// What the credential is in the database.
+    pub fn credential_id(&self) -> CredentialId {
+        match (self.session, self.token) {
+            (Some(session), _) => CredentialId::Session(session),
+            (None, Some(token)) => CredentialId::Token(token),
+            (None, None) => CredentialId::Password(self.user.id),
+        }
+    }
+
+    /// The roles of the user that the credential may speak for: not those that grant a scope which it lacks.
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.user.roles.iter().filter(|role| Roles::scopes_of(role).are_within(self.scopes))
+    }
+}
+
+/// A credential as the database knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialId {
+    /// A session, by its opaque token or one of its JWTs.
+    Session(SessionId),
+    /// A personal access token.
+    Token(TokenId),
+    /// The password of a user.
+    Password(UserId),
+}
+
+/// The user of a credential, as the database has it now.
+#[derive(Debug)]
+pub struct Holder {
+    /// The user.
+    pub user: User,
+    /// The scopes to which the credential is limited.
+    pub scopes: Scopes,
+    /// The hash of the password, if that is the credential.
+    pub password: Option<PasswordHash>,
 }
 
 /// The kind of credential that authenticated a caller.

@@ -67,6 +67,12 @@ impl Scopes {
         Self(self.0 & other.0)
     }
 
+    /// Returns the union with `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Returns whether the set is a subset of `other`.
     pub fn are_within(self, other: Self) -> bool {
         self.and(other) == self

@@ -3,9 +3,9 @@ use std::fmt;
 use aws_lc_rs::{constant_time, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::{Uuid, Variant};
-use validator::Validate;
+use validator::{Validate, ValidationError};
 
 use super::user::name_rule;
 use super::{Scopes, Timestamp, TokenId, UserId};
@@ -124,16 +124,50 @@ pub struct NewToken {
     /// What the token is for.
     #[validate(custom(function = name_rule))]
     pub name: String,
-    /// The scopes of the token; absent, those of the caller.
-    pub scopes: Option<Scopes>,
-    /// The lifetime in seconds; absent, the token never expires.
-    #[validate(range(
-        min = 1,
-        max = 3_153_600_000u64,
-        code = "out-of-range",
-        message = "must be from 1 to 3153600000"
-    ))]
-    pub expires_in: Option<u64>,
+    /// The scopes of the token.
+    pub scopes: Scopes,
+    /// How long the token lives; absent, as long as the setting says.
+    #[validate(custom(function = lifetime_rule))]
+    pub expires_in: Option<Lifetime>,
+}
+
+/// How long a personal access token lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Lifetime {
+    /// So many seconds.
+    Seconds(u64),
+    /// Until it is revoked.
+    Unlimited,
+}
+
+/// The longest lifetime, in seconds: a hundred years.
+const MAX_LIFETIME: u64 = 3_153_600_000;
+
+fn lifetime_rule(lifetime: &Lifetime) -> Result<(), ValidationError> {
+    match lifetime {
+        Lifetime::Seconds(seconds) if !(1..=MAX_LIFETIME).contains(seconds) => {
+            let message = format!("must be from 1 to {MAX_LIFETIME}, or \"never\"");
+            Err(ValidationError::new("out-of-range").with_message(message.into()))
+        }
+        Lifetime::Seconds(_) | Lifetime::Unlimited => Ok(()),
+    }
+}
+
+/// A number of seconds, or `never`.
+impl<'de> Deserialize<'de> for Lifetime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Seconds(u64),
+            Word(String),
+        }
+        match Either::deserialize(deserializer)? {
+            Either::Seconds(seconds) => Ok(Self::Seconds(seconds)),
+            Either::Word(word) if word == "never" => Ok(Self::Unlimited),
+            Either::Word(_) => Err(serde::de::Error::custom("neither a number of seconds nor never")),
+        }
+    }
 }
 
 /// What a one-time secret is good for.

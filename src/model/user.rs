@@ -154,16 +154,19 @@ impl Roles {
         self.0.split_ascii_whitespace()
     }
 
-    /// Returns the scopes of the roles: `admin` has all, `user` the caller's own data and the directory. Other roles
-    /// are for applications and have none.
-    pub fn scopes(&self) -> Scopes {
-        if self.contains(Self::ADMIN) {
-            Scopes::all()
-        } else if self.contains(Self::DEFAULT) {
-            [Scope::Profile, Scope::UsersRead, Scope::Tokens].into_iter().collect()
-        } else {
-            Scopes::default()
+    /// Returns the scopes that a role grants: `admin` all, `user` the caller's own data and the directory. Other roles are
+    /// for applications and grant none.
+    pub fn scopes_of(role: &str) -> Scopes {
+        match role {
+            Self::ADMIN => Scopes::all(),
+            Self::DEFAULT => [Scope::Profile, Scope::UsersRead, Scope::Tokens].into_iter().collect(),
+            _ => Scopes::default(),
         }
+    }
+
+    /// Returns the scopes of all the roles.
+    pub fn scopes(&self) -> Scopes {
+        self.iter().map(Self::scopes_of).fold(Scopes::default(), Scopes::or)
     }
 }
 

@@ -7,6 +7,19 @@ use crate::store::sqlite::integrity::integrity_error;
 use crate::store::{Conn, Connection, Driver, Location, Store, postgres, sqlite};
 
 impl Store {
+    /// Whether there is a database. It creates nothing.
+    pub async fn exists(location: &Location) -> Result<bool, StartError> {
+        match location {
+            Location::Sqlite(path) => Ok(path.metadata().is_ok_and(|file| file.len() > 0)),
+            Location::Postgres(options) => {
+                let store = postgres::open_read_only(options).await?;
+                let schema = store.read().await?.schema().await;
+                store.close().await;
+                Ok(schema?.last.is_some())
+            }
+        }
+    }
+
     /// Opens a database for reads only. None when it does not exist yet.
     pub async fn open_read_only(location: &Location) -> Result<Option<Self>, StartError> {
         match location {

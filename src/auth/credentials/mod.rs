@@ -6,6 +6,7 @@
 
 pub mod activity;
 pub mod cache;
+pub mod confirm;
 pub mod introspection;
 pub mod parse;
 pub mod personal_tokens;
@@ -20,48 +21,10 @@ use crate::auth::sessions::jwt;
 use crate::auth::{Actor, Auth};
 use crate::error::Error;
 use crate::model::{
-    LiveSession, Method, Origin, PasswordHash, Principal, Scope, Scopes, SessionId, Status, Timestamp, TokenHash,
-    TokenId, UserId, fold_username,
+    LiveSession, Method, Origin, PasswordHash, Principal, Status, Timestamp, TokenHash, UserId, fold_username,
 };
 
-/// The grounds on which a caller was authorized, without the credential: enough to check again later.
-#[derive(Clone, Copy, Debug)]
-pub struct Grant {
-    user: UserId,
-    session: Option<SessionId>,
-    token: Option<TokenId>,
-    scope: Option<Scope>,
-}
-
-impl Grant {
-    /// The grant of an authorized caller; `scope` is the scope that was required.
-    pub fn of(principal: &Principal, scope: Option<Scope>) -> Self {
-        Self { user: principal.user.id, session: principal.session, token: principal.token, scope }
-    }
-}
-
 impl Auth {
-    /// Checks that a caller who was authorized before still is.
-    pub async fn recheck(&self, grant: Grant) -> Result<(), Error> {
-        let (now, mut conn) = (self.clock.now(), self.store.read().await?);
-        let (user, within) = match (grant.session, grant.token) {
-            (Some(session), _) => (conn.session_by_id(session, now).await?.map(|live| live.user), Scopes::all()),
-            (None, Some(token)) => match conn.personal_token_by_id(token, now).await? {
-                Some((token, user)) => (Some(user), token.scopes),
-                None => (None, Scopes::default()),
-            },
-            (None, None) => {
-                let user = conn.user(grant.user).await?.filter(|user| user.status == Status::Active);
-                (Some(user.ok_or(Error::InvalidCredentials)?), Scopes::all())
-            }
-        };
-        let scopes = user.ok_or(Error::InvalidToken)?.roles.scopes().and(within);
-        match grant.scope {
-            Some(scope) if !scopes.contains(scope) => Err(Error::Forbidden(scope)),
-            _ => Ok(()),
-        }
-    }
-
     /// Authenticates the caller by an `Authorization` header.
     pub async fn authenticate(&self, header: &[u8], origin: Origin) -> Result<Arc<Authenticated>, Error> {
         self.check(RawCredential::in_header(header)?, origin).await
@@ -186,7 +149,14 @@ impl Auth {
         let attempt = Actor::Unknown { method: Method::Basic.into(), origin };
         let (id, hash) = match unchanged {
             Some(unchanged) => unchanged,
-            None => self.check_password(attempt, username, password).await?,
+            None => {
+                let checked = self.check_password(attempt, username, password).await?;
+                // Another request may have upgraded the hash meanwhile; what confirms this one later is the stored hash.
+                match self.user_with_hash(username, &checked.1).await? {
+                    Some(stored) => stored,
+                    None => self.check_password(attempt, username, password).await?,
+                }
+            }
         };
         // Read after the password is hashed: a user who was disabled meanwhile is refused.
         let user = self.store.read().await?.user(id).await?;

@@ -1,8 +1,11 @@
 //! Personal access tokens: long-lived credentials that users create for their programs.
 //!
 //! Rule: the scopes of a token never exceed those of the credential that created it, nor the current ones of its user.
-//! It is shown once and stored as a hash. Threats: privilege escalation by a limited token, and a stolen list of usable
-//! tokens.
+//! It is shown once and stored as a hash. It expires unless its creator says otherwise, and it is revoked with the session
+//! that created it when that session turns out to be in two hands. Threats: privilege escalation by a limited token, a
+//! stolen list of usable tokens, and a thief who turns a stolen session into a token that outlives it.
+
+use std::time::Duration;
 
 use validator::Validate;
 
@@ -10,7 +13,8 @@ use crate::auth::audit::EVERYONE;
 use crate::auth::{Actor, Auth, IdempotentRequest, random};
 use crate::error::{Error, FieldError};
 use crate::model::{
-    Event, Method, NewToken, PersonalSecret, PersonalToken, Principal, Scopes, Status, Timestamp, TokenId, User, UserId,
+    Event, Lifetime, Method, NewToken, PersonalSecret, PersonalToken, Principal, Scopes, SessionId, Status, Timestamp,
+    TokenId, User, UserId,
 };
 
 /// The most tokens a user may have.
@@ -24,6 +28,8 @@ struct Authority {
     parent: Option<TokenId>,
     /// When the parent expires.
     expires_at: Option<Timestamp>,
+    /// The session that creates the token. If a copy of its opaque token shows up, the token is revoked with the session.
+    session: Option<SessionId>,
 }
 
 impl Auth {
@@ -42,6 +48,7 @@ impl Auth {
             scopes: principal.scopes,
             parent: principal.token,
             expires_at: principal.expires_at.filter(|_| principal.method == Method::Personal),
+            session: principal.session,
         };
         self.insert_token(authority, actor, new, once).await
     }
@@ -49,7 +56,8 @@ impl Auth {
     /// Creates a token for a user on behalf of the operator, limited to the scopes of the user's roles. Returns it with
     /// its secret, which is shown only once. [`Error::InvalidToken`] when the user is disabled.
     pub async fn issue_token(&self, user: &User, new: NewToken) -> Result<(PersonalToken, PersonalSecret), Error> {
-        let authority = Authority { user: user.id, scopes: user.roles.scopes(), parent: None, expires_at: None };
+        let authority =
+            Authority { user: user.id, scopes: user.roles.scopes(), parent: None, expires_at: None, session: None };
         self.insert_token(authority, Actor::Operator, new, None).await
     }
 
@@ -61,7 +69,7 @@ impl Auth {
         once: Option<IdempotentRequest>,
     ) -> Result<(PersonalToken, PersonalSecret), Error> {
         let mut fields = FieldError::all(new.validate());
-        let scopes = new.scopes.unwrap_or(authority.scopes);
+        let scopes = new.scopes;
         if !scopes.are_within(authority.scopes) {
             let allowed = format!("must be among those that are allowed: {}", authority.scopes);
             fields.push(FieldError::new("scopes", "not-allowed", allowed));
@@ -70,7 +78,11 @@ impl Auth {
             return Err(Error::Invalid(fields));
         }
         let now = self.clock.now();
-        let wanted = new.expires_in.map(|seconds| now.after(std::time::Duration::from_secs(seconds)));
+        let wanted = match new.expires_in {
+            Some(Lifetime::Seconds(seconds)) => Some(now.after(Duration::from_secs(seconds))),
+            Some(Lifetime::Unlimited) => None,
+            None => self.settings.tokens.personal_token_ttl.map(|ttl| now.after(ttl)),
+        };
         let secret = PersonalSecret::new(random());
         let token = PersonalToken {
             id: TokenId::new(now, random()),
@@ -83,7 +95,7 @@ impl Auth {
         };
         let (auth, hash) = (self.clone(), secret.hash());
         self.finish(async move {
-            let mut tx = auth.store.write().await?;
+            let mut tx = auth.write_as(actor).await?;
             let stored: Option<(PersonalToken, String)> =
                 auth.stored_response(&mut tx, actor, once.as_ref(), now).await?;
             if let Some((token, secret)) = stored {
@@ -95,7 +107,7 @@ impl Auth {
             if tx.personal_tokens_of(token.user_id, now).await?.len() >= MAX_TOKENS {
                 return Err(Error::TooManyTokens);
             }
-            tx.insert_personal_token(&token, hash, authority.parent).await?;
+            tx.insert_personal_token(&token, hash, authority.parent, authority.session).await?;
             auth.store_response(&mut tx, actor, once.as_ref(), &(&token, secret.reveal()), now).await?;
             tx.record(actor.did(Event::TokenCreated, now).on(token.user_id).to(token.id));
             tx.commit().await?;
@@ -116,7 +128,7 @@ impl Auth {
     pub async fn revoke_token(&self, actor: Actor, owner: Option<UserId>, id: TokenId) -> Result<(), Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
-            let mut tx = auth.store.write().await?;
+            let mut tx = auth.write_as(actor).await?;
             let user = match owner {
                 Some(owner) => tx.delete_own_personal_token(owner, id).await?.then_some(owner),
                 None => tx.delete_personal_token(id).await?,
@@ -134,7 +146,7 @@ impl Auth {
     pub async fn revoke_tokens(&self, actor: Actor, user: UserId) -> Result<usize, Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
-            let mut tx = auth.store.write().await?;
+            let mut tx = auth.write_as(actor).await?;
             tx.lock_user(user).await?.ok_or(Error::NotFound)?;
             let revoked = tx.delete_personal_tokens_of(user, None).await?;
             if !revoked.is_empty() {
@@ -150,7 +162,7 @@ impl Auth {
     pub async fn revoke_all_tokens(&self, actor: Actor) -> Result<u64, Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
-            let mut tx = auth.store.write().await?;
+            let mut tx = auth.write_as(actor).await?;
             let revoked = tx.delete_all_personal_tokens().await?;
             if revoked > 0 {
                 tx.record(actor.did(Event::TokenRevoked, now).to(EVERYONE));

@@ -3,6 +3,7 @@
 //! Rule: a key is used with one algorithm only. Private keys are sealed at rest and leave this file only as signatures.
 //! Threats: a token signed with the public key as an HMAC secret, and a stolen database.
 
+mod low_s;
 pub mod rotation;
 pub mod sealing;
 
@@ -62,11 +63,26 @@ impl Key {
         let mut header = Header::new(self.algorithm.into());
         header.typ = Some(typ.to_owned());
         header.kid = Some(self.kid.to_string());
-        jsonwebtoken::encode(&header, claims, &self.private).map_err(|error| Error::Internal(error.into()))
+        let token = jsonwebtoken::encode(&header, claims, &self.private);
+        let token = token.map_err(|error| Error::Internal(error.into()))?;
+        match (self.algorithm, token.rsplit_once('.')) {
+            (Algorithm::Es256, Some((message, signature))) => {
+                let signature = URL_SAFE_NO_PAD.decode(signature);
+                let mut signature = signature.map_err(|error| Error::Internal(error.into()))?;
+                low_s::make_low(&mut signature);
+                Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
+            }
+            _ => Ok(token),
+        }
     }
 
     /// Whether `signature`, in base64url, is valid for `message`.
     pub fn verify(&self, message: &str, signature: &str) -> bool {
+        if self.algorithm == Algorithm::Es256
+            && !URL_SAFE_NO_PAD.decode(signature).is_ok_and(|signature| low_s::is_low(&signature))
+        {
+            return false;
+        }
         jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.public, self.algorithm.into())
             .unwrap_or(false)
     }

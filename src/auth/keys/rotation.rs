@@ -172,7 +172,7 @@ impl Auth {
         let key = self.hash_pool.run(Flow::OWN, self.work(None), generate).await??;
         let auth = self.clone();
         self.finish(async move {
-            let mut tx = auth.store.write().await?;
+            let mut tx = auth.write_as(actor).await?;
             if add_key(&mut tx, &key, now).await? {
                 tx.record(actor.did(Event::KeyRotated, now).to(key.kid));
             }

@@ -66,7 +66,7 @@ impl Auth {
     pub async fn lift_block(&self, actor: Actor, id: BlockId) -> Result<(), Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
-            let mut tx = auth.store.write().await?;
+            let mut tx = auth.write_as(actor).await?;
             let lifted = tx.delete_block(id).await?;
             if let Some((network, user)) = &lifted {
                 let record = actor.did(Event::BlockLifted, now).to(network);

@@ -27,7 +27,7 @@ impl Auth {
         let hash = self.hash_password(actor, password).await?;
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
-            let mut tx = auth.store.write().await?;
+            let mut tx = auth.write_as(actor).await?;
             let user = tx.locked_user(id, None).await?;
             tx.set_password(id, &hash, must_change, user.next_version(now)).await?;
             tx.end_all_of(id, now).await?;
@@ -58,7 +58,7 @@ impl Auth {
         let hash = self.hash_password(actor, new).await?;
         let (auth, now, session, token) = (self.clone(), self.clock.now(), principal.session, principal.token);
         self.finish(async move {
-            let mut tx = auth.store.write().await?;
+            let mut tx = auth.write_as(actor).await?;
             let user = tx.locked_user(id, None).await?;
             // Another request may have changed the password while the hashes ran.
             if !tx.has_password_hash(id, &checked).await? {

@@ -109,9 +109,10 @@ impl Auth {
             let (auth, old, new) = (self.clone(), weak.clone(), self.hash_in(flow, password).await?);
             self.finish(async move {
                 let mut tx = auth.store.write().await?;
-                tx.upgrade_hash(id, &old, &new).await?;
+                let upgraded = tx.upgrade_hash(id, &old, &new).await?;
                 tx.commit().await?;
-                Ok(new.hash)
+                // Otherwise another request was first, and the caller finds its hash.
+                Ok(if upgraded { new.hash } else { old })
             })
             .await
         };

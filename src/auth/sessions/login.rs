@@ -67,7 +67,8 @@ impl Auth {
             address: client.origin.address.to_string(),
             user_agent: client.user_agent,
         };
-        let actor = Actor::User { id: user_id, method: AuditMethod::Password, origin: client.origin };
+        let (method, origin) = (AuditMethod::Password, client.origin);
+        let actor = Actor::User { id: user_id, method, origin, grant: None };
         let auth = self.clone();
         self.finish(async move {
             let mut tx = auth.store.write().await?;

@@ -18,7 +18,8 @@ impl Auth {
     pub async fn logout(&self, principal: &Principal, actor: Actor) -> Result<(), Error> {
         let session = principal.session.ok_or(Error::NoSession)?;
         // A concurrent request may have ended it since the check.
-        self.end_session(actor, None, session).await.or_else(|error| match error {
+        // To end one's own session takes no right that could have been lost.
+        self.end_session(actor.unconfirmed(), None, session).await.or_else(|error| match error {
             Error::NotFound => Ok(()),
             error => Err(error),
         })
@@ -42,7 +43,7 @@ impl Auth {
     pub async fn end_session(&self, actor: Actor, owner: Option<UserId>, id: SessionId) -> Result<(), Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
-            let mut tx = auth.store.write().await?;
+            let mut tx = auth.write_as(actor).await?;
             let user = match owner {
                 Some(owner) => tx.end_own_session(owner, id, now).await?.then_some(owner),
                 None => tx.end_session(id, now).await?,
@@ -60,7 +61,7 @@ impl Auth {
     pub async fn end_sessions(&self, actor: Actor, user: UserId, but: Option<SessionId>) -> Result<usize, Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
-            let mut tx = auth.store.write().await?;
+            let mut tx = auth.write_as(actor).await?;
             tx.lock_user(user).await?.ok_or(Error::NotFound)?;
             let ended = tx.end_sessions_of(user, but, now).await?;
             if !ended.is_empty() {
@@ -76,7 +77,7 @@ impl Auth {
     pub async fn end_all_sessions(&self, actor: Actor) -> Result<u64, Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
-            let mut tx = auth.store.write().await?;
+            let mut tx = auth.write_as(actor).await?;
             let ended = tx.end_all_sessions(now).await?;
             if ended > 0 {
                 tx.record(actor.did(Event::SessionEnded, now).to(EVERYONE));

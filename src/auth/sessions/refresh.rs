@@ -26,21 +26,31 @@ pub struct Refreshed {
 impl Auth {
     /// Issues a new JWT for the session of the caller's opaque token, with the current roles of the user; with
     /// `rotate`, a new opaque token, too. [`Error::OpaqueRequired`] for any other credential.
-    pub async fn refresh(&self, principal: &Principal, rotate: bool, origin: Origin) -> Result<Refreshed, Error> {
+    pub async fn refresh(
+        &self,
+        principal: &Principal,
+        actor: Actor,
+        rotate: bool,
+        origin: Origin,
+    ) -> Result<Refreshed, Error> {
         let (Some(id), Some(presented)) = (principal.session, principal.opaque) else {
             return Err(Error::OpaqueRequired);
         };
-        let (auth, now, actor) = (self.clone(), self.clock.now(), Actor::caller(principal, origin));
+        let (auth, now) = (self.clone(), self.clock.now());
         // Everything that can fail comes before the rotation: once it is committed, the client needs the new tokens.
         let live = self.store.read().await?.session_by_id(id, now).await?.ok_or(Error::InvalidToken)?;
         let jwt = self.issue_jwt(&live.user, id, live.status, live.expires_at, now)?;
         let opaque = rotate.then(|| OpaqueToken::new(random()));
         let (new, user) = (opaque.as_ref().map(OpaqueToken::hash), live.user.id);
         let refreshed = self.finish(async move {
-            let mut tx = auth.store.write().await?;
-            let is_valid = match new {
-                Some(new) => tx.rotate_token(id, presented, new, now).await?,
-                None => true,
+            let (mut tx, is_valid) = match new {
+                // The exchange itself says whether the session and the token still live.
+                Some(new) => {
+                    let mut tx = auth.store.write().await?;
+                    let exchanged = tx.rotate_token(id, presented, new, now).await?;
+                    (tx, exchanged)
+                }
+                None => (auth.write_as(actor).await?, true),
             };
             if is_valid {
                 tx.record(actor.did(Event::SessionRefreshed, now).on(user).to(id));
@@ -71,6 +81,11 @@ impl Auth {
             if let Some(user) = ended {
                 let actor = Actor::Unknown { method: Method::Opaque.into(), origin };
                 tx.record(actor.did(Event::TokenReused, now).on(user).to(id).refused());
+                // Whoever has the copy may have made tokens with it.
+                let tokens = tx.delete_personal_tokens_made_in(id, user).await?;
+                if !tokens.is_empty() {
+                    tx.record(actor.did(Event::TokenRevoked, now).on(user).concerning(&tokens));
+                }
             }
             tx.commit().await?;
             Ok(ended)

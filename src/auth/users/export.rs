@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::auth::{Actor, Auth};
 use crate::error::Error;
-use crate::model::{Event, Format, PasswordHash, Roles, Status, Timestamp, User, UserId, UserRecord};
+use crate::model::{Event, Format, PasswordHash, Roles, Status, Timestamp, User, UserId, UserRecord, to_csv_cell};
 
 /// The users in a page.
 const PAGE: u32 = 1000;
@@ -32,7 +32,7 @@ impl Auth {
     pub async fn begin_export(&self, actor: Actor) -> Result<(), Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
-            let mut tx = auth.store.write().await?;
+            let mut tx = auth.write_as(actor).await?;
             tx.record(actor.did(Event::UsersExported, now));
             tx.commit().await
         })
@@ -93,9 +93,9 @@ pub fn write_users(format: Format, users: &[(User, PasswordHash)]) -> Result<Vec
 fn cells(row: &ExportRow<'_>) -> [String; UserRecord::FIELDS.len()] {
     [
         row.id.to_string(),
-        row.username.to_owned(),
-        row.name.unwrap_or_default().to_owned(),
-        row.email.unwrap_or_default().to_owned(),
+        to_csv_cell(row.username),
+        to_csv_cell(row.name.unwrap_or_default()),
+        to_csv_cell(row.email.unwrap_or_default()),
         row.roles.to_string(),
         row.status.as_str().to_owned(),
         row.must_change_password.to_string(),

@@ -57,7 +57,7 @@ impl Auth {
     ) -> Result<User, Error> {
         let new =
             NewUser { username: fold_username(&new.username), name: new.name.map(|name| name.nfc().collect()), ..new };
-        self.check_new_user(&new, password)?;
+        self.check_new_user(creator, &new, password)?;
         let actor = creator.actor();
         let hash = self.hash_password(actor, password).await?;
         let now = self.clock.now();
@@ -70,7 +70,7 @@ impl Auth {
         };
         let auth = self.clone();
         self.finish(async move {
-            let mut tx = auth.store.write().await?;
+            let mut tx = auth.write_as(actor).await?;
             if let Creator::Setup(token, _) = creator
                 && (!tx.lock_secret(SecretPurpose::Setup, token, now).await? || tx.has_admin().await?)
             {
@@ -92,8 +92,13 @@ impl Auth {
         .await
     }
 
-    fn check_new_user(&self, new: &NewUser, password: &SecretString) -> Result<(), Error> {
+    fn check_new_user(&self, creator: Creator, new: &NewUser, password: &SecretString) -> Result<(), Error> {
         let mut fields = FieldError::all(new.validate());
+        // Otherwise whoever forgets the role finds out when nobody can do anything.
+        if matches!(creator, Creator::Setup(..)) && !new.roles.iter().any(|role| role == Roles::ADMIN) {
+            let message = "must include admin: the setup token makes the first administrator";
+            fields.push(FieldError::new("roles", "admin-required", message));
+        }
         let own = [Some(new.username.as_str()), new.name.as_deref(), new.email.as_deref()];
         fields.extend(self.check_policy("password", password, &own));
         if fields.is_empty() { Ok(()) } else { Err(Error::Invalid(fields)) }
@@ -158,7 +163,7 @@ impl Auth {
         }
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
-            let mut tx = auth.store.write().await?;
+            let mut tx = auth.write_as(actor).await?;
             let admins = if patch.may_revoke_rights() { tx.lock_admins().await? } else { Vec::new() };
             let user = tx.locked_user(id, versions.as_deref()).await?;
             let changed = patch.apply(&user, now);
@@ -177,7 +182,7 @@ impl Auth {
     pub async fn delete_user(&self, actor: Actor, id: UserId, versions: Option<Vec<Timestamp>>) -> Result<(), Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
-            let mut tx = auth.store.write().await?;
+            let mut tx = auth.write_as(actor).await?;
             let admins = tx.lock_admins().await?;
             let user = tx.locked_user(id, versions.as_deref()).await?;
             ensure_admin_remains(&admins, id)?;

@@ -14,9 +14,10 @@ use axum::http::{HeaderMap, HeaderValue};
 use crate::auth::{Actor, Authenticated, Creator, Grant};
 use crate::error::Error;
 use crate::http::App;
+use crate::http::extract::foreign_page::refuse_foreign_page;
 use crate::http::problem::Problem;
 use crate::http::request_context::RequestContext;
-use crate::model::{AuditMethod, Origin, Scope, Step};
+use crate::model::{AuditMethod, Method, Origin, Principal, Scope, Step};
 
 /// An authenticated caller whose credential has the scope that `S` requires.
 pub struct Caller<S> {
@@ -33,6 +34,16 @@ pub trait RequiredScope {
     const SCOPE: Option<Scope>;
     /// The pending step that this route completes. Callers with that step are admitted here and nowhere else.
     const COMPLETES: Option<Step> = None;
+    /// Whether the answer gives so much away that no page of another site may cause it, though it changes nothing.
+    const GIVES_MUCH_AWAY: bool = false;
+}
+
+/// The scope `admin`, to read everything at once.
+pub struct Export;
+
+impl RequiredScope for Export {
+    const SCOPE: Option<Scope> = Some(Scope::Admin);
+    const GIVES_MUCH_AWAY: bool = true;
 }
 
 /// The scope `profile`; also admits callers who must change their password.
@@ -69,10 +80,24 @@ impl<S: RequiredScope> FromRequestParts<App> for Caller<S> {
         let header = authorization(&parts.headers)?.ok_or(Error::Unauthenticated)?;
         let principal = app.auth().authenticate(header, context.origin()).await?;
         context.record_caller(&principal);
+        refuse_ambient_password(&principal, parts, app, S::GIVES_MUCH_AWAY)?;
         let caller = Self::authorize(principal, context.origin())?;
         caller.attach_grant(parts);
         Ok(caller)
     }
+}
+
+/// Refuses a password that a browser may have sent by itself, where that could do harm.
+fn refuse_ambient_password(
+    principal: &Principal,
+    parts: &Parts,
+    app: &App,
+    gives_much_away: bool,
+) -> Result<(), Error> {
+    if principal.method != Method::Basic || (parts.method.is_safe() && !gives_much_away) {
+        return Ok(());
+    }
+    refuse_foreign_page(&parts.headers, app.auth().issuer())
 }
 
 impl<S: RequiredScope> Caller<S> {
@@ -85,16 +110,21 @@ impl<S: RequiredScope> Caller<S> {
     }
 
     /// Attaches the [`Grant`] to a request with an unsafe method, so that the caller is rechecked when the body has
-    /// arrived, which may be seconds later.
+    /// arrived, which may be seconds later, and before a password is hashed. Writes confirm it once more.
     fn attach_grant(&self, parts: &mut Parts) {
         if !parts.method.is_safe() {
-            parts.extensions.insert(Grant::of(&self.principal, S::SCOPE));
+            parts.extensions.insert(self.grant());
         }
+    }
+
+    /// Why the caller may act, to be confirmed later.
+    pub fn grant(&self) -> Grant {
+        self.principal.grant(S::SCOPE, S::COMPLETES)
     }
 
     /// The caller as the actor of an audit record.
     pub fn actor(&self) -> Actor {
-        Actor::caller(&self.principal, self.origin)
+        Actor::caller(&self.principal, self.origin, self.grant())
     }
 }
 
@@ -124,6 +154,7 @@ impl FromRequestParts<App> for Creator {
             principal => {
                 let principal = principal?;
                 context.record_caller(&principal);
+                refuse_ambient_password(&principal, parts, app, false)?;
                 let caller = Caller::<Admin>::authorize(principal, origin)?;
                 caller.attach_grant(parts);
                 Ok(Self::Admin(caller.actor()))

@@ -4,8 +4,12 @@ mod body;
 mod caller;
 pub mod client_address;
 pub mod conditional;
+mod foreign_page;
 pub mod pagination;
 
 pub use self::body::{IdempotentJson, Json, PathId, Query, body, from_form, from_json, has_type, nullable};
-pub use self::caller::{Admin, Anyone, Caller, Introspect, PasswordChange, Profile, Tokens, UsersRead, authorization};
+pub use self::caller::{
+    Admin, Anyone, Caller, Export, Introspect, PasswordChange, Profile, Tokens, UsersRead, authorization,
+};
 pub use self::conditional::IfMatch;
+pub use self::foreign_page::refuse_foreign_page;

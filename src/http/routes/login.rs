@@ -10,7 +10,9 @@ use utoipa::{IntoParams, ToSchema};
 use crate::auth::{Credential, Login, LoginOutcome, Refreshed};
 use crate::error::Error;
 use crate::http::App;
-use crate::http::extract::{Anyone, Caller, Query, authorization, body, from_form, from_json, has_type};
+use crate::http::extract::{
+    Anyone, Caller, Query, authorization, body, from_form, from_json, has_type, refuse_foreign_page,
+};
 use crate::http::openapi::{AuthErrors, InvalidBody, InvalidQuery, NoSession, OpaqueRequired, WrongPassword};
 use crate::http::problem::{self, Problem};
 use crate::http::request_context::RequestContext;
@@ -151,7 +153,7 @@ pub async fn refresh(
     caller: Caller<Anyone>,
     Query(query): Query<RefreshQuery>,
 ) -> Result<Json<RefreshView>, Problem> {
-    let refreshed = app.auth().refresh(&caller.principal, query.rotate, caller.origin).await?;
+    let refreshed = app.auth().refresh(&caller.principal, caller.actor(), query.rotate, caller.origin).await?;
     Ok(Json(refreshed.into()))
 }
 
@@ -177,6 +179,7 @@ impl FromRequest<App> for LoginRequest {
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let basic = match authorization(request.headers())?.map(Credential::parse) {
             Some(Ok(Credential::Basic { username, password })) => {
+                refuse_foreign_page(request.headers(), app.auth().issuer())?;
                 Some(Self { username: username.to_string(), password })
             }
             Some(Err(error @ Error::InvalidCredentials)) => return Err(error.into()),

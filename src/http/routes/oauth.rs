@@ -100,7 +100,7 @@ impl Introspection {
             sid: principal.session,
             name: Some(principal.user.display_name().to_owned()),
             username: Some(principal.user.username.clone()),
-            roles: Some(principal.user.roles.clone()),
+            roles: Some(principal.roles().collect()),
             method: Some(principal.method),
         }
     }

@@ -48,7 +48,8 @@ impl Requirements {
         if let Some(scope) = self.scopes.iter().find(|scope| !principal.scopes.contains(**scope)) {
             return Err(Error::Forbidden(*scope));
         }
-        if self.roles.iter().all(|role| principal.user.roles.contains(role)) { Ok(()) } else { Err(Error::MissingRole) }
+        let has = |role: &String| principal.roles().any(|one| one == role);
+        if self.roles.iter().all(has) { Ok(()) } else { Err(Error::MissingRole) }
     }
 }
 
@@ -73,7 +74,7 @@ impl FromRequestParts<App> for Requirements {
         (status = 200, description = "The proxy may forward the request", headers(
             ("X-Auth-User", description = "The username, in UTF-8"),
             ("X-Auth-User-Id", description = "The user's id"),
-            ("X-Auth-Roles", description = "The roles, separated by commas"),
+            ("X-Auth-Roles", description = "The roles, separated by commas, without those that grant a scope which the credential lacks"),
             ("X-Auth-Scopes", description = "The scopes, separated by spaces"),
             ("X-Auth-Method", description = "basic, opaque, jwt or personal"),
         )),
@@ -83,7 +84,7 @@ impl FromRequestParts<App> for Requirements {
 pub async fn verify(caller: Caller<Anyone>, requirements: Requirements) -> Result<Response, Problem> {
     let principal = caller.principal;
     requirements.check(&principal)?;
-    let roles: Vec<_> = principal.user.roles.iter().collect();
+    let roles: Vec<_> = principal.roles().collect();
     let identity = [
         ("x-auth-user", principal.user.username.as_str()),
         ("x-auth-user-id", &principal.user.id.to_string()),

@@ -2,7 +2,7 @@
 //! itself is stored nowhere, only its hash.
 
 use crate::error::Error;
-use crate::model::{PersonalToken, Scopes, Timestamp, TokenHash, TokenId, User, UserId};
+use crate::model::{PersonalToken, Scopes, SessionId, Timestamp, TokenHash, TokenId, User, UserId};
 use crate::store::invalidation::Invalidate;
 use crate::store::query::{execute, fetch_all, on_each_store, returning_all, returning_optional};
 use crate::store::tables::sessions::json_of_uses;
@@ -83,20 +83,21 @@ impl<C: Connection> Conn<C> {
 }
 
 impl Tx {
-    /// Adds a token, which is deleted together with its `parent`, the token it was made with. [`Error::InvalidToken`] when the
-    /// parent is gone already.
+    /// Adds a token, which is deleted together with its `parent`, the token it was made with; `session` is the session that it
+    /// was made in. [`Error::InvalidToken`] when the parent is gone already.
     pub async fn insert_personal_token(
         &mut self,
         token: &PersonalToken,
         hash: TokenHash,
         parent: Option<TokenId>,
+        session: Option<SessionId>,
     ) -> Result<(), Error> {
         let scopes = token.scopes.to_string();
         let inserted = execute!(
             self,
             Invalidate::Nothing,
-            "INSERT INTO personal_tokens (id, user_id, name, token_hash, scopes, created_at, expires_at, parent_id)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO personal_tokens (id, user_id, name, token_hash, scopes, created_at, expires_at, parent_id, session_id)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             token.id as _,
             token.user_id as _,
             token.name,
@@ -105,6 +106,7 @@ impl Tx {
             token.created_at as _,
             token.expires_at as _,
             parent as _,
+            session as _,
         );
         match inserted {
             Err(sqlx::Error::Database(fault)) if fault.is_foreign_key_violation() => Err(Error::InvalidToken),
@@ -155,6 +157,22 @@ impl Tx {
             r#"DELETE FROM personal_tokens WHERE user_id = $1 AND id <> $2 RETURNING id AS "id!: TokenId""#,
             user as _,
             but as _,
+        )?)
+    }
+
+    /// Deletes the tokens of a user that were made in this session, and those that were made with them. Returns which.
+    pub async fn delete_personal_tokens_made_in(
+        &mut self,
+        session: SessionId,
+        user: UserId,
+    ) -> Result<Vec<TokenId>, Error> {
+        Ok(returning_all!(
+            self,
+            Invalidate::CredentialsOf(user.0),
+            |row| row.id,
+            r#"DELETE FROM personal_tokens WHERE session_id = $1 AND user_id = $2 RETURNING id AS "id!: TokenId""#,
+            session as _,
+            user as _,
         )?)
     }
 

@@ -2,7 +2,7 @@
 //! as a [`PasswordHash`], which does not print.
 
 use crate::error::Error;
-use crate::model::{HashedPassword, PasswordHash, Status, Timestamp, User, UserId};
+use crate::model::{CredentialId, HashedPassword, Holder, PasswordHash, Scopes, Status, Timestamp, User, UserId};
 use crate::store::invalidation::Invalidate;
 use crate::store::query::{execute, fetch_all, fetch_optional, fetch_scalar, returning_all, returning_optional};
 use crate::store::tables::user_columns::{PackedUsers, select_users, user};
@@ -33,6 +33,29 @@ impl<C: Connection> Conn<C> {
             FROM users WHERE username = $1"#,
             username,
         )?)
+    }
+
+    /// The user of a live credential, whatever it is.
+    pub async fn holder_of(&mut self, credential: CredentialId, now: Timestamp) -> Result<Option<Holder>, Error> {
+        Ok(match credential {
+            CredentialId::Session(id) => self.session_by_id(id, now).await?.map(|live| Holder {
+                user: live.user,
+                scopes: Scopes::all(),
+                password: None,
+            }),
+            CredentialId::Token(id) => self.personal_token_by_id(id, now).await?.map(|(token, user)| Holder {
+                user,
+                scopes: token.scopes,
+                password: None,
+            }),
+            CredentialId::Password(id) => match self.user(id).await? {
+                Some(user) => {
+                    let password = self.password_of(&user.username).await?.map(|(_, hash, _)| hash);
+                    Some(Holder { user, scopes: Scopes::all(), password })
+                }
+                None => None,
+            },
+        })
     }
 
     /// One hash of each scheme in use. It reads one row of the index for each scheme.
@@ -164,8 +187,8 @@ impl Tx {
     }
 
     /// Replaces the hash that was checked by a stronger hash of the same password, unless the hash has changed since.
-    pub async fn upgrade_hash(&mut self, id: UserId, old: &PasswordHash, new: &HashedPassword) -> Result<(), Error> {
-        execute!(
+    pub async fn upgrade_hash(&mut self, id: UserId, old: &PasswordHash, new: &HashedPassword) -> Result<bool, Error> {
+        let upgraded = execute!(
             self,
             Invalidate::CredentialsOf(id.0),
             "UPDATE users SET password_hash = $1, password_scheme = $2 WHERE id = $3 AND password_hash = $4",
@@ -174,7 +197,7 @@ impl Tx {
             id as _,
             old as _,
         )?;
-        Ok(())
+        Ok(upgraded == 1)
     }
 
     /// Fills in the scheme of a stored hash, unless the hash has changed since.

@@ -33,7 +33,7 @@ async fn audit_list_matches_the_route() {
     assert_eq!(numbers(&["--since", third, "--event", "login.succeeded"]), [4, 3]);
 
     // The table shows usernames, and the ids of deleted users.
-    shell.run(&["user", "delete", "sergio"], "").unwrap();
+    shell.run(&["user", "delete", "--yes", "sergio"], "").unwrap();
     let table = list(&["--limit", "2"]).unwrap();
     let lines: Vec<_> = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
     assert_eq!((lines[0][0], lines[1][2], lines[1][6], lines[2][4]), ("NUMBER", "user.deleted", "command", "root"));

@@ -125,6 +125,7 @@ async fn an_export_is_private_to_its_owner_and_can_be_imported() {
         let error = shell.run(&["export", file], "").unwrap_err();
         assert!(error.contains("cannot be written"), "an existing file is not overwritten: {error}");
         let other = Database::new().await;
+        Shell::on(&other).run(&["migrate"], "").unwrap();
         assert_eq!(Shell::on(&other).run(&["import", file], "").unwrap(), "2501 created\n");
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text.starts_with("id,username,"), name.ends_with("csv"));
@@ -134,7 +135,8 @@ async fn an_export_is_private_to_its_owner_and_can_be_imported() {
         );
     }
     let recorded = "SELECT CAST(COUNT(*) AS TEXT) FROM audit WHERE event = 'user.exported' AND method = 'command'";
-    assert_eq!(app.database.text(recorded).await, "9");
+    // Not those that failed.
+    assert_eq!(app.database.text(recorded).await, "6");
 }
 
 #[tokio::test]
@@ -144,7 +146,7 @@ async fn a_killed_import_leaves_whole_batches_and_can_be_repeated() {
     let file = database.folder.path().join("users.csv");
     fs::write(&file, users(count)).unwrap();
     let args = ["import", file.to_str().unwrap()];
-    shell.run(&["user", "list"], "").unwrap();
+    shell.run(&["migrate"], "").unwrap();
     let made = "SELECT CAST(COUNT(*) AS TEXT) FROM users";
     let mut killed = Binary::new(database.folder.path())
         .env("DATABASE_URL", &database.url)
@@ -197,8 +199,9 @@ fn an_import_shows_a_progress_bar_on_a_terminal() {
     }
     let folder = tempfile::TempDir::new().unwrap();
     fs::write(folder.path().join("users.csv"), users(60_000)).unwrap();
+    assert!(Binary::new(folder.path()).args(&["migrate"]).output().status.success());
     let command = format!("{} import users.csv", env!("CARGO_BIN_EXE_countersign"));
-    let done = Command::new(script)
+    let done = crate::support::command(script)
         .args(["--quiet", "--return", "--command", &command, "/dev/null"])
         .current_dir(folder.path())
         .env("TERM", "xterm")

@@ -66,7 +66,9 @@ impl Shell {
         }
     }
 
+    /// Creates a user, in a new database if there is none.
     fn create(&self, username: &str, roles: &[&str]) {
+        self.run(&["migrate"], "").unwrap();
         let roles = roles.iter().flat_map(|role| ["--role", role]);
         let args: Vec<_> = ["user", "create", username].into_iter().chain(roles).collect();
         self.run(&args, PASSWORD).unwrap();

@@ -10,7 +10,9 @@ use serde_json::json;
 use super::backup::damaged;
 use super::{Shell, files, login, me};
 use crate::sessions::status_lists::{bits, status_ref};
-use crate::support::{Answer, Database, PASSWORD, Server, basic, bearer, find_program, header_of, on_postgres};
+use crate::support::{
+    Answer, Database, PASSWORD, Server, basic, bearer, command, find_program, header_of, on_postgres,
+};
 
 /// Sends a GET request without a credential.
 async fn get(server: &Server, path: &str) -> String {
@@ -27,7 +29,9 @@ async fn a_restore_ends_every_session_token_and_key_also_on_a_running_server() {
     let server = shell.serve();
     shell.create("root", &["user", "admin"]);
     shell.create("sergio", &["user"]);
-    let token = |name: &str| bearer(shell.run(&["token", "issue", name, "--name", "x"], "").unwrap().trim());
+    let token = |name: &str| {
+        bearer(shell.run(&["token", "issue", name, "--name", "x", "--scope", "profile"], "").unwrap().trim())
+    };
     let kept = login(&server, "sergio").await;
     let mut tokens = vec![token("root")];
     tokens.extend(kept.clone());
@@ -44,7 +48,7 @@ async fn a_restore_ends_every_session_token_and_key_also_on_a_running_server() {
     let keys = get(&server, "/.well-known/jwks.json").await;
     let list = get(&server, &status_ref(&kept[1]).0).await;
 
-    let said = shell.run(&["restore", "backup.db"], "").unwrap();
+    let said = shell.run(&["restore", "--yes", "backup.db"], "").unwrap();
     assert_eq!(
         said,
         "backup.db was restored; every session, personal token and signing key has ended, so everyone logs in again\n"
@@ -95,7 +99,7 @@ async fn the_postgresql_procedure_of_the_guide_revives_no_credential() {
     let shell = Shell::on(&database);
     let run = |tool: &str| {
         let blocks = guide.split("```sh\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
-        let mut command = std::process::Command::new("bash");
+        let mut command = command("bash");
         let (binary, key) = (Path::new(env!("CARGO_BIN_EXE_countersign")), shell.key());
         let path = format!("{}:{}", binary.parent().unwrap().display(), std::env::var("PATH").unwrap());
         command.args(["-euc", blocks.clone().find(|block| block.contains(tool)).unwrap()]).env("PATH", path);
@@ -109,7 +113,8 @@ async fn the_postgresql_procedure_of_the_guide_revives_no_credential() {
     let server = shell.serve();
     shell.create("root", &["user", "admin"]);
     let mut tokens = login(&server, "root").await.to_vec();
-    tokens.push(bearer(shell.run(&["token", "issue", "root", "--name", "x"], "").unwrap().trim()));
+    tokens
+        .push(bearer(shell.run(&["token", "issue", "root", "--name", "x", "--scope", "profile"], "").unwrap().trim()));
     run("pg_dump");
     shell.run(&["token", "revoke", "--all", "root"], "").unwrap();
     shell.run(&["session", "end", "--all", "root"], "").unwrap();
@@ -147,7 +152,7 @@ async fn no_status_list_version_is_reused_after_a_restore() {
     }
     let version = async || database.text("SELECT CAST(MAX(version) AS TEXT) FROM status_lists").await;
     let before: i64 = version().await.parse().unwrap();
-    shell.run(&["restore", "backup.db"], "").unwrap();
+    shell.run(&["restore", "--yes", "backup.db"], "").unwrap();
     assert!(version().await.parse::<i64>().unwrap() > before);
 }
 
@@ -164,7 +169,7 @@ async fn a_restore_creates_a_missing_database_and_migrates_an_older_backup() {
     folder.file("old.db").sql(user).await;
     let new = folder.file("new.db");
     let shell = Shell::on(&new);
-    shell.run(&["restore", "old.db"], "").unwrap();
+    shell.run(&["restore", "--yes", "old.db"], "").unwrap();
     assert_eq!(files(&folder), ["new.db", "old.db"]);
     let mode = std::os::unix::fs::PermissionsExt::mode(
         &fs::metadata(folder.folder.path().join("new.db")).unwrap().permissions(),
@@ -219,20 +224,20 @@ async fn an_invalid_backup_is_refused_and_the_database_is_unchanged() {
         ("missing.db", "No such file or directory"),
         ("altered.db", "its tables are not those of the database"),
     ] {
-        let refused = shell.run(&["restore", name], "").unwrap_err();
+        let refused = shell.run(&["restore", "--yes", name], "").unwrap_err();
         assert!(refused.starts_with(&format!("countersign: {name} cannot be restored: ")), "{refused}");
         assert!(refused.contains(said), "{name}: {refused}");
     }
     assert_eq!(files(&database), all);
     assert_eq!(fs::read(at("countersign.db")).unwrap(), before, "not a byte has changed");
     // A refused backup creates no database either.
-    assert!(Shell::on(&database.file("none.db")).run(&["restore", "text.db"], "").is_err());
+    assert!(Shell::on(&database.file("none.db")).run(&["restore", "--yes", "text.db"], "").is_err());
     assert_eq!(files(&database), all);
     // A restore does not wait for ever for another writer.
     let held = database.hold_writes().await;
-    assert!(shell.run(&["restore", "good.db"], "").unwrap_err().contains("database is locked"));
+    assert!(shell.run(&["restore", "--yes", "good.db"], "").unwrap_err().contains("database is locked"));
     held.release().await;
-    assert_eq!((files(&database), shell.run(&["restore", "good.db"], "").is_ok()), (all, true));
+    assert_eq!((files(&database), shell.run(&["restore", "--yes", "good.db"], "").is_ok()), (all, true));
 }
 
 /// The files list their tables, so a restore also copies new ones. A person must decide whether a new table has
@@ -280,7 +285,7 @@ async fn a_killed_restore_leaves_the_old_or_the_new_state() {
         Shell::on(&source).run(&["backup", &format!("{name}.db")], "").unwrap();
     }
     let begun = std::time::Instant::now();
-    shell.run(&["restore", "old.db"], "").unwrap();
+    shell.run(&["restore", "--yes", "old.db"], "").unwrap();
     let whole = begun.elapsed();
     let count = async |name: &str| {
         let sql = format!("SELECT CAST(COUNT(*) AS TEXT) FROM users WHERE username LIKE '{name}-%'");
@@ -289,7 +294,7 @@ async fn a_killed_restore_leaves_the_old_or_the_new_state() {
     let (mut now, mut killed) = ("old", 0);
     for round in 0..40 {
         let other = if now == "old" { "new" } else { "old" };
-        let mut binary = shell.binary().args(&["restore", &format!("{other}.db")]);
+        let mut binary = shell.binary().args(&["restore", "--yes", &format!("{other}.db")]);
         let mut child = binary.0.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(whole * round / 32);
         killed += u32::from(child.try_wait().unwrap().is_none());

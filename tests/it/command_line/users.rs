@@ -36,7 +36,7 @@ async fn users_are_created_shown_and_changed_beside_a_running_server() {
     shell.run(&["user", "set-password", "sergio", "--must-change-password"], "another-password\n").unwrap();
     let caller = app.with(basic("sergio", "another-password"));
     assert_eq!(caller.get("/me").await.expect(403).problem(), "password-change-required");
-    assert_eq!(shell.run(&["user", "delete", "sergio"], "").unwrap(), "sergio was deleted\n");
+    assert_eq!(shell.run(&["user", "delete", "--yes", "sergio"], "").unwrap(), "sergio was deleted\n");
     app.database.poll_other_writers().await;
     Answer::of(caller.request(reqwest::Method::GET, "/me")).await.expect(401);
     let recorded = "SELECT CAST(COUNT(*) AS TEXT) FROM audit WHERE method = 'command'";
@@ -50,7 +50,7 @@ async fn a_failed_command_prints_one_sentence_without_the_password() {
     for (args, stdin, said) in [
         (vec!["show", "nobody"], "", "there is no user nobody"),
         (vec!["delete", "a:b"], "", "there is no user a:b"),
-        (vec!["delete", "root"], "", "without this user no admin could come in any more"),
+        (vec!["delete", "--yes", "root"], "", "without this user no admin could come in any more"),
         (vec!["disable", "root"], "", "without this user no admin could come in any more"),
         (vec!["role", "root", "--remove", "admin"], "", "without this user no admin could come in any more"),
         (vec!["role", "root", "--add", "No Role"], "", "roles must each start with a letter"),

@@ -174,7 +174,7 @@ async fn a_credential_that_ends_during_use_is_refused_from_then_on() {
                             })
                         })
                         .collect();
-                    let actor = countersign::auth::Actor::caller(&principal, origin);
+                    let actor = countersign::auth::Actor::caller(&principal, origin, principal.grant(None, None));
                     auth.logout(&principal, actor).await.unwrap();
                     assert!(auth.authenticate(header.as_bytes(), origin).await.is_err(), "{name}, {round}");
                     for user in users {

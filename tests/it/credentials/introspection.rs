@@ -32,7 +32,7 @@ async fn a_service_can_introspect_each_kind_of_token() {
     for (header, more) in [
         (&opaque, json!({"method": "opaque", "iat": now, "exp": now + 2_592_000, "sid": sid})),
         (&jwt, json!({"method": "jwt", "iat": now, "exp": now + 1800, "sid": sid})),
-        (&personal, json!({"method": "personal", "iat": now, "exp": now + 60, "scope": "profile"})),
+        (&personal, json!({"method": "personal", "iat": now, "exp": now + 60, "scope": "profile", "roles": []})),
         (&basic("sergio", PASSWORD), json!({"method": "basic", "token_type": "Basic"})),
     ] {
         let mut expected = common.clone();

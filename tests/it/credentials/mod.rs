@@ -1,6 +1,7 @@
 //! Credentials: parsing, checks, the cache, introspection and revocation.
 
 mod cache;
+mod grant;
 mod headers;
 mod introspection;
 mod parse;

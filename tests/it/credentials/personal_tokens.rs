@@ -38,10 +38,10 @@ async fn a_token_is_shown_once_with_its_properties() {
 }
 
 #[tokio::test]
-async fn by_default_a_token_has_its_creators_scopes_and_no_expiry() {
+async fn a_token_may_never_expire_and_may_have_no_scopes() {
     let app = App::start().await;
     app.create("sergio", &["user"]).await;
-    let token = app.personal_token("sergio", &json!({"name": "all"})).await;
+    let token = app.personal_token("sergio", &json!({"name": "all", "expires_in": "never"})).await;
     app.advance_clock(Duration::from_secs(10 * 365 * 86_400));
     let me = app.with(&token).get("/me").await.expect(200).json();
     assert_eq!((&me["scopes"], &me["expires_at"]), (&json!(["profile", "users:read", "tokens"]), &Value::Null));
@@ -55,7 +55,7 @@ async fn by_default_a_token_has_its_creators_scopes_and_no_expiry() {
 async fn a_revoked_token_is_refused_at_once() {
     let app = App::start().await;
     let user = app.user("sergio").await;
-    let made = user.post("/me/tokens", &json!({"name": "a"})).await.expect(201).json();
+    let made = user.post("/me/tokens", &json!({"name": "a", "scopes": ["profile", "tokens"]})).await.expect(201).json();
     let token = bearer(made["token"].as_str().unwrap());
     app.with(&token).get("/me").await.expect(200);
     let path = format!("/me/tokens/{}", made["id"].as_str().unwrap());
@@ -78,7 +78,12 @@ async fn a_token_never_exceeds_its_creator_then_or_its_owner_now() {
     for scopes in [json!(["admin"]), json!(["profile"])] {
         app.with(&small).post("/me/tokens", &json!({"name": "b", "scopes": scopes})).await.expect(422);
     }
-    let child = app.with(&small).post("/me/tokens", &json!({"name": "b", "expires_in": 3600})).await.expect(201).json();
+    let child = app
+        .with(&small)
+        .post("/me/tokens", &json!({"name": "b", "scopes": ["tokens"], "expires_in": 3600}))
+        .await
+        .expect(201)
+        .json();
     assert_eq!(child["scopes"], json!(["tokens"]));
     assert_eq!(child["expires_at"], "2026-01-01T00:01:00.000Z", "it does not outlive the token that made it");
 
@@ -106,15 +111,15 @@ async fn an_invalid_field_is_named() {
     let app = App::start().await;
     let admin = app.admin();
     for (body, errors) in [
-        (json!({}), vec!["name:required"]),
-        (json!({"name": ""}), vec!["name:required"]),
-        (json!({"name": "x".repeat(257)}), vec!["name:too-long"]),
-        (json!({"name": "a\nb"}), vec!["name:malformed"]),
+        (json!({"scopes": []}), vec!["name:required"]),
+        (json!({"name": "", "scopes": []}), vec!["name:required"]),
+        (json!({"name": "x".repeat(257), "scopes": []}), vec!["name:too-long"]),
+        (json!({"name": "a\nb", "scopes": []}), vec!["name:malformed"]),
         (json!({"name": "a", "scopes": ["canary"]}), vec!["scopes:malformed"]),
         (json!({"name": "a", "scopes": "admin"}), vec!["scopes:malformed"]),
-        (json!({"name": "a", "expires_in": 0}), vec!["expires_in:out-of-range"]),
-        (json!({"name": "a", "expires_in": 3_153_600_001_u64}), vec!["expires_in:out-of-range"]),
-        (json!({"name": "a", "expires_in": -1}), vec!["expires_in:malformed"]),
+        (json!({"name": "a", "scopes": [], "expires_in": 0}), vec!["expires_in:out-of-range"]),
+        (json!({"name": "a", "scopes": [], "expires_in": 3_153_600_001_u64}), vec!["expires_in:out-of-range"]),
+        (json!({"name": "a", "scopes": [], "expires_in": -1}), vec!["expires_in:malformed"]),
         (json!({"name": "a", "token": "canary"}), vec!["token:unknown"]),
     ] {
         let answer = admin.post("/me/tokens", &body).await.expect(422);
@@ -133,13 +138,16 @@ async fn a_user_has_at_most_a_hundred_tokens() {
     let user = app.user("sergio").await;
     let (opaque, _) = app.tokens("sergio").await;
     for _ in 0..90 {
-        app.with(&opaque).post("/me/tokens", &json!({"name": "a"})).await.expect(201);
+        app.with(&opaque).post("/me/tokens", &json!({"name": "a", "scopes": ["profile", "tokens"]})).await.expect(201);
     }
-    let (caller, body) = (app.with(&opaque), json!({"name": "a"}));
+    let (caller, body) = (app.with(&opaque), json!({"name": "a", "scopes": ["profile"]}));
     let at_once = futures_util::future::join_all((0..20).map(|_| caller.post("/me/tokens", &body))).await;
     assert_eq!(at_once.iter().filter(|answer| answer.status == 201).count(), 10);
-    assert_eq!(user.post("/me/tokens", &json!({"name": "a"})).await.expect(409).problem(), "too-many-tokens");
-    app.admin().post("/me/tokens", &json!({"name": "a"})).await.expect(201);
+    assert_eq!(
+        user.post("/me/tokens", &json!({"name": "a", "scopes": ["profile", "tokens"]})).await.expect(409).problem(),
+        "too-many-tokens"
+    );
+    app.admin().post("/me/tokens", &json!({"name": "a", "scopes": ["profile", "tokens"]})).await.expect(201);
 }
 
 #[tokio::test]

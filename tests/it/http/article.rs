@@ -27,7 +27,9 @@ async fn the_commands_of_the_article_work_word_for_word() {
     let server = Binary::new(folder).env("DATABASE_URL", &database.url).serve();
     let create = reqwest::Client::new().post(format!("{}/admin/users", server.url()));
     let create = create.header("authorization", bearer(server.setup_token()));
-    Answer::of(create.json(&json!({"username": "sergio", "password": PASSWORD}))).await.expect(201);
+    Answer::of(create.json(&json!({"username": "sergio", "password": PASSWORD, "roles": ["user", "admin"]})))
+        .await
+        .expect(201);
 
     let curl = |line: &str| -> Value {
         let output = shell(folder, server.port, line);

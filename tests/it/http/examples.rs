@@ -180,7 +180,8 @@ async fn the_flask_app_accepts_all_four_credentials_and_sees_a_logout_at_once() 
     let login = countersign.login("sergio").await;
     let (jwt, opaque) = (bearer(login["token"].as_str().unwrap()), bearer(login["opaque_token"].as_str().unwrap()));
     let password = basic("sergio", PASSWORD);
-    let made = countersign.request(Method::POST, "/me/tokens", &password).json(&json!({"name": "a"}));
+    let made =
+        countersign.request(Method::POST, "/me/tokens", &password).json(&json!({"name": "a", "scopes": ["profile"]}));
     let personal = bearer(Answer::of(made).await.expect(201).json()["token"].as_str().unwrap());
     for (credential, method) in [(&jwt, "jwt"), (&opaque, "opaque"), (&personal, "personal"), (&password, "basic")] {
         let hello = client.get("/hello", Some(credential)).await.expect(200).json();

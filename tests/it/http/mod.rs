@@ -5,6 +5,7 @@ mod client_address;
 mod docs;
 mod errors;
 mod examples;
+mod foreign_pages;
 mod health;
 mod proxies;
 mod requests;

@@ -362,7 +362,7 @@ async fn a_credential_that_ends_while_the_body_is_read_is_refused() {
     let victim = app.personal_token("root", &json!({"name": "victim"})).await;
     let victim = victim["Bearer ".len()..].to_owned();
     for (path, kind, body) in [
-        ("/me/tokens", json, r#"{"name": "a"}"#.to_owned()),
+        ("/me/tokens", json, r#"{"name": "a", "scopes": ["profile"]}"#.to_owned()),
         ("/admin/users", json, r#"{"username": "eve", "password": "my-password", "roles": ["admin"]}"#.to_owned()),
         ("/oauth/introspect", form, format!("token={victim}")),
         ("/oauth/revoke", form, format!("token={victim}")),
@@ -373,7 +373,12 @@ async fn a_credential_that_ends_while_the_body_is_read_is_refused() {
         app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
         assert_eq!((by_opaque.end(&body).await, by_jwt.end(&body).await), (401, 401), "{path}");
 
-        let made = app.admin().post("/me/tokens", &json!({"name": "b"})).await.expect(201).json();
+        let made = app
+            .admin()
+            .post("/me/tokens", &json!({"name": "b", "scopes": ["profile", "tokens", "introspect", "admin"]}))
+            .await
+            .expect(201)
+            .json();
         let by_token = begin(&bearer(made["token"].as_str().unwrap())).await;
         app.admin().send(Method::DELETE, &format!("/me/tokens/{}", made["id"].as_str().unwrap())).await.expect(204);
         assert_eq!(by_token.end(&body).await, 401, "{path}");

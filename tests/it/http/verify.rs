@@ -14,15 +14,15 @@ async fn all_four_credentials_return_the_identity_headers() {
     let (opaque, jwt) = app.tokens("sergio").await;
     let personal = app.personal_token("sergio", &json!({"name": "a", "scopes": ["profile"]})).await;
     let all = "profile users:read tokens";
-    for (credential, method, scopes) in [
-        (basic("sergio", PASSWORD), "basic", all),
-        (opaque, "opaque", all),
-        (jwt, "jwt", all),
-        (personal, "personal", "profile"),
+    for (credential, method, scopes, roles) in [
+        (basic("sergio", PASSWORD), "basic", all, "editor,user"),
+        (opaque, "opaque", all, "editor,user"),
+        (jwt, "jwt", all, "editor,user"),
+        (personal, "personal", "profile", "editor"),
     ] {
         let answer = app.with(credential).get("/verify").await.expect(200);
         let said: Vec<_> = IDENTITY.iter().map(|name| answer.header(name)).collect();
-        assert_eq!(said, ["sergio", &id, "editor,user", scopes, method]);
+        assert_eq!(said, ["sergio", &id, roles, scopes, method]);
         assert_eq!((answer.text.as_str(), answer.header("cache-control")), ("", "no-store"));
     }
 }

@@ -27,7 +27,7 @@ async fn changes_to_sessions_and_tokens_are_recorded() {
     let app = App::start().await;
     let id = app.create("sergio", &["user"]).await;
     let made = async || {
-        let body = json!({"name": "a"});
+        let body = json!({"name": "a", "scopes": ["profile"]});
         let user = app.with(basic("sergio", PASSWORD));
         user.post("/me/tokens", &body).await.expect(201).json()["id"].as_str().unwrap().to_owned()
     };

@@ -69,7 +69,8 @@ async fn refused_requests_are_not_stored() {
     post(&app, &root, "/admin/users", "key", &json!({"username": "x", "password": "short"})).await.expect(422);
     post(&app, &root, "/admin/users", "key", &body("x")).await.expect(201);
     for wrong in ["", &"x".repeat(256), "é"] {
-        let answer = post(&app, &root, "/me/tokens", wrong, &json!({"name": "a"})).await.expect(422);
+        let answer =
+            post(&app, &root, "/me/tokens", wrong, &json!({"name": "a", "scopes": ["profile"]})).await.expect(422);
         assert_eq!(answer.field_errors(), ["Idempotency-Key:malformed"]);
     }
 }
@@ -78,7 +79,7 @@ async fn refused_requests_are_not_stored() {
 async fn concurrent_requests_with_one_key_get_one_response() {
     let app = App::start().await;
     let (opaque, _) = app.tokens("root").await;
-    let body = json!({"name": "a"});
+    let body = json!({"name": "a", "scopes": ["profile"]});
     let at_once = (0..20).map(|_| post(&app, &opaque, "/me/tokens", "key", &body));
     let answers = futures_util::future::join_all(at_once).await;
     let texts: std::collections::HashSet<_> =

@@ -46,6 +46,12 @@ fn an_invalid_setting_stops_the_start_with_its_name_and_a_remedy() {
         ),
         ("DATABASE_URL", "postgres://canary:canary@127.0.0.1:1/canary", "start it, or correct the address"),
         ("COUNTERSIGN_LISTEN", "canary", "127.0.0.1:5000"),
+        ("COUNTERSIGN_LIMIT_BURST", "0", "must be off, or a whole number from 1 to 1000"),
+        ("COUNTERSIGN_LIMIT_ACCOUNT_REFILL", "0s", "must be from 1s to 1d"),
+        ("COUNTERSIGN_LIMIT_ADDRESS_REFILL", "canary", "must be from 1s to 1d"),
+        ("COUNTERSIGN_CONNECTIONS_PER_ADDRESS", "none", "must be off, or a whole number from 1 to 1000"),
+        ("COUNTERSIGN_IMPORT_MAX_COST", "0", "must be a whole number from 1 to 1000"),
+        ("COUNTERSIGN_PERSONAL_TOKEN_TTL", "off", "must be never, or from 1s to 36500d"),
         ("COUNTERSIGN_LISTEN", "192.0.2.1:5000", "choose an address of this machine"),
         ("COUNTERSIGN_TRUSTED_PROXIES", "canary", "networks or addresses with commas between, such as 10.0.0.0/8"),
         ("COUNTERSIGN_TRUSTED_PROXIES", "10.0.0.0/33", "networks or addresses with commas between, such as 10.0.0.0/8"),
@@ -236,4 +242,30 @@ async fn a_different_secret_key_is_refused() {
     let text = String::from_utf8(done.stderr).unwrap();
     assert!(text.starts_with("countersign: COUNTERSIGN_SECRET_KEY: this key does not open"), "{text}");
     start(&key(1)).serve().stop();
+}
+
+#[test]
+fn an_unknown_name_stops_the_start_with_a_suggestion() {
+    let text = refusal("COUNTERSIGN_LOGFORMAT", "canary");
+    assert_eq!(text, "countersign: COUNTERSIGN_LOGFORMAT: is no setting; did you mean COUNTERSIGN_LOG_FORMAT?\n");
+    let text = refusal("COUNTERSIGN_SOMETHING_ELSE", "canary");
+    assert!(text.contains("COUNTERSIGN_SOMETHING_ELSE: is no setting; docs/settings.md"), "{text}");
+}
+
+#[test]
+fn what_kubernetes_sets_for_a_service_called_countersign_is_no_misspelt_setting() {
+    let folder = TempDir::new().unwrap();
+    let mut binary = Binary::new(folder.path()).args(&["settings"]);
+    for name in [
+        "COUNTERSIGN_SERVICE_HOST",
+        "COUNTERSIGN_SERVICE_PORT_HTTP",
+        "COUNTERSIGN_PORT",
+        "COUNTERSIGN_PORT_5000_TCP",
+        "COUNTERSIGN_PORT_5000_TCP_ADDR",
+        "COUNTERSIGN_METRICS_SERVICE_HOST",
+        "COUNTERSIGN_METRICS_PORT_9000_TCP_PROTO",
+    ] {
+        binary = binary.env(name, "tcp://10.0.0.1:5000");
+    }
+    assert!(binary.output().status.success());
 }

@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
@@ -117,13 +119,11 @@ async fn the_settings_create_the_first_admin() {
 
 #[tokio::test]
 async fn an_admin_username_taken_by_a_non_admin_stops_the_start() {
-    let folder = TempDir::new().unwrap();
-    let server = Binary::new(folder.path()).serve();
-    let request = reqwest::Client::new().post(format!("{}/admin/users", server.url()));
-    let request = request.header("authorization", bearer(server.setup_token()));
-    Answer::of(request.json(&json!({"username": "root", "password": PASSWORD}))).await.expect(201);
-    server.stop();
-    let done = Binary::new(folder.path())
+    let database = Database::new().await;
+    drop(App::on(database.clone(), &[]).await.create("root", &["user"]).await);
+    let done = Binary::new(database.folder.path())
+        .env("DATABASE_URL", &database.url)
+        .env("COUNTERSIGN_SECRET_KEY", &STANDARD.encode([7; 32]))
         .env("COUNTERSIGN_ADMIN_USERNAME", "root")
         .env("COUNTERSIGN_ADMIN_PASSWORD", PASSWORD)
         .args(&["--listen", "127.0.0.1:0"])
@@ -142,7 +142,7 @@ async fn the_env_file_is_read_and_the_environment_overrides_it() {
     let created = reqwest::Client::new()
         .post(format!("{}/admin/users", server.url()))
         .header("authorization", bearer(server.setup_token()));
-    Answer::of(created.json(&json!({"username": "root", "password": PASSWORD}))).await.expect(201);
+    Answer::of(created.json(&json!({"username": "root", "password": PASSWORD, "roles": ["admin"]}))).await.expect(201);
     let login =
         reqwest::Client::new().post(format!("{}/login", server.url())).header("authorization", basic("root", PASSWORD));
     let login = Answer::of(login).await.expect(200).json();

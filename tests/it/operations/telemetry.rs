@@ -35,7 +35,10 @@ async fn walk(format: &str) -> (String, Vec<String>) {
     Answer::of(client.get(format!("{url}/canary-path"))).await.expect(404);
     let with =
         |path: &str, credential: &str| client.post(format!("{url}{path}")).header("authorization", bearer(credential));
-    let made = Answer::of(with("/me/tokens", opaque).json(&json!({"name": "a"}))).await.expect(201).json();
+    let made = Answer::of(with("/me/tokens", opaque).json(&json!({"name": "a", "scopes": ["profile", "introspect"]})))
+        .await
+        .expect(201)
+        .json();
     let personal = made["token"].as_str().unwrap();
     let fresh = Answer::of(with("/refresh?rotate=true", opaque)).await.expect(200).json();
     let (new_jwt, newest) = (fresh["token"].as_str().unwrap(), fresh["opaque_token"].as_str().unwrap());

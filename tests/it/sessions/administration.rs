@@ -35,7 +35,11 @@ async fn an_admin_lists_and_revokes_the_tokens_of_anyone() {
     let id = app.create("sergio", &["user"]).await;
     let mut tokens = Vec::new();
     for name in ["a", "b", "c"] {
-        let made = app.with(basic("sergio", PASSWORD)).post("/me/tokens", &json!({"name": name})).await.expect(201);
+        let made = app
+            .with(basic("sergio", PASSWORD))
+            .post("/me/tokens", &json!({"name": name, "scopes": ["profile"]}))
+            .await
+            .expect(201);
         tokens.push((made.json()["id"].as_str().unwrap().to_owned(), bearer(made.json()["token"].as_str().unwrap())));
     }
     let roots = app.personal_token("root", &json!({"name": "a"})).await;

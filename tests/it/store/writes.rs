@@ -95,7 +95,7 @@ async fn on_a_full_disk_writes_get_503_checks_continue_and_writes_recover() {
     }
     let (Some(prlimit), Some(bash)) = (find_program("prlimit"), find_program("bash")) else { return };
     let folder = TempDir::new().unwrap();
-    let mut command = Command::new(bash);
+    let mut command = crate::support::command(bash);
     // SIGXFSZ comes with the error and would end the process.
     command.args(["-c", r#"trap '' XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_countersign")]);
     command.env_clear().current_dir(folder.path()).stdin(Stdio::null());

@@ -142,10 +142,15 @@ impl App {
         (bearer(login["opaque_token"].as_str().unwrap()), bearer(login["token"].as_str().unwrap()))
     }
 
-    /// Creates a personal access token. Returns it as an `Authorization` header.
+    /// Creates a personal access token, with all scopes of the user unless `about` says otherwise. Returns it as an
+    /// `Authorization` header.
     pub async fn personal_token(&self, username: &str, about: &Value) -> String {
         let owner = self.with(basic(username, PASSWORD));
-        bearer(owner.post("/me/tokens", about).await.expect(201).json()["token"].as_str().unwrap())
+        let mut about = about.clone();
+        if about.get("scopes").is_none() {
+            about["scopes"] = owner.get("/me").await.expect(200).json()["scopes"].clone();
+        }
+        bearer(owner.post("/me/tokens", &about).await.expect(201).json()["token"].as_str().unwrap())
     }
 
     pub async fn disable(&self, username: &str) {

@@ -12,4 +12,4 @@ pub use app::{App, PASSWORD, basic, bearer};
 pub use binary::{Binary, Killed, Server, free_port};
 pub use database::{Database, on_postgres};
 pub use jwt::{ForgedKey, b64, claims_of, header_of, resign};
-pub use programs::{find_program, node, python_with};
+pub use programs::{command, find_program, node, python_with};

@@ -2,9 +2,17 @@
 //! it did not run.
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
+
+/// A command with no variable of our environment except `PATH`: the settings of the tests are none of the binary's.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", env::var_os("PATH").unwrap());
+    command
+}
 
 /// Finds a program in `PATH`.
 pub fn find_program(program: &str) -> Option<PathBuf> {

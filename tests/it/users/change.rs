@@ -226,7 +226,7 @@ async fn a_user_who_must_change_the_password_can_do_nothing_else() {
     for path in ["/me", "/users", "/verify", "/me/sessions"] {
         assert_eq!(user.get(path).await.expect(403).problem(), "password-change-required", "{path}");
     }
-    user.post("/me/tokens", &json!({"name": "a"})).await.expect(403);
+    user.post("/me/tokens", &json!({"name": "a", "scopes": ["profile", "tokens"]})).await.expect(403);
     let value = &basic("sergio", PASSWORD)["Basic ".len()..];
     let asked = app.admin().request(Method::POST, "/oauth/introspect").form(&[("token", value)]);
     assert_eq!(Answer::of(asked).await.expect(200).text, r#"{"active":false}"#);

@@ -144,7 +144,8 @@ async fn the_setup_token_creates_the_first_admin_once() {
     );
     assert_eq!(setup.get("/admin/users").await.expect(401).problem(), "invalid-token");
     assert_eq!(setup.get("/me").await.expect(401).problem(), "invalid-token");
-    setup.post("/admin/users", &new("sergio", &["user"])).await.expect(201);
+    let refused = setup.post("/admin/users", &new("sergio", &["user"])).await.expect(422);
+    assert_eq!(refused.field_errors(), ["roles:admin-required"]);
     setup.post("/admin/users", &new("root", &["user", "admin"])).await.expect(201);
     assert_eq!(setup.post("/admin/users", &new("eve", &["admin"])).await.expect(401).problem(), "invalid-token");
     app.admin().get("/admin/users").await.expect(200);

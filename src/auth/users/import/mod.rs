@@ -18,7 +18,7 @@ pub use rows::Rows;
 use rows::{ReadError, Row};
 
 use crate::auth::passwords::formats::ParsedHash;
-use crate::auth::{Actor, Auth, Grant};
+use crate::auth::{Actor, Auth};
 use crate::error::{Error, FieldError};
 use crate::model::Conflict;
 
@@ -103,8 +103,6 @@ impl Summary {
 pub struct Import {
     /// The actor in the audit trail.
     pub actor: Actor,
-    /// The authorization of the caller, rechecked before each transaction.
-    pub grant: Option<Grant>,
     /// What to do when a username exists.
     pub conflict: Conflict,
     /// Whether to roll back all changes.
@@ -158,22 +156,8 @@ impl Auth {
         rows: Rows,
         report: impl FnMut(RowReport) -> std::io::Result<()>,
     ) -> Result<Summary, Error> {
-        let imported = self.write_all(State { import, rows, seen: SeenNames::default() }, report).await;
-        let auth = self.clone();
-        self.finish(async move {
-            let mut tx = auth.store.write().await?;
-            tx.end_bulk().await?;
-            tx.commit().await
-        })
-        .await?;
-        // In the background: nobody waits for it, and a client that leaves does not stop it.
-        let auth = self.clone();
-        tokio::spawn(async move {
-            if let Err(error) = auth.measure_schemes().await {
-                tracing::warn!(%error, "the costs of imported password hashes could not be measured");
-            }
-        });
-        imported
+        let _at_the_end = AfterImport(self.clone());
+        self.write_all(State { import, rows, seen: SeenNames::default() }, report).await
     }
 
     async fn write_all(
@@ -181,7 +165,7 @@ impl Auth {
         mut state: State,
         mut report: impl FnMut(RowReport) -> std::io::Result<()>,
     ) -> Result<Summary, Error> {
-        let (mut summary, grant) = (Summary::default(), state.import.grant);
+        let mut summary = Summary::default();
         while let Some(batch) = state.rows.next().await {
             let batch = match batch {
                 Ok(batch) => batch,
@@ -191,9 +175,6 @@ impl Auth {
                     break;
                 }
             };
-            if let Some(grant) = grant {
-                self.recheck(grant).await?;
-            }
             let (written, rest) = self.write_transaction(state, batch).await?;
             state = rest;
             for row in written.reports {
@@ -215,6 +196,7 @@ impl Auth {
         self.finish(async move {
             let mut next = Some(Batch::new(auth.without_dear_hashes(rows), &state, now)?);
             let mut tx = auth.store.write_alone().await?;
+            auth.confirm(&mut tx, state.import.actor).await?;
             tx.begin_bulk().await?;
             let (begun, mut all) = (Instant::now(), Written::default());
             while let Some(batch) = next {
@@ -255,6 +237,27 @@ impl Auth {
             }
         }
         rows
+    }
+}
+
+/// What is left to do after an import, also when its client leaves or its time is over. It runs in the background.
+struct AfterImport(Auth);
+
+impl Drop for AfterImport {
+    fn drop(&mut self) {
+        let auth = self.0.clone();
+        self.0.writes.spawn(async move {
+            let ended = async {
+                let mut tx = auth.store.write().await?;
+                tx.end_bulk().await?;
+                tx.commit().await?;
+                auth.measure_schemes().await
+            };
+            if let Err(error) = ended.await {
+                let error: Error = error;
+                tracing::warn!(%error, "the import was not followed up");
+            }
+        });
     }
 }
 

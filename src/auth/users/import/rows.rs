@@ -12,7 +12,7 @@ use validator::Validate;
 
 use crate::auth::passwords::formats::ParsedHash;
 use crate::error::{Error, FieldError};
-use crate::model::{Format, PasswordHash, UserRecord, fold_username, is_valid_username};
+use crate::model::{Format, PasswordHash, UserRecord, fold_username, from_csv_cell, is_valid_username};
 
 /// The rows of a batch, written with one statement.
 const BATCH: usize = 2500;
@@ -227,6 +227,7 @@ fn check_header(header: &StringRecord) -> Result<(), FieldError> {
 }
 
 fn from_csv(row: &StringRecord, header: &StringRecord) -> Result<UserRecord, Vec<FieldError>> {
+    let row: StringRecord = row.iter().map(from_csv_cell).collect();
     row.deserialize(Some(header)).map_err(|error| {
         let column = match error.kind() {
             csv::ErrorKind::Deserialize { err, .. } => err.field().and_then(|i| header.get(usize::try_from(i).ok()?)),

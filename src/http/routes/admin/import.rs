@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, Write};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -18,12 +19,14 @@ use crate::auth::{Grant, Import, RowReport, Rows, export_header, write_users};
 use crate::error::Error;
 use crate::http::App;
 use crate::http::connections::{MIN_CHUNK, MIN_CHUNK_TIME};
-use crate::http::extract::{Admin, Caller, Query, has_type};
+use crate::http::extract::{Admin, Caller, Export, Query, has_type};
 use crate::http::openapi::{AuthErrors, InvalidBody, InvalidQuery};
 use crate::http::problem::{self, Problem};
 use crate::http::views::{RowView, SummaryView};
-use crate::model::{Conflict, Format, Scope, UserId};
+use crate::model::{Conflict, Format, UserId};
 
+/// How long an import may take as a whole. A million users take half a minute.
+const IMPORT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// The size of the chunks in which a report is sent, in bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
 const NDJSON: &str = "application/x-ndjson";
@@ -59,16 +62,14 @@ pub async fn import_users(
     let format = upload_format(request.headers())?;
     let chunks = StreamReader::new(Box::pin(body_chunks(request.into_body())));
     let rows = Rows::read(format, SyncIoBridge::new(chunks))?;
-    let import = Import {
-        actor: caller.actor(),
-        grant: Some(Grant::of(&caller.principal, Some(Scope::Admin))),
-        conflict: query.on_conflict,
-        dry_run: query.dry_run,
-    };
+    let import = Import { actor: caller.actor(), conflict: query.on_conflict, dry_run: query.dry_run };
     // A client may read only after it has sent everything: a file neither blocks the import nor fills the memory.
     let mut report = BufWriter::new(tempfile::tempfile().map_err(report_failed)?);
     let write = |row: RowReport| write_line(&mut report, &RowView::from(&row));
-    let summary = app.auth().import(import, rows, write).await?;
+    let summary = match timeout(IMPORT_TIMEOUT, app.auth().import(import, rows, write)).await {
+        Ok(summary) => summary?,
+        Err(_elapsed) => return Err(Problem::new(&problem::TIMEOUT)),
+    };
     write_line(&mut report, &SummaryView::new(&summary, query.dry_run)).map_err(report_failed)?;
     let mut report = report.into_inner().map_err(|error| report_failed(error.into_error()))?;
     report.rewind().map_err(report_failed)?;
@@ -150,7 +151,7 @@ fn ndjson() -> Format {
 )]
 pub async fn export_users(
     app: App,
-    caller: Caller<Admin>,
+    caller: Caller<Export>,
     Query(query): Query<ExportQuery>,
 ) -> Result<Response, Problem> {
     app.auth().begin_export(caller.actor()).await?;
@@ -160,7 +161,7 @@ pub async fn export_users(
     };
     let headers = [(CONTENT_TYPE, media_type), (CONTENT_DISPOSITION, name)]
         .map(|(name, value)| (name, HeaderValue::from_static(value)));
-    let grant = Grant::of(&caller.principal, Some(Scope::Admin));
+    let grant = caller.grant();
     let header = stream::iter([Ok(Bytes::from(export_header(query.format)))]);
     Ok((headers, Body::from_stream(header.chain(pages(app, grant, query.format)))).into_response())
 }

@@ -10,7 +10,7 @@ use crate::http::extract::{Caller, IdempotentJson, PathId, Tokens};
 use crate::http::openapi::{AuthErrors, InvalidBody, NotFound, TooManyTokens};
 use crate::http::problem::Problem;
 use crate::http::views::{CreatedToken, TokenList};
-use crate::model::{NewToken, Scopes, TokenId};
+use crate::model::{Lifetime, NewToken, Scopes, TokenId};
 
 /// The personal access token to create.
 #[derive(Deserialize, ToSchema)]
@@ -19,12 +19,12 @@ pub struct CreateToken {
     /// The purpose of the token, at most 256 bytes.
     #[schema(example = "backup script")]
     name: String,
-    /// The scopes of the token; by default those of the caller.
-    #[schema(value_type = Option<Vec<String>>, example = json!(["profile"]))]
-    scopes: Option<Scopes>,
-    /// Seconds until the token expires; by default it does not.
-    #[schema(minimum = 1, maximum = 3_153_600_000u64)]
-    expires_in: Option<u64>,
+    /// The scopes of the token.
+    #[schema(value_type = Vec<String>, example = json!(["profile"]))]
+    scopes: Scopes,
+    /// Seconds until the token expires, or `never`; by default 90 days, or what `COUNTERSIGN_PERSONAL_TOKEN_TTL` says.
+    #[schema(value_type = Option<serde_json::Value>, example = 7_776_000)]
+    expires_in: Option<Lifetime>,
 }
 
 /// Creates a personal access token for the caller. It cannot have scopes that the caller lacks.

@@ -1,0 +1,64 @@
+//! Requests that another site's page made a browser send.
+//!
+//! Rule: HTTP Basic does nothing for such a request if its method is unsafe or its answer gives much away. A browser that has
+//! once asked its user for a password sends it with every request, whoever's page caused it; a bearer token it never sends
+//! by itself. Browsers say where a request comes from in `Sec-Fetch-Site` (Fetch Metadata), older ones in `Origin`. Programs
+//! send neither. Threat: cross-site request forgery.
+
+use axum::http::header::{HOST, ORIGIN};
+use axum::http::{HeaderMap, HeaderValue};
+
+use crate::error::Error;
+
+/// Refuses a request that came from another site's page. `own` is the address of this service as its clients know it.
+pub fn refuse_foreign_page(headers: &HeaderMap, own: &str) -> Result<(), Error> {
+    let is_foreign = match headers.get("sec-fetch-site") {
+        Some(site) => site != "same-origin" && site != "none",
+        None => headers.get(ORIGIN).is_some_and(|origin| !is_own(origin, headers.get(HOST), own)),
+    };
+    if is_foreign { Err(Error::ForeignPage) } else { Ok(()) }
+}
+
+/// Whether an `Origin` is this service: at the address that its clients know, or that this request was sent to.
+fn is_own(origin: &HeaderValue, host: Option<&HeaderValue>, own: &str) -> bool {
+    let Ok(origin) = origin.to_str() else { return false };
+    let Some((_, authority)) = origin.split_once("://") else { return false };
+    let own = own.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+    authority.eq_ignore_ascii_case(own)
+        || host.is_some_and(|host| authority.as_bytes().eq_ignore_ascii_case(host.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_refused(headers: &[(&'static str, &'static str)]) -> bool {
+        let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+        refuse_foreign_page(&headers.collect(), "https://auth.example.com").is_err()
+    }
+
+    #[test]
+    fn a_page_of_another_origin_is_foreign_and_a_program_is_none() {
+        for own in [
+            &[][..],
+            &[("sec-fetch-site", "same-origin")],
+            &[("sec-fetch-site", "none")],
+            &[("sec-fetch-site", "same-origin"), ("origin", "https://proxied.example.com")],
+            &[("origin", "https://auth.example.com"), ("host", "127.0.0.1:5000")],
+            &[("origin", "http://localhost:5000"), ("host", "localhost:5000")],
+        ] {
+            assert!(!is_refused(own), "{own:?}");
+        }
+        for foreign in [
+            &[("sec-fetch-site", "cross-site")][..],
+            &[("sec-fetch-site", "same-site")],
+            &[("sec-fetch-site", "")],
+            &[("sec-fetch-site", "cross-site"), ("origin", "https://auth.example.com")],
+            &[("origin", "https://evil.example"), ("host", "localhost:5000")],
+            &[("origin", "null"), ("host", "localhost:5000")],
+            &[("origin", "https://auth.example.com.evil.example"), ("host", "localhost:5000")],
+        ] {
+            assert!(is_refused(foreign), "{foreign:?}");
+        }
+    }
+}
