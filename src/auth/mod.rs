@@ -171,7 +171,7 @@ impl Auth {
 
     /// The `iss` of JWTs: the address of this service as its clients know it.
     pub fn issuer(&self) -> &str {
-        &self.settings.tokens.issuer
+        self.settings.tokens.issuer()
     }
 
     /// The `aud` of JWTs.

@@ -73,11 +73,14 @@ fn check_settings(config: &Config) -> Vec<Finding> {
 fn check_weaknesses(config: &Config) -> Vec<Finding> {
     let Settings { tokens, passwords, .. } = &config.settings;
     let listen = config.server.listen;
-    let issuer = if tokens.issuer.starts_with("http://") && !listen.ip().is_loopback() {
-        let found = format!("others can reach {listen}, but tokens are issued by {}", tokens.issuer);
-        Finding::warning("issuer", found, "put TLS before it and set COUNTERSIGN_ISSUER to the https address")
+    let issuer = if tokens.issuer().starts_with("http://") && !listen.ip().is_loopback() {
+        let found = format!("others can reach {listen}, but tokens are issued by {}", tokens.issuer());
+        Finding::warning("issuer", found, "put TLS before it and set COUNTERSIGN_PUBLIC_URL to the https address")
+    } else if tokens.public_url.as_deref().is_some_and(|address| address != tokens.issuer()) {
+        let found = format!("tokens are issued by {}, but COUNTERSIGN_PUBLIC_URL is another address", tokens.issuer());
+        Finding::warning("issuer", found, "leave COUNTERSIGN_ISSUER out, unless services expect the old one")
     } else {
-        Finding::ok("issuer", &tokens.issuer)
+        Finding::ok("issuer", tokens.issuer())
     };
     let cost = format!("argon2id costs {} KiB × {}", passwords.argon2_memory_kib, passwords.argon2_iterations);
     let hashing = if passwords.cost().work() < MIN_COST {

@@ -11,7 +11,7 @@ use tokio::time;
 use crate::auth::{Auth, FirstAdmin};
 use crate::config::Config;
 use crate::error::StartError;
-use crate::http::{self, App};
+use crate::http::{self, Access, App};
 use crate::model::Clock;
 use crate::telemetry;
 
@@ -47,7 +47,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
         () = &mut shutdown => return Ok(()),
     };
     let _closed =
-        std::io::stderr().write_all(welcome(&auth, &first_admin, &config.settings.tokens.issuer, address).as_bytes());
+        std::io::stderr().write_all(welcome(&auth, &first_admin, config.settings.tokens.issuer(), address).as_bytes());
 
     if !address.ip().is_loopback() && config.server.trusted_proxies.is_empty() {
         tracing::warn!(
@@ -55,9 +55,13 @@ async fn serve(config: &Config) -> Result<(), StartError> {
             "passwords cross the network unencrypted unless a proxy with TLS is in front; name it in COUNTERSIGN_TRUSTED_PROXIES"
         );
     }
+    let tokens = &config.settings.tokens;
+    if let Some(public_url) = tokens.public_url.as_deref().filter(|address| *address != tokens.issuer()) {
+        tracing::warn!(public_url, issuer = tokens.issuer(), "the issuer of JWTs is not the public address");
+    }
     let service = auth.clone();
     let maintenance = tokio::spawn(async move { service.run_maintenance().await });
-    let app = App::new(auth.clone(), config.server.trusted_proxies.clone(), config.server.connections_per_address);
+    let app = App::new(auth.clone(), access(config));
     if let Some(listener) = metrics {
         let app = app.clone();
         tokio::spawn(async move { http::serve_metrics(&listener, app).await });
@@ -70,6 +74,15 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Who may connect to a server with these settings, and how.
+pub fn access(config: &Config) -> Access {
+    Access {
+        trusted_proxies: config.server.trusted_proxies.clone(),
+        connections_per_address: config.server.connections_per_address,
+        cors_origins: config.server.cors_origins.clone(),
+    }
 }
 
 async fn bind(setting: &str, address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -43,9 +43,15 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Takes an empty value of an optional setting as none, because compose files and `.env` leave a setting out that way.
-    fn without_empty(mut self) -> Self {
-        let Config { settings, first_admin, .. } = &mut self.config;
+    /// Takes an empty value of an optional setting as none, because compose files and `.env` leave a setting out that way, and
+    /// fills in the settings that follow others.
+    fn completed(mut self) -> Self {
+        let Config { settings, first_admin, server, .. } = &mut self.config;
+        settings.tokens.issuer.take_if(|issuer| issuer.is_empty());
+        settings.tokens.public_url.take_if(|address| address.is_empty());
+        if settings.tokens.public_url.is_none() && settings.tokens.issuer.is_none() && server.listen.port() != 0 {
+            settings.tokens.issuer = Some(format!("http://localhost:{}", server.listen.port()));
+        }
         for secret in [
             &mut settings.database.secret_key,
             &mut settings.keys.jwt_secret,
@@ -93,7 +99,7 @@ pub fn read() -> Result<Cli, StartError> {
         }
     }
     refuse_unknown_names()?;
-    Cli::try_parse().map(Cli::without_empty).map_err(|error| one_sentence(&error))
+    Cli::try_parse().map(Cli::completed).map_err(|error| one_sentence(&error))
 }
 
 /// A misspelt setting would otherwise be one that was never set.

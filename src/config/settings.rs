@@ -9,10 +9,10 @@ use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::values::{
-    self, AddressOrOff, NumberOrOff, OrOff, audience, audit_retention, connections_per_address, credential_cache,
-    hash_queue, hash_workers, idle_ttl, import_max_cost, issuer, key_rotation, lifetime, limit_burst, limit_refill,
-    listen, metrics_listen, number, password_min_length, path, personal_token_ttl, secret, sessions_per_user,
-    status_ttl, trusted_proxies,
+    self, AddressOrOff, NumberOrOff, OrOff, Origins, address, audience, audit_retention, connections_per_address,
+    cors_origins, credential_cache, hash_queue, hash_workers, idle_ttl, import_max_cost, key_rotation, lifetime,
+    limit_burst, limit_refill, listen, metrics_listen, number, password_min_length, path, personal_token_ttl, secret,
+    sessions_per_user, status_ttl, trusted_proxies,
 };
 use crate::error::StartError;
 use crate::model::{Algorithm, HashCost, Networks};
@@ -86,6 +86,14 @@ pub struct ServerSettings {
     #[arg(long, env = "COUNTERSIGN_CONNECTIONS_PER_ADDRESS", default_value = "200", value_name = "NUMBER")]
     #[arg(global = true, value_parser = connections_per_address)]
     pub connections_per_address: NumberOrOff,
+
+    /// Origins whose pages may call the service from a browser, with commas between
+    ///
+    /// Such as `https://app.example.com`. They send a bearer token; a cookie or a password of the browser's own is never used.
+    /// The key set, the status lists and the metadata are readable from every origin.
+    #[arg(long, env = "COUNTERSIGN_CORS_ORIGINS", default_value = "", value_name = "ORIGINS")]
+    #[arg(global = true, value_parser = cors_origins)]
+    pub cors_origins: Origins,
 }
 
 /// Where the data is, and what seals it.
@@ -112,12 +120,19 @@ pub struct DatabaseSettings {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Tokens and sessions")]
 pub struct TokenSettings {
-    /// The claim iss of JWTs: the address of this service as its clients know it
+    /// The address of this service as its clients know it [default: localhost, with the port it listens on]
+    ///
+    /// Behind a proxy, that of the proxy, such as `https://auth.example.com`.
+    #[arg(long, env = "COUNTERSIGN_PUBLIC_URL", value_name = "URL")]
+    #[arg(global = true, value_parser = address)]
+    pub public_url: Option<String>,
+
+    /// The claim iss of JWTs [default: the public address]
     ///
     /// Changing it ends every JWT.
-    #[arg(long, env = "COUNTERSIGN_ISSUER", default_value = "http://localhost:5000", value_name = "URL")]
-    #[arg(global = true, value_parser = issuer)]
-    pub issuer: String,
+    #[arg(long, env = "COUNTERSIGN_ISSUER", value_name = "URL")]
+    #[arg(global = true, value_parser = address)]
+    pub issuer: Option<String>,
 
     /// The claim aud of JWTs: the services they are for
     ///
@@ -156,6 +171,13 @@ pub struct TokenSettings {
     #[arg(long, env = "COUNTERSIGN_STATUS_TTL", default_value = "1m", value_name = "DURATION")]
     #[arg(global = true, value_parser = status_ttl)]
     pub status_ttl: Duration,
+}
+
+impl TokenSettings {
+    /// The claim `iss` of JWTs.
+    pub fn issuer(&self) -> &str {
+        self.issuer.as_deref().or(self.public_url.as_deref()).unwrap_or("http://localhost:5000")
+    }
 }
 
 /// Signing keys.

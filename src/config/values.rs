@@ -55,8 +55,12 @@ pub fn metrics_listen(text: &str) -> Result<AddressOrOff, &'static str> {
     text.parse().map(Some).map_err(|_| "must be off, or an address and a port, such as 127.0.0.1:5001 or [::1]:5001")
 }
 
-pub fn issuer(text: &str) -> Result<String, &'static str> {
+/// An empty text is none, because compose files and `.env` leave a setting out that way.
+pub fn address(text: &str) -> Result<String, &'static str> {
     let address = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+    if text.is_empty() {
+        return Ok(String::new());
+    }
     let clean =
         !address.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#' || c == '?');
     if clean { Ok(text.to_owned()) } else { Err("must be an http or https address, such as https://auth.example.com") }
@@ -121,6 +125,20 @@ pub fn sessions_per_user(text: &str) -> Result<u32, &'static str> {
 pub fn import_max_cost(text: &str) -> Result<u32, &'static str> {
     let factor = text.parse().ok().filter(|number| (1..=1000).contains(number));
     factor.ok_or("must be a whole number from 1 to 1000; 32 is a good figure")
+}
+
+/// Origins (RFC 6454). The alias keeps clap from taking it for a setting that may come several times.
+pub type Origins = Vec<String>;
+
+pub fn cors_origins(text: &str) -> Result<Origins, &'static str> {
+    let mend = "must be origins with commas between, such as https://app.example.com,http://localhost:3000";
+    let is_origin = |origin: &str| {
+        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://")).unwrap_or_default();
+        let is_lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.:[]".contains(&byte);
+        !host.is_empty() && host.bytes().all(is_lower)
+    };
+    let origins = text.split(',').map(str::trim).filter(|origin| !origin.is_empty());
+    origins.map(|origin| if is_origin(origin) { Ok(origin.to_owned()) } else { Err(mend) }).collect()
 }
 
 fn number_or_off(text: &str, mend: &'static str) -> Result<NumberOrOff, &'static str> {

@@ -19,6 +19,7 @@ use tower::{Service, service_fn};
 use uuid::Uuid;
 
 use crate::http::access_log::AccessLogEntry;
+use crate::http::cors::Cors;
 use crate::http::extract::client_address::{Peer, client_address};
 use crate::http::metrics::Requests;
 use crate::http::problem::{self, Problem, ProblemContext};
@@ -34,14 +35,14 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Applies the middleware to every route of a router.
-pub fn apply<S>(router: Router<S>, requests: Requests, trusted: Networks) -> Router<S>
+pub fn apply<S>(router: Router<S>, requests: Requests, trusted: Networks, cors: Cors) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
     // axum's `from_fn` would cost two more allocations and a clone of the route for each request.
     router.layer(layer_fn(move |mut route: Route| {
-        let (requests, trusted) = (requests.clone(), trusted.clone());
-        service_fn(move |request| handle(requests.clone(), &trusted, request, &mut route))
+        let (requests, trusted, cors) = (requests.clone(), trusted.clone(), cors.clone());
+        service_fn(move |request| handle(requests.clone(), &trusted, &cors, request, &mut route))
     }))
 }
 
@@ -49,6 +50,7 @@ where
 fn handle(
     requests: Requests,
     trusted: &Networks,
+    cors: &Cors,
     mut request: Request,
     route: &mut Route,
 ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
@@ -66,6 +68,8 @@ fn handle(
         by_page_script: is_page_script(request.headers()),
         is_oauth: request.uri().path().starts_with("/oauth/"),
     };
+    let cross_origin = cors.of(request.uri().path(), request.headers());
+    let preflight = cross_origin.preflight(request.method(), request.headers());
     let request_id = context.origin().request_id.simple().to_string();
     request.extensions_mut().insert(context);
     // This only creates the future of the route; nothing runs before it is awaited.
@@ -73,8 +77,9 @@ fn handle(
 
     async move {
         let mut log_entry = log_entry;
-        let mut response = match future {
-            Some(future) => {
+        let mut response = match (preflight, future) {
+            (Some(preflight), _) => preflight,
+            (None, Some(future)) => {
                 let has_limit = log_entry.route.as_ref().is_none_or(|route| route.as_str() != UNLIMITED_ROUTE);
                 let limit = if has_limit { REQUEST_TIMEOUT } else { Duration::MAX };
                 match time::timeout(limit, AssertUnwindSafe(future).catch_unwind()).await {
@@ -84,7 +89,7 @@ fn handle(
                     Err(_elapsed) => Problem::new(&problem::TIMEOUT).into_response(),
                 }
             }
-            None => Problem::new(&problem::HEADERS_TOO_LARGE).into_response(),
+            (None, None) => Problem::new(&problem::HEADERS_TOO_LARGE).into_response(),
         };
 
         let mut cause = None;
@@ -95,6 +100,7 @@ fn handle(
             *response.body_mut() = body;
         }
         set_common_headers(response.headers_mut(), &request_id);
+        cross_origin.set_headers(response.headers_mut());
         log_entry.outcome = Some((response.status().as_u16(), cause));
         Ok(response)
     }
@@ -138,7 +144,7 @@ mod tests {
                 }),
             )
             .route("/hangs", get(std::future::pending::<()>));
-        let mut router = apply(router, Requests::default(), Networks::default());
+        let mut router = apply(router, Requests::default(), Networks::default(), Cors::default());
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         let response = router.call(request).await.unwrap();
         let kind = response.headers().get("content-type").unwrap();

@@ -6,6 +6,7 @@
 
 mod access_log;
 mod connections;
+mod cors;
 mod extract;
 mod metrics;
 mod middleware;
@@ -25,6 +26,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use prometheus_client::registry::Registry;
 
+use self::cors::Cors;
 pub use self::extract::client_address::client_address;
 use self::metrics::Requests;
 use self::problem::Problem;
@@ -42,19 +44,37 @@ struct AppInner {
     auth: Auth,
     trusted_proxies: Networks,
     connections_per_address: Option<u32>,
+    cors: Cors,
     draining: AtomicBool,
     requests: Requests,
     metrics: Registry,
 }
 
+/// Who may connect, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// The proxies that may set the client address, and have any number of connections.
+    pub trusted_proxies: Networks,
+    /// The most connections of any other address, if there is such a limit.
+    pub connections_per_address: Option<u32>,
+    /// The origins whose pages may call the service.
+    pub cors_origins: Vec<String>,
+}
+
 impl App {
-    /// Creates the application state. `trusted_proxies` may set the client address, and have any number of connections; other
-    /// addresses have at most `connections_per_address`, if there is such a limit.
-    pub fn new(auth: Auth, trusted_proxies: Networks, connections_per_address: Option<u32>) -> Self {
+    /// Creates the application state.
+    pub fn new(auth: Auth, access: Access) -> Self {
         let (requests, mut metrics) = (Requests::default(), Registry::with_prefix("countersign"));
         requests.register(&mut metrics);
-        let draining = AtomicBool::new(false);
-        Self(Arc::new(AppInner { auth, trusted_proxies, connections_per_address, draining, requests, metrics }))
+        Self(Arc::new(AppInner {
+            auth,
+            trusted_proxies: access.trusted_proxies,
+            connections_per_address: access.connections_per_address,
+            cors: Cors::new(&access.cors_origins),
+            draining: AtomicBool::new(false),
+            requests,
+            metrics,
+        }))
     }
 
     /// The authentication service.
@@ -90,12 +110,13 @@ fn starting_router() -> Router {
     let router = Router::new()
         .route("/health", axum::routing::get(routes::health::get_health))
         .fallback(async || Problem::new(&problem::STARTING));
-    middleware::apply(router, Requests::default(), Networks::default())
+    middleware::apply(router, Requests::default(), Networks::default(), Cors::default())
 }
 
 /// Returns the whole application: every route, wrapped in the middleware.
 pub fn router(app: App) -> Router {
     let (router, _) = routes::routes().split_for_parts();
     let router = router.fallback(problem::not_found).method_not_allowed_fallback(problem::method_not_allowed);
-    middleware::apply(router, app.0.requests.clone(), app.0.trusted_proxies.clone()).with_state(app)
+    let (requests, trusted, cors) = (app.0.requests.clone(), app.0.trusted_proxies.clone(), app.0.cors.clone());
+    middleware::apply(router, requests, trusted, cors).with_state(app)
 }

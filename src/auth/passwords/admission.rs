@@ -59,19 +59,16 @@ impl Auth {
         }
     }
 
-    /// Notes, in the background, that the user has presented the right password from this network.
-    pub(in crate::auth) fn remember_network(&self, user: UserId, network: ClientNetwork) {
+    /// Notes that the user has presented the right password from this network. A failure is logged: the next one tries again.
+    pub(in crate::auth) async fn remember_network(&self, user: UserId, network: ClientNetwork) {
         let (auth, now) = (self.clone(), self.clock.now());
-        self.writes.spawn(async move {
-            let remembered = async {
-                let mut tx = auth.store.write().await?;
-                tx.add_known_network(user, network, now).await?;
-                tx.commit().await
-            };
-            if let Err(error) = remembered.await {
-                let error: Error = error;
-                tracing::warn!(%user, %error, "the network of a login was not noted");
-            }
+        let remembered = self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            tx.add_known_network(user, network, now).await?;
+            tx.commit().await
         });
+        if let Err(error) = remembered.await {
+            tracing::warn!(%user, %error, "the network of a login was not noted");
+        }
     }
 }

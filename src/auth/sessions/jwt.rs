@@ -134,7 +134,7 @@ impl Auth {
         let token = key.sign(
             TYPE,
             &NewClaims {
-                iss: &settings.tokens.issuer,
+                iss: settings.tokens.issuer(),
                 sub: user.id,
                 aud: &settings.tokens.audience,
                 exp,
@@ -182,7 +182,7 @@ pub fn verify(keys: &Keys, settings: &Settings, token: &str, now: Timestamp) -> 
         not_before: claims.nbf,
         kid: Arc::clone(&key.kid),
     };
-    let is_valid = claims.iss == settings.tokens.issuer
+    let is_valid = claims.iss == settings.tokens.issuer()
         && claims.aud == settings.tokens.audience
         && verified.is_valid_at(keys, now);
     is_valid.then_some(verified)

@@ -94,7 +94,7 @@ pub(in crate::auth) async fn insert_session(
 impl Auth {
     /// The URL of a list, as in the `uri` of JWTs.
     pub(in crate::auth) fn status_list_uri(&self, id: StatusListId) -> String {
-        format!("{}/statuslists/{id}", self.settings.tokens.issuer.trim_end_matches('/'))
+        format!("{}/statuslists/{id}", self.settings.tokens.issuer().trim_end_matches('/'))
     }
 
     /// The current signed status list. [`Error::NotFound`] when there is none with this id, or no longer.
@@ -125,7 +125,7 @@ impl Auth {
         let expires_at = now.after(EXPIRY.max(ttl * 2));
         let expires_at = key.verifies_until.map_or(expires_at, |until| until.min(expires_at));
         let claims = Claims {
-            iss: &self.settings.tokens.issuer,
+            iss: self.settings.tokens.issuer(),
             sub: self.status_list_uri(list.id),
             iat: now.as_unix_seconds(),
             exp: expires_at.as_unix_seconds(),

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Request};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
@@ -98,6 +98,7 @@ impl<T: FromStr> FromRequestParts<App> for PathId<T> {
 /// Reads the whole body, within the limits of size and time. Then rechecks the [`Grant`] of the caller, if there is
 /// one: a session or token that was revoked during a slow upload must have no effect.
 pub async fn body(mut request: Request, app: &App) -> Result<Bytes, Problem> {
+    refuse_encoding(request.headers())?;
     DefaultBodyLimit::max(MAX_BODY_BYTES).apply(&mut request);
     let grant = request.extensions().get::<Grant>().copied();
     match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, app)).await {
@@ -113,6 +114,16 @@ pub async fn body(mut request: Request, app: &App) -> Result<Bytes, Problem> {
         Ok(Err(_)) => Err(Problem::new(&problem::MALFORMED_REQUEST)),
         Err(_elapsed) => Err(Problem::new(&problem::REQUEST_TIMEOUT)),
     }
+}
+
+/// Refuses a compressed body: what 64 KiB of it expand to, nobody knows before.
+pub fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
+        return Ok(());
+    }
+    let detail = "The body is compressed. Send it without Content-Encoding.";
+    Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE).with_detail(detail))
 }
 
 /// Returns whether `Content-Type` is this media type, ignoring parameters.

@@ -7,7 +7,9 @@ pub mod conditional;
 mod foreign_page;
 pub mod pagination;
 
-pub use self::body::{IdempotentJson, Json, PathId, Query, body, from_form, from_json, has_type, nullable};
+pub use self::body::{
+    IdempotentJson, Json, PathId, Query, body, from_form, from_json, has_type, nullable, refuse_encoding,
+};
 pub use self::caller::{
     Admin, Anyone, Caller, Export, Introspect, PasswordChange, Profile, Tokens, UsersRead, authorization,
 };

@@ -2,6 +2,7 @@
 
 mod article;
 mod client_address;
+mod cors;
 mod docs;
 mod errors;
 mod examples;

@@ -167,6 +167,19 @@ async fn a_client_that_does_not_read_is_disconnected_after_fifteen_seconds() {
 }
 
 #[tokio::test]
+async fn a_compressed_body_is_refused_with_the_reason() {
+    let app = App::start().await;
+    for (path, kind) in [("/login", "application/json"), ("/admin/import", "text/csv")] {
+        let request = app.admin().request(Method::POST, path).header("content-type", kind);
+        let answer =
+            Answer::of(request.header("content-encoding", "gzip").body(vec![0x1f, 0x8b, 8, 0])).await.expect(415);
+        assert!(answer.json()["detail"].as_str().unwrap().contains("compressed"), "{answer:?}");
+    }
+    let plain = app.anon().request(Method::POST, "/login").header("content-encoding", "identity");
+    Answer::of(plain.json(&json!({"username": "root", "password": PASSWORD}))).await.expect(200);
+}
+
+#[tokio::test]
 async fn malformed_http_is_refused_and_the_service_continues() {
     let app = App::start().await;
     for bytes in

@@ -156,8 +156,30 @@ impl Auth {
         rows: Rows,
         report: impl FnMut(RowReport) -> std::io::Result<()>,
     ) -> Result<Summary, Error> {
-        let _at_the_end = AfterImport(self.clone());
-        self.write_all(State { import, rows, seen: SeenNames::default() }, report).await
+        let mut interrupted = Interrupted(Some(self.clone()));
+        let imported = self.write_all(State { import, rows, seen: SeenNames::default() }, report).await;
+        interrupted.0 = None;
+        self.end_import().await?;
+        imported
+    }
+
+    /// Does what is left to do after an import.
+    async fn end_import(&self) -> Result<(), Error> {
+        let auth = self.clone();
+        self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            tx.end_bulk().await?;
+            tx.commit().await
+        })
+        .await?;
+        // In the background: nobody waits for it.
+        let auth = self.clone();
+        self.writes.spawn(async move {
+            if let Err(error) = auth.measure_schemes().await {
+                tracing::warn!(%error, "the costs of imported password hashes could not be measured");
+            }
+        });
+        Ok(())
     }
 
     async fn write_all(
@@ -240,22 +262,15 @@ impl Auth {
     }
 }
 
-/// What is left to do after an import, also when its client leaves or its time is over. It runs in the background.
-struct AfterImport(Auth);
+/// An import whose client left, or whose time is over. It is ended all the same.
+struct Interrupted(Option<Auth>);
 
-impl Drop for AfterImport {
+impl Drop for Interrupted {
     fn drop(&mut self) {
-        let auth = self.0.clone();
-        self.0.writes.spawn(async move {
-            let ended = async {
-                let mut tx = auth.store.write().await?;
-                tx.end_bulk().await?;
-                tx.commit().await?;
-                auth.measure_schemes().await
-            };
-            if let Err(error) = ended.await {
-                let error: Error = error;
-                tracing::warn!(%error, "the import was not followed up");
+        let Some(auth) = self.0.take() else { return };
+        auth.clone().writes.spawn(async move {
+            if let Err(error) = auth.end_import().await {
+                tracing::warn!(%error, "an interrupted import was not ended");
             }
         });
     }

@@ -19,7 +19,7 @@ use crate::auth::{Grant, Import, RowReport, Rows, export_header, write_users};
 use crate::error::Error;
 use crate::http::App;
 use crate::http::connections::{MIN_CHUNK, MIN_CHUNK_TIME};
-use crate::http::extract::{Admin, Caller, Export, Query, has_type};
+use crate::http::extract::{Admin, Caller, Export, Query, has_type, refuse_encoding};
 use crate::http::openapi::{AuthErrors, InvalidBody, InvalidQuery};
 use crate::http::problem::{self, Problem};
 use crate::http::views::{RowView, SummaryView};
@@ -59,6 +59,7 @@ pub async fn import_users(
     Query(query): Query<ImportQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
+    refuse_encoding(request.headers())?;
     let format = upload_format(request.headers())?;
     let chunks = StreamReader::new(Box::pin(body_chunks(request.into_body())));
     let rows = Rows::read(format, SyncIoBridge::new(chunks))?;
