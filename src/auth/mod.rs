@@ -35,6 +35,7 @@ pub use self::keys::rotation::{JWKS_MAX_AGE, KeyInfo, KeyState};
 use self::keys::sealing::SecretKey;
 pub use self::operations::backup::{backup, restore};
 pub use self::operations::doctor::{Finding, Verdict, examine, examine_settings, mode};
+use self::passwords::admission::NewNetworks;
 use self::passwords::hash_pool::HashPool;
 use self::passwords::limiter::Limiter;
 use self::passwords::refusal_delay::RefusalDelay;
@@ -65,6 +66,7 @@ pub struct Inner {
     settings: Settings,
     hash_pool: HashPool,
     limiter: Limiter,
+    new_networks: NewNetworks,
     refusals: Refusals,
     secret: SecretKey,
     keys: RwLock<Arc<Keys>>,
@@ -150,6 +152,7 @@ impl Auth {
             clock,
             hash_pool: HashPool::start(settings.limits.hash_threads(), settings.limits.hash_queue, &mut metrics)?,
             limiter: Limiter::new(&settings.guessing),
+            new_networks: NewNetworks::default(),
             refusals: Refusals::new(&mut metrics),
             secret,
             keys: RwLock::new(Arc::new(keys)),
@@ -230,6 +233,9 @@ impl Auth {
     pub async fn stop(&self) {
         if let Err(error) = self.write_activity().await {
             tracing::warn!(%error, "last uses were not written");
+        }
+        if let Err(error) = self.write_known_networks().await {
+            tracing::warn!(%error, "known networks were not written");
         }
         self.record_all_refusals().await;
         self.writes.close();

@@ -40,6 +40,7 @@ impl Auth {
                 ticks.tick().await;
                 log("the signing keys could not be maintained", self.maintain_keys().await);
                 log("the times of last use could not be written", self.write_activity().await);
+                log("the networks of logins could not be written", self.write_known_networks().await);
                 self.record_refusals().await;
             }
         };

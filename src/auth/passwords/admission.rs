@@ -4,6 +4,8 @@
 //! limit is reached, the database is asked whether the network is known, and whether the block was lifted. Threat: an answer
 //! whose time tells whether the account exists, or where it logs in from elsewhere; unknown accounts cost the same queries.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -16,6 +18,11 @@ use crate::model::{ClientNetwork, Event, UserId};
 
 /// How long a password waits until it is known whether those before it were right.
 const MAX_WAIT: Duration = Duration::from_secs(5);
+
+/// The most networks that wait to be written. Further ones are noted when they are next seen after a restart.
+const MAX_NEW: usize = 10_000;
+/// Networks per transaction.
+const STEP: usize = 500;
 
 impl Auth {
     /// Takes a slot for a password of `user` that is to be hashed; none when the password is known to be wrong.
@@ -59,16 +66,39 @@ impl Auth {
         }
     }
 
-    /// Notes that the user has presented the right password from this network. A failure is logged: the next one tries again.
-    pub(in crate::auth) async fn remember_network(&self, user: UserId, network: ClientNetwork) {
-        let (auth, now) = (self.clone(), self.clock.now());
-        let remembered = self.finish(async move {
-            let mut tx = auth.store.write().await?;
-            tx.add_known_network(user, network, now).await?;
-            tx.commit().await
-        });
-        if let Err(error) = remembered.await {
-            tracing::warn!(%user, %error, "the network of a login was not noted");
+    /// Writes the networks that have become known to the database. Call this every few seconds.
+    pub async fn write_known_networks(&self) -> Result<(), Error> {
+        let new: Vec<_> = self.new_networks.lock().iter().copied().collect();
+        for step in new.chunks(STEP) {
+            let mut tx = self.store.write().await?;
+            for (user, network) in step {
+                // A user may have been deleted meanwhile.
+                if tx.lock_user(*user).await?.is_some() {
+                    tx.add_known_network(*user, *network, self.clock.now()).await?;
+                }
+            }
+            tx.commit().await?;
+            self.new_networks.lock().retain(|written| !step.contains(written));
+        }
+        Ok(())
+    }
+}
+
+/// The networks that users have logged in from and that are not in the database yet. They are written later, because a check
+/// of a password must not wait for a database that cannot be written.
+#[derive(Default)]
+pub struct NewNetworks(Mutex<HashSet<(UserId, ClientNetwork)>>);
+
+impl NewNetworks {
+    fn lock(&self) -> MutexGuard<'_, HashSet<(UserId, ClientNetwork)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that the user has presented the right password from this network.
+    pub fn add(&self, user: UserId, network: ClientNetwork) {
+        let mut new = self.lock();
+        if new.len() < MAX_NEW {
+            new.insert((user, network));
         }
     }
 }

@@ -89,7 +89,7 @@ impl Auth {
         });
         let (verdict, begun) = check.await?;
         if let (Some(id), Some(network), Verdict::Right | Verdict::Weak) = (active, new_network, &verdict) {
-            self.remember_network(id, network).await;
+            self.new_networks.add(id, network);
         }
         match (active, hash, verdict) {
             (Some(id), Some(hash), Verdict::Right) => Ok((id, hash)),
