@@ -4,6 +4,8 @@
 //! Retention deletes the oldest records only, and records up to where. Threat: someone changes or removes a record. A
 //! rewrite of the whole chain, head included, is detected only by a hash that is stored elsewhere.
 
+use std::sync::LazyLock;
+
 use crate::auth::Auth;
 use crate::auth::grant::Grant;
 use crate::error::Error;
@@ -15,6 +17,23 @@ use crate::model::{
 
 /// Records per step when the chain is verified or its oldest records are deleted.
 const CHAIN_STEP: u32 = 1000;
+
+/// Who runs this process: the name and the number of the system user, as far as they are known.
+static SYSTEM_USER: LazyLock<String> = LazyLock::new(|| {
+    #[cfg(target_os = "linux")]
+    {
+        let id = rustix::process::getuid().as_raw();
+        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        let name = fields.filter(|fields| fields.get(2).is_some_and(|field| *field == id.to_string()));
+        match name.filter_map(|fields| fields.first().map(ToString::to_string)).next() {
+            Some(name) => format!("{name} ({id})"),
+            None => id.to_string(),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    "unknown".to_owned()
+});
 
 /// The target of an event that concerns every user.
 pub(super) const EVERYONE: &str = "everyone";
@@ -75,6 +94,7 @@ impl Actor {
 
     /// A record that this actor did `event`.
     pub(super) fn did(self, event: Event, at: Timestamp) -> AuditRecord {
+        let detail = matches!(self, Self::Operator).then(|| format!("by system user {}", *SYSTEM_USER));
         let (actor, method, origin) = match self {
             Self::User { id, method, origin, .. } => (Some(id), method, Some(origin)),
             Self::Unknown { method, origin } => (None, method, Some(origin)),
@@ -88,7 +108,7 @@ impl Actor {
             actor,
             subject: None,
             target: None,
-            detail: None,
+            detail,
             method,
             address: origin.map(|origin| origin.address.to_string()),
             request_id: origin.map(|origin| origin.request_id.simple().to_string()),
@@ -113,9 +133,10 @@ impl AuditRecord {
         self.to(targets.join(" "))
     }
 
-    /// Says what was changed, or how often it happened.
+    /// Says what was changed, or how often it happened, besides what is said already.
     pub(super) fn with_detail(self, detail: String) -> Self {
-        Self { detail: Some(detail), ..self }
+        let said = self.detail.map(|said| format!("; {said}")).unwrap_or_default();
+        Self { detail: Some(detail + &said), ..self }
     }
 
     /// Sets the outcome to [`Outcome::Refused`].

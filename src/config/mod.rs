@@ -5,6 +5,7 @@
 
 mod commands;
 mod reference;
+mod secrets;
 mod settings;
 mod values;
 
@@ -99,7 +100,10 @@ pub fn read() -> Result<Cli, StartError> {
         }
     }
     refuse_unknown_names()?;
-    Cli::try_parse().map(Cli::completed).map_err(|error| one_sentence(&error))
+    let args: Vec<_> = std::env::args_os().collect();
+    let matches = Cli::command().try_get_matches_from(&args).map_err(|error| one_sentence(&error))?;
+    secrets::refuse_flags(&matches)?;
+    Cli::try_parse_from(secrets::from_files(args)?).map(Cli::completed).map_err(|error| one_sentence(&error))
 }
 
 /// A misspelt setting would otherwise be one that was never set.
@@ -110,7 +114,9 @@ fn refuse_unknown_names() -> Result<(), StartError> {
     let mut names: Vec<_> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
     names.sort();
     let ours = names.iter().filter(|name| name.starts_with("COUNTERSIGN_") && !is_of_kubernetes(name));
-    let Some(unknown) = ours.into_iter().find(|name| !known.contains(&name.as_str())) else { return Ok(()) };
+    let files = secrets::file_variables();
+    let is_known = |name: &String| known.contains(&name.as_str()) || files.contains(name);
+    let Some(unknown) = ours.into_iter().find(|name| !is_known(name)) else { return Ok(()) };
     let likeness = |known: &&&str| (1000.0 * strsim::jaro_winkler(unknown, known)) as u32;
     let nearest = known.iter().filter(|known| known.starts_with("COUNTERSIGN_")).max_by_key(likeness);
     let suggestion = nearest.filter(|known| strsim::damerau_levenshtein(unknown, known) <= 4);

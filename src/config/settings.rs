@@ -313,7 +313,7 @@ pub struct AuditSettings {
     /// How long records of the audit trail are kept, or off: for ever
     ///
     /// At least 1d. The records that remain can still be verified.
-    #[arg(long, env = "COUNTERSIGN_AUDIT_RETENTION", default_value = "off", value_name = "DURATION")]
+    #[arg(long, env = "COUNTERSIGN_AUDIT_RETENTION", default_value = "365d", value_name = "DURATION")]
     #[arg(global = true, value_parser = audit_retention)]
     pub audit_retention: OrOff,
 }
@@ -404,7 +404,7 @@ impl FirstAdminSettings {
                 ));
             }
             (Some(password), None) => Some(password.clone()),
-            (None, Some(file)) => Some(values::first_line(file)?),
+            (None, Some(file)) => Some(values::first_line("COUNTERSIGN_ADMIN_PASSWORD_FILE", file)?),
             (None, None) => None,
         };
         match (self.admin_username.as_deref(), password) {

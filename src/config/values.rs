@@ -26,11 +26,12 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-pub fn first_line(file: &Path) -> Result<SecretString, StartError> {
+/// The first line of the file that a variable of this name names.
+pub fn first_line(variable: &str, file: &Path) -> Result<SecretString, StartError> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         StartError::setting(
-            "COUNTERSIGN_ADMIN_PASSWORD_FILE",
-            format_args!("{} cannot be read ({error}); name a file with the password", file.display()),
+            variable,
+            format_args!("{} cannot be read ({error}); name a file with the secret", file.display()),
         )
     })?;
     Ok(text.lines().next().unwrap_or_default().into())

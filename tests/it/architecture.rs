@@ -241,3 +241,26 @@ fn imports_within_a_module_run_one_way() {
         assert!(edges.is_empty(), "in src/{}, these import each other: {edges:?}", folder.join("/"));
     }
 }
+
+#[test]
+fn every_test_that_the_security_policy_names_exists() {
+    let policy = fs::read_to_string("SECURITY.md").unwrap();
+    let tests: String = ["tests/it", "src"].iter().flat_map(|folder| texts(Path::new(folder))).collect();
+    let table = policy.split("## What holds").nth(1).unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+    let cells = rows.map(|row| row.trim_end_matches(" |").rsplit("| ").next().unwrap());
+    let named: Vec<_> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(named.len() > 40, "the table was not read");
+    for name in named {
+        assert!(tests.contains(&format!("fn {name}(")), "SECURITY.md names {name}, which is no test");
+    }
+}
+
+fn texts(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(
+            |path| if path.is_dir() { texts(&path) } else { fs::read_to_string(&path).ok().into_iter().collect() },
+        )
+        .collect()
+}

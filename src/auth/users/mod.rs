@@ -85,7 +85,7 @@ impl Auth {
                 tx.use_up_secret(SecretPurpose::Setup, None, now).await?;
             }
             auth.store_response(&mut tx, actor, once.as_ref(), &user, now).await?;
-            tx.record(actor.did(Event::UserCreated, now).on(user.id));
+            tx.record(actor.did(Event::UserCreated, now).on(user.id).with_detail(format!("roles: {}", user.roles)));
             tx.commit().await?;
             Ok(user)
         })
@@ -230,6 +230,30 @@ pub(in crate::auth) async fn write_change(
     if event == Event::UserDisabled {
         tx.end_all_of(user.id, now).await?;
     }
-    tx.record(actor.did(event, now).on(user.id));
+    let record = actor.did(event, now).on(user.id);
+    let changes = changes(user, changed);
+    tx.record(if changes.is_empty() { record } else { record.with_detail(changes) });
     Ok(())
+}
+
+/// What differs between two states of a user, such as `roles: +admin -editor; email`. Of names and addresses it says only
+/// that they changed: the audit trail outlives the user.
+fn changes(before: &User, after: &User) -> String {
+    let gained = after.roles.iter().filter(|role| !before.roles.contains(role)).map(|role| format!("+{role}"));
+    let lost = before.roles.iter().filter(|role| !after.roles.contains(role)).map(|role| format!("-{role}"));
+    let roles: Vec<_> = gained.chain(lost).collect();
+    let mut changes = Vec::new();
+    if !roles.is_empty() {
+        changes.push(format!("roles: {}", roles.join(" ")));
+    }
+    for (name, is_changed) in [
+        ("name", before.name != after.name),
+        ("email", before.email != after.email),
+        ("must_change_password", before.must_change_password != after.must_change_password),
+    ] {
+        if is_changed {
+            changes.push(name.to_owned());
+        }
+    }
+    changes.join("; ")
 }

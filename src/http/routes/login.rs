@@ -153,7 +153,7 @@ pub async fn refresh(
     caller: Caller<Anyone>,
     Query(query): Query<RefreshQuery>,
 ) -> Result<Json<RefreshView>, Problem> {
-    let refreshed = app.auth().refresh(&caller.principal, caller.actor(), query.rotate, caller.origin).await?;
+    let refreshed = app.auth().refresh(&caller.principal, caller.actor(), query.rotate).await?;
     Ok(Json(refreshed.into()))
 }
 

@@ -57,7 +57,17 @@ fn snapshot(folder: &Path) -> Vec<(String, u32, SystemTime, Vec<u8>)> {
 #[track_caller]
 fn doctor(database: &Database, args: &[&str]) -> Report {
     let before = snapshot(database.folder.path());
-    let run = |more: &[&str]| binary(database).args(&["doctor"]).args(more).args(args).output();
+    let run = |more: &[&str]| {
+        let mut binary = binary(database).args(&["doctor"]).args(more);
+        // `NAME=value` is a variable: secrets are no flags.
+        for arg in args {
+            binary = match arg.split_once('=').filter(|(name, _)| name.starts_with("COUNTERSIGN_")) {
+                Some((name, value)) => binary.env(name, value),
+                None => binary.args(&[arg]),
+            };
+        }
+        binary.output()
+    };
     let (json, text) = (run(&["--json"]), run(&[]));
     assert!(snapshot(database.folder.path()) == before, "it changed something");
     assert!(json.stderr.is_empty() && text.stderr.is_empty(), "{}", String::from_utf8_lossy(&json.stderr));
@@ -127,9 +137,9 @@ async fn weak_settings_are_warnings_and_invalid_ones_fail() {
     assert_eq!(doctor(&database, &[&strong[..], &["--argon2-iterations", "1"]].concat()).not_ok(), [""; 0]);
 
     for (args, said) in [
-        (vec!["--setup-token", "canary"], "COUNTERSIGN_SETUP_TOKEN: must be at least 16"),
-        (vec!["--secret-key", "canary"], "COUNTERSIGN_SECRET_KEY: must be 32 bytes"),
-        (vec!["--jwt-algorithm", "HS256", "--jwt-secret", "canary"], "COUNTERSIGN_JWT_SECRET: HS256 needs"),
+        (vec!["COUNTERSIGN_SETUP_TOKEN=canary"], "COUNTERSIGN_SETUP_TOKEN: must be at least 16"),
+        (vec!["COUNTERSIGN_SECRET_KEY=canary"], "COUNTERSIGN_SECRET_KEY: must be 32 bytes"),
+        (vec!["--jwt-algorithm", "HS256", "COUNTERSIGN_JWT_SECRET=canary"], "COUNTERSIGN_JWT_SECRET: HS256 needs"),
         (vec!["--argon2-memory-kib", "7"], "COUNTERSIGN_ARGON2_MEMORY_KIB: "),
         (vec!["--admin-username", "root"], "COUNTERSIGN_ADMIN_USERNAME: is set without a password"),
         (vec!["--log", "canary=canary"], "RUST_LOG: must be levels"),
@@ -208,7 +218,7 @@ async fn faults_in_a_database_fail_with_a_remedy() {
 async fn a_missing_or_wrong_secret_key_fails() {
     let database = installation().await;
     let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [9; 32]);
-    let report = doctor(&database, &["--secret-key", &key]);
+    let report = doctor(&database, &[&format!("COUNTERSIGN_SECRET_KEY={key}")]);
     assert_eq!((report.code, report.not_ok()), (3, vec!["failed signing key".to_owned()]), "{}", report.text);
     fs::remove_file(database.folder.path().join("countersign.key")).unwrap();
     let report = doctor(&database, &[]);

@@ -150,7 +150,7 @@ async fn a_killed_import_leaves_whole_batches_and_can_be_repeated() {
     let made = "SELECT CAST(COUNT(*) AS TEXT) FROM users";
     let mut killed = Binary::new(database.folder.path())
         .env("DATABASE_URL", &database.url)
-        .args(&["--secret-key", &base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32])])
+        .env("COUNTERSIGN_SECRET_KEY", &base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32]))
         .args(&args)
         .spawn();
     // Kill the import after the first batches.
@@ -176,7 +176,7 @@ async fn a_running_server_accepts_logins_during_an_import() {
     fs::write(&file, users(60_000)).unwrap();
     let mut import = Binary::new(app.database.folder.path())
         .env("DATABASE_URL", &app.database.url)
-        .args(&["--secret-key", &base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32])])
+        .env("COUNTERSIGN_SECRET_KEY", &base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32]))
         .args(&["import", file.to_str().unwrap()])
         .spawn();
     let mut logins = 0;

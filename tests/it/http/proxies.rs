@@ -85,10 +85,16 @@ fn configuration(file: &str, listen: &str, port: u16, countersign: u16, upstream
 
 impl Proxy {
     fn nginx(countersign: u16) -> Option<Self> {
+        Self::nginx_with(countersign, "")
+    }
+
+    /// nginx, with more directives in the location of the application.
+    fn nginx_with(countersign: u16, more: &str) -> Option<Self> {
         let nginx = find_program("nginx")?;
         let (folder, upstream, port) = (TempDir::new().unwrap(), Upstream::start(), free_port());
         let place = folder.path().to_owned();
         let text = configuration("deploy/nginx/countersign.conf", "127.0.0.1:8000", port, countersign, upstream.port);
+        let text = text.replacen("    location / {\n", &format!("    location / {{\n        {more}\n"), 1);
         fs::write(place.join("countersign.conf"), text).unwrap();
         let frame = "master_process off; pid nginx.pid; error_log stderr info; events {} http { access_log off; \
                      client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path \
@@ -360,4 +366,22 @@ async fn nginx_passes_the_address_of_the_client_on() {
 #[tokio::test]
 async fn caddy_passes_the_address_of_the_client_on() {
     check_client_address(Proxy::caddy).await;
+}
+
+/// Otherwise the question to Countersign inherits the limit of the server, and ends with 413.
+#[tokio::test]
+async fn a_location_of_nginx_may_take_larger_bodies_than_the_server() {
+    let (app, port) = countersign().await;
+    let (opaque, _) = app.tokens("root").await;
+    let seen = tokio::task::spawn_blocking(move || {
+        let proxy = Proxy::nginx_with(port, "client_max_body_size 20m;")?;
+        let body = "x".repeat(3_000_000);
+        let length = body.len();
+        Some(proxy.send(&format!(
+            "POST /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: {opaque}\r\nContent-Length: {length}\r\n\r\n{body}"
+        )))
+    });
+    let Some(seen) = seen.await.unwrap() else { return };
+    assert_eq!((seen.status, seen.reached), (200, 1), "{}", seen.head);
+    assert!(seen.body.len() > 3_000_000);
 }

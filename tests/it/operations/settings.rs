@@ -244,6 +244,40 @@ async fn a_different_secret_key_is_refused() {
     start(&key(1)).serve().stop();
 }
 
+/// Other users of the machine can read arguments.
+#[test]
+fn a_secret_is_refused_as_a_flag_and_taken_from_a_file() {
+    let folder = TempDir::new().unwrap();
+    for (flag, name) in [
+        ("--secret-key=canary", "COUNTERSIGN_SECRET_KEY"),
+        ("--jwt-secret=canary", "COUNTERSIGN_JWT_SECRET"),
+        ("--setup-token=canary", "COUNTERSIGN_SETUP_TOKEN"),
+        ("--admin-password=canary", "COUNTERSIGN_ADMIN_PASSWORD"),
+        ("--database-url=postgres://me:canary@127.0.0.1/db", "DATABASE_URL"),
+    ] {
+        for args in [vec![flag, "settings"], vec!["settings", flag]] {
+            let done = Binary::new(folder.path()).args(&args).output();
+            let text = String::from_utf8(done.stderr).unwrap();
+            assert_eq!(done.status.code(), Some(1), "{args:?}: {text}");
+            assert!(text.starts_with(&format!("countersign: {name}: others can read --")), "{args:?}: {text}");
+            assert!(!text.contains("canary"), "{text}");
+        }
+    }
+    let file = folder.path().join("secret");
+    fs::write(&file, "a-setup-token-of-the-tests\nmore\n").unwrap();
+    let file = file.to_str().unwrap();
+    let server = || Binary::new(folder.path()).env("COUNTERSIGN_SETUP_TOKEN_FILE", file);
+    let started = server().serve();
+    assert!(started.welcome.contains("POST /admin/users takes COUNTERSIGN_SETUP_TOKEN"), "{}", started.welcome);
+    let both = server().env("COUNTERSIGN_SETUP_TOKEN", "canary-canary-canary").args(&["settings"]).output();
+    let text = String::from_utf8(both.stderr).unwrap();
+    let said = "COUNTERSIGN_SETUP_TOKEN: is set, and COUNTERSIGN_SETUP_TOKEN_FILE too; keep one";
+    assert_eq!(text, format!("countersign: {said}\n"));
+    let missing = Binary::new(folder.path()).env("COUNTERSIGN_JWT_SECRET_FILE", "nowhere").args(&["settings"]).output();
+    let text = String::from_utf8(missing.stderr).unwrap();
+    assert!(text.starts_with("countersign: COUNTERSIGN_JWT_SECRET_FILE: nowhere cannot be read"), "{text}");
+}
+
 #[test]
 fn an_unknown_name_stops_the_start_with_a_suggestion() {
     let text = refusal("COUNTERSIGN_LOGFORMAT", "canary");
