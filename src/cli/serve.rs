@@ -11,7 +11,7 @@ use tokio::time;
 use crate::auth::{Auth, FirstAdmin};
 use crate::config::Config;
 use crate::error::StartError;
-use crate::http::{self, Access, App};
+use crate::http::{self, Access, App, Tls};
 use crate::model::Clock;
 use crate::telemetry;
 
@@ -39,17 +39,17 @@ async fn serve(config: &Config) -> Result<(), StartError> {
         None => None,
     };
     let address = listener.local_addr().map_err(|error| StartError(error.to_string()))?;
+    let access = access(config)?;
     let shutdown = shutdown_signal()?;
     tokio::pin!(shutdown);
     let (auth, first_admin) = tokio::select! {
         opened = open(config, Clock::System) => opened?,
-        () = http::serve_starting(&listener) => return Ok(()),
+        () = http::serve_starting(&listener, access.tls.clone()) => return Ok(()),
         () = &mut shutdown => return Ok(()),
     };
-    let _closed =
-        std::io::stderr().write_all(welcome(&auth, &first_admin, config.settings.tokens.issuer(), address).as_bytes());
+    let _closed = std::io::stderr().write_all(welcome(&auth, &first_admin, config, address).as_bytes());
 
-    if !address.ip().is_loopback() && config.server.trusted_proxies.is_empty() {
+    if !address.ip().is_loopback() && config.server.trusted_proxies.is_empty() && access.tls.is_none() {
         tracing::warn!(
             %address,
             "passwords cross the network unencrypted unless a proxy with TLS is in front; name it in COUNTERSIGN_TRUSTED_PROXIES"
@@ -61,7 +61,10 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     }
     let service = auth.clone();
     let maintenance = tokio::spawn(async move { service.run_maintenance().await });
-    let app = App::new(auth.clone(), access(config));
+    if let Some(tls) = access.tls.clone() {
+        tokio::spawn(async move { tls.watch().await });
+    }
+    let app = App::new(auth.clone(), access);
     if let Some(listener) = metrics {
         let app = app.clone();
         tokio::spawn(async move { http::serve_metrics(&listener, app).await });
@@ -77,12 +80,25 @@ async fn serve(config: &Config) -> Result<(), StartError> {
 }
 
 /// Who may connect to a server with these settings, and how.
-pub fn access(config: &Config) -> Access {
-    Access {
+pub fn access(config: &Config) -> Result<Access, StartError> {
+    let tls = match (&config.server.tls_cert, &config.server.tls_key) {
+        (Some(certificate), Some(key)) => Some(Tls::open(certificate, key)?),
+        (None, None) => None,
+        (Some(_), None) => {
+            let mend = "is missing, though COUNTERSIGN_TLS_CERT is set; name the file with the private key";
+            return Err(StartError::setting("COUNTERSIGN_TLS_KEY", mend));
+        }
+        (None, Some(_)) => {
+            let mend = "is missing, though COUNTERSIGN_TLS_KEY is set; name the file with the certificate";
+            return Err(StartError::setting("COUNTERSIGN_TLS_CERT", mend));
+        }
+    };
+    Ok(Access {
         trusted_proxies: config.server.trusted_proxies.clone(),
         connections_per_address: config.server.connections_per_address,
         cors_origins: config.server.cors_origins.clone(),
-    }
+        tls,
+    })
 }
 
 async fn bind(setting: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -126,7 +142,9 @@ pub(super) fn shutdown_signal() -> Result<impl Future<Output = ()>, StartError> 
 }
 
 /// The message printed at startup. It shows the setup token, once; the token appears nowhere else.
-fn welcome(auth: &Auth, first_admin: &FirstAdmin, issuer: &str, listening: SocketAddr) -> String {
+fn welcome(auth: &Auth, first_admin: &FirstAdmin, config: &Config, listening: SocketAddr) -> String {
+    let issuer = config.settings.tokens.issuer();
+    let scheme = if config.server.tls_cert.is_some() { "https" } else { "http" };
     let address = match listening.ip() {
         ip if ip.is_unspecified() || ip.is_loopback() => format!("localhost:{}", listening.port()),
         _ => listening.to_string(),
@@ -136,7 +154,7 @@ fn welcome(auth: &Auth, first_admin: &FirstAdmin, issuer: &str, listening: Socke
     let curl = |token: &SecretString| {
         format!(
             "  First admin:  there is none yet. Make one (this token is shown only now):\n\n    \
-             curl http://{address}/admin/users -H \"Authorization: Bearer {}\" \\\n      \
+             curl {scheme}://{address}/admin/users -H \"Authorization: Bearer {}\" \\\n      \
              -H \"content-type: application/json\" \\\n      \
              -d '{{\"username\": \"admin\", \"password\": \"choose-a-password\", \"roles\": [\"user\", \"admin\"]}}'\n\n",
             token.expose_secret()
@@ -161,7 +179,7 @@ fn welcome(auth: &Auth, first_admin: &FirstAdmin, issuer: &str, listening: Socke
     };
     format!(
         "Countersign {} listens on {listening}\n  Database:     {}\n  Secret key:   {key}\n  JWT issuer:   {issuer}\n  \
-         API document: http://{address}/docs and http://{address}/openapi.json\n{first}",
+         API document: {scheme}://{address}/docs and {scheme}://{address}/openapi.json\n{first}",
         env!("CARGO_PKG_VERSION"),
         places.database,
     )

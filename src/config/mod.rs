@@ -48,10 +48,14 @@ impl Cli {
     /// fills in the settings that follow others.
     fn completed(mut self) -> Self {
         let Config { settings, first_admin, server, .. } = &mut self.config;
+        for file in [&mut server.tls_cert, &mut server.tls_key] {
+            file.take_if(|file| file.as_os_str().is_empty());
+        }
         settings.tokens.issuer.take_if(|issuer| issuer.is_empty());
         settings.tokens.public_url.take_if(|address| address.is_empty());
         if settings.tokens.public_url.is_none() && settings.tokens.issuer.is_none() && server.listen.port() != 0 {
-            settings.tokens.issuer = Some(format!("http://localhost:{}", server.listen.port()));
+            let scheme = if server.tls_cert.is_some() { "https" } else { "http" };
+            settings.tokens.issuer = Some(format!("{scheme}://localhost:{}", server.listen.port()));
         }
         for secret in [
             &mut settings.database.secret_key,

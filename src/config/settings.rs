@@ -80,6 +80,18 @@ pub struct ServerSettings {
     #[arg(global = true, value_parser = trusted_proxies)]
     pub trusted_proxies: Networks,
 
+    /// A PEM file with the certificate of this server and those that lead to its root, for TLS without a proxy
+    ///
+    /// TLS 1.2 and 1.3. Needs the key, too. Both files are read again when they change.
+    #[arg(long, env = "COUNTERSIGN_TLS_CERT", value_name = "FILE")]
+    #[arg(global = true, value_parser = path)]
+    pub tls_cert: Option<PathBuf>,
+
+    /// A PEM file with the private key of that certificate
+    #[arg(long, env = "COUNTERSIGN_TLS_KEY", value_name = "FILE")]
+    #[arg(global = true, value_parser = path)]
+    pub tls_key: Option<PathBuf>,
+
     /// The most connections of one address at a time, or off
     ///
     /// Of 900 in all. IPv6 addresses count by /64; trusted proxies have any number.

@@ -39,6 +39,11 @@ impl Seats {
         Self { most, exempt, taken: Arc::default() }
     }
 
+    /// Any number of connections for every network.
+    pub fn unlimited() -> Self {
+        Self::new(None, Networks::default())
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<ClientNetwork, u32>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }

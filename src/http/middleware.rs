@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
@@ -34,28 +36,41 @@ const UNLIMITED_ROUTE: &str = "/admin/import";
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// What the middleware knows of the server.
+#[derive(Clone, Default)]
+pub struct Surroundings {
+    /// The durations of requests.
+    pub requests: Requests,
+    /// The proxies that may set the client address.
+    pub trusted_proxies: Networks,
+    /// The origins whose pages may call the service.
+    pub cors: Cors,
+    /// Whether clients connect by TLS.
+    pub has_tls: bool,
+}
+
 /// Applies the middleware to every route of a router.
-pub fn apply<S>(router: Router<S>, requests: Requests, trusted: Networks, cors: Cors) -> Router<S>
+pub fn apply<S>(router: Router<S>, surroundings: Surroundings) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
     // axum's `from_fn` would cost two more allocations and a clone of the route for each request.
     router.layer(layer_fn(move |mut route: Route| {
-        let (requests, trusted, cors) = (requests.clone(), trusted.clone(), cors.clone());
-        service_fn(move |request| handle(requests.clone(), &trusted, &cors, request, &mut route))
+        let surroundings = surroundings.clone();
+        service_fn(move |request| handle(&surroundings, request, &mut route))
     }))
 }
 
 /// Passes one request through the middleware to its route.
 fn handle(
-    requests: Requests,
-    trusted: &Networks,
-    cors: &Cors,
+    surroundings: &Surroundings,
     mut request: Request,
     route: &mut Route,
 ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+    let Surroundings { requests, trusted_proxies, cors, has_tls } = surroundings;
+    let (requests, has_tls) = (requests.clone(), *has_tls);
     let peer = request.extensions().get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| peer.ip());
-    let context = RequestContext::new(Uuid::new_v4(), client_address(peer, request.headers(), trusted));
+    let context = RequestContext::new(Uuid::new_v4(), client_address(peer, request.headers(), trusted_proxies));
     let log_entry = AccessLogEntry {
         requests,
         started: Instant::now(),
@@ -101,6 +116,9 @@ fn handle(
         }
         set_common_headers(response.headers_mut(), &request_id);
         cross_origin.set_headers(response.headers_mut());
+        if has_tls {
+            response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+        }
         log_entry.outcome = Some((response.status().as_u16(), cause));
         Ok(response)
     }
@@ -144,7 +162,7 @@ mod tests {
                 }),
             )
             .route("/hangs", get(std::future::pending::<()>));
-        let mut router = apply(router, Requests::default(), Networks::default(), Cors::default());
+        let mut router = apply(router, Surroundings::default());
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         let response = router.call(request).await.unwrap();
         let kind = response.headers().get("content-type").unwrap();

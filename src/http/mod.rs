@@ -15,6 +15,7 @@ mod problem;
 mod request_context;
 mod routes;
 mod server;
+mod tls;
 pub mod views;
 
 use std::convert::Infallible;
@@ -29,10 +30,12 @@ use prometheus_client::registry::Registry;
 use self::cors::Cors;
 pub use self::extract::client_address::client_address;
 use self::metrics::Requests;
+use self::middleware::Surroundings;
 use self::problem::Problem;
 pub use self::problem::{KINDS, Kind};
 pub use self::routes::document;
 pub use self::server::{serve, serve_metrics, serve_starting};
+pub use self::tls::Tls;
 use crate::auth::Auth;
 use crate::model::Networks;
 
@@ -45,13 +48,14 @@ struct AppInner {
     trusted_proxies: Networks,
     connections_per_address: Option<u32>,
     cors: Cors,
+    tls: Option<Tls>,
     draining: AtomicBool,
     requests: Requests,
     metrics: Registry,
 }
 
 /// Who may connect, and how.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Access {
     /// The proxies that may set the client address, and have any number of connections.
     pub trusted_proxies: Networks,
@@ -59,6 +63,8 @@ pub struct Access {
     pub connections_per_address: Option<u32>,
     /// The origins whose pages may call the service.
     pub cors_origins: Vec<String>,
+    /// The certificate and the key, when clients connect by TLS.
+    pub tls: Option<Tls>,
 }
 
 impl App {
@@ -71,6 +77,7 @@ impl App {
             trusted_proxies: access.trusted_proxies,
             connections_per_address: access.connections_per_address,
             cors: Cors::new(&access.cors_origins),
+            tls: access.tls,
             draining: AtomicBool::new(false),
             requests,
             metrics,
@@ -110,13 +117,18 @@ fn starting_router() -> Router {
     let router = Router::new()
         .route("/health", axum::routing::get(routes::health::get_health))
         .fallback(async || Problem::new(&problem::STARTING));
-    middleware::apply(router, Requests::default(), Networks::default(), Cors::default())
+    middleware::apply(router, Surroundings::default())
 }
 
 /// Returns the whole application: every route, wrapped in the middleware.
 pub fn router(app: App) -> Router {
     let (router, _) = routes::routes().split_for_parts();
     let router = router.fallback(problem::not_found).method_not_allowed_fallback(problem::method_not_allowed);
-    let (requests, trusted, cors) = (app.0.requests.clone(), app.0.trusted_proxies.clone(), app.0.cors.clone());
-    middleware::apply(router, requests, trusted, cors).with_state(app)
+    let surroundings = Surroundings {
+        requests: app.0.requests.clone(),
+        trusted_proxies: app.0.trusted_proxies.clone(),
+        cors: app.0.cors.clone(),
+        has_tls: app.0.tls.is_some(),
+    };
+    middleware::apply(router, surroundings).with_state(app)
 }

@@ -9,7 +9,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time;
@@ -17,13 +18,15 @@ use tower::Service;
 
 use crate::http::connections::{LeastRate, Seats};
 use crate::http::extract::client_address::Peer;
+use crate::http::tls::Tls;
 use crate::http::{App, metrics, router, starting_router};
-use crate::model::Networks;
 
 /// Concurrent connections; further ones wait in the listen queue. Below the usual limit of 1,024 open files.
 const MAX_CONNECTIONS: usize = 900;
 /// Timeout for receiving a request head, and for an idle connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where hyper stops reading a request head, in bytes: twice the limit of the middleware, which answers with a problem.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// How long running requests may take to finish after shutdown begins.
@@ -33,7 +36,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 /// `/ready` answers 503.
 pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
     let seats = Seats::new(app.0.connections_per_address, app.0.trusted_proxies.clone());
-    let server = Server::new(&listener, router(app.clone()), seats);
+    let server = Server::new(&listener, router(app.clone()), seats, app.0.tls.clone());
     let connections = GracefulShutdown::new();
     tokio::select! {
         () = shutdown => {}
@@ -50,14 +53,14 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
 }
 
 /// Answers while the service starts: the process is alive but not ready. Never returns.
-pub async fn serve_starting(listener: &TcpListener) {
+pub async fn serve_starting(listener: &TcpListener, tls: Option<Tls>) {
     // Without keep-alive, so that the next request of a client reaches the started service.
-    Server::new(listener, starting_router(), Seats::new(None, Networks::default())).accept(None, false).await;
+    Server::new(listener, starting_router(), Seats::unlimited(), tls).accept(None, false).await;
 }
 
 /// Serves the metrics at `/metrics`. Never returns.
 pub async fn serve_metrics(listener: &TcpListener, app: App) {
-    Server::new(listener, metrics::router(app), Seats::new(None, Networks::default())).accept(None, true).await;
+    Server::new(listener, metrics::router(app), Seats::unlimited(), None).accept(None, true).await;
 }
 
 /// A listener, and the router that serves its connections.
@@ -66,11 +69,12 @@ struct Server<'a> {
     router: Router,
     permits: Arc<Semaphore>,
     seats: Seats,
+    tls: Option<Tls>,
 }
 
 impl<'a> Server<'a> {
-    fn new(listener: &'a TcpListener, router: Router, seats: Seats) -> Self {
-        Self { listener, router, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)), seats }
+    fn new(listener: &'a TcpListener, router: Router, seats: Seats, tls: Option<Tls>) -> Self {
+        Self { listener, router, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)), seats, tls }
     }
 
     /// Accepts connections forever and serves each in its own task. `connections`, if given, can shut these down
@@ -92,26 +96,54 @@ impl<'a> Server<'a> {
             let Some(seat) = self.seats.take(peer.0.ip()) else { continue };
             // A response is one write, so Nagle's algorithm would only delay it.
             let _unsupported = stream.set_nodelay(true);
-            let router = self.router.clone();
-            let service = service_fn(move |mut request: Request<Incoming>| {
-                request.extensions_mut().insert(peer);
-                router.clone().call(request)
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .max_header_size(MAX_HEAD_BYTES)
-                .keep_alive(keep_alive)
-                .serve_connection(TokioIo::new(LeastRate::new(stream)), service);
-            let watcher = connections.map(GracefulShutdown::watcher);
+            let connection = Connection {
+                peer,
+                router: self.router.clone(),
+                keep_alive,
+                watcher: connections.map(GracefulShutdown::watcher),
+            };
+            let tls = self.tls.clone();
             tokio::spawn(async move {
-                // A broken connection is no fault of the server, so it is not logged.
-                let _broken = match watcher {
-                    Some(watcher) => watcher.watch(connection).await,
-                    None => connection.await,
-                };
+                match tls {
+                    None => connection.serve(LeastRate::new(stream)).await,
+                    Some(tls) => {
+                        let handshake = tls.acceptor().accept(LeastRate::new(stream));
+                        if let Ok(Ok(stream)) = time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+                            connection.serve(stream).await;
+                        }
+                    }
+                }
                 drop((permit, seat));
             });
         }
+    }
+}
+
+/// A connection to be served.
+struct Connection {
+    peer: Peer,
+    router: Router,
+    keep_alive: bool,
+    watcher: Option<Watcher>,
+}
+
+impl Connection {
+    /// Serves requests until the client leaves. A broken connection is no fault of the server, so it is not logged.
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let Self { peer, router, keep_alive, watcher } = self;
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            router.clone().call(request)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_header_size(MAX_HEAD_BYTES)
+            .keep_alive(keep_alive)
+            .serve_connection(TokioIo::new(stream), service);
+        let _broken = match watcher {
+            Some(watcher) => watcher.watch(connection).await,
+            None => connection.await,
+        };
     }
 }

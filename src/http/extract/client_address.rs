@@ -6,6 +6,7 @@
 //! Threat: a client that chooses the address that the audit trail, its sessions and limits see.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Once;
 
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
@@ -29,6 +30,9 @@ pub struct Peer(pub SocketAddr);
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAddr {
     let peer = peer.to_canonical();
     if !trusted.contains(peer) {
+        if headers.contains_key("x-forwarded-for") {
+            warn_of_untrusted_proxy(peer);
+        }
         return peer;
     }
     // A proxy sets one of the two headers and passes on what its client wrote in the other. Nearly all proxies set
@@ -47,6 +51,18 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> 
         }
     }
     client
+}
+
+/// Says, once, what is probably a setting that somebody forgot: all clients of that proxy share its address and its limits.
+fn warn_of_untrusted_proxy(peer: IpAddr) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing::warn!(
+            %peer,
+            "X-Forwarded-For came from an address that COUNTERSIGN_TRUSTED_PROXIES does not name; if it is a proxy, its \
+             clients share its limits"
+        );
+    });
 }
 
 /// Returns the comma-separated elements of all headers of this name; `None` if there is no such header.

@@ -11,5 +11,6 @@ mod health;
 mod proxies;
 mod requests;
 mod scopes;
+mod tls;
 mod verify;
 mod well_known;

@@ -71,7 +71,7 @@ impl App {
         let address = listener.local_addr().unwrap().to_string();
         let (shutdown, ended) = oneshot::channel::<()>();
         database.serve(auth.clone());
-        let service = http::App::new(auth.clone(), serve::access(&config));
+        let service = http::App::new(auth.clone(), serve::access(&config).unwrap());
         let serving = service.clone();
         tokio::spawn(async move {
             http::serve(listener, serving, async { drop(ended.await) }).await;
