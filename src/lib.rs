@@ -14,8 +14,8 @@
 //! * [`model`] is plain data: users, sessions, tokens, scopes, time.
 //! * [`store`] is the only place that knows SQL: one file a table, one text for SQLite and PostgreSQL.
 //! * [`auth`] is the whole service, without HTTP and without SQL: [`auth::Auth`]. Its folders are credentials, passwords,
-//!   sessions, keys, users and operations (maintenance, backup, doctor); beside them lie the audit trail and idempotent
-//!   requests.
+//!   sessions, keys, users and operations (maintenance, backup, doctor); beside them lie the audit trail, idempotent
+//!   requests, and grants: why a caller may act.
 //! * [`http`] is routes, the JSON views they answer with, extractors, middleware, and errors as `application/problem+json`.
 //! * [`cli`] is the command line: [`cli::serve`] is the server from settings to shutdown.
 //!
@@ -37,7 +37,8 @@
 //! # Four requests
 //!
 //! **Login**: `http/routes/login.rs` reads JSON, a form or Basic → `auth/sessions/login.rs` → `auth/passwords/mod.rs` reads the
-//! hash and checks it on a thread of `auth/passwords/hash_pool.rs` → one transaction writes the session
+//! hash and takes a slot of the limit on guessing (`limiter.rs`) → the password waits for its turn in a fair queue
+//! (`hash_queue.rs`) and is checked on a thread of `hash_pool.rs` → one transaction writes the session
 //! (`store/tables/sessions.rs`) → `auth/sessions/jwt.rs` signs the JWT. What the user must do first, such as choosing another
 //! password, is one method: [`model::User::pending_step`].
 //!
@@ -47,7 +48,8 @@
 //! [`model::Principal`] in a `Caller` argument, whose type names the scope that the route requires.
 //!
 //! **An administrator creates a user**: `http/routes/admin/users.rs` → `auth/users/mod.rs` checks the fields, hashes the
-//! password, then writes the row in one transaction (`store/tables/users.rs`).
+//! password, then writes the row in one transaction (`store/tables/users.rs`), which begins by confirming that the
+//! administrator still is one (`auth/credentials/confirm.rs`).
 //!
 //! **An administrator disables a user**: the same two files → the transaction locks the administrators, of whom one must
 //! remain, updates the row and ends the user's sessions and personal tokens → its commit invalidates their credentials
