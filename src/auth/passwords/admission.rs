@@ -56,7 +56,7 @@ impl Auth {
                 }
             }
             if self.was_lifted(&refused.bucket).await {
-                refused.bucket.clear();
+                guess.forgive(&refused);
                 continue;
             }
             self.note_block(&refused, network, user).await;

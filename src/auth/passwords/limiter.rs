@@ -236,10 +236,15 @@ impl Limiter {
         Some(Guess { fingerprint: hasher.finish128().as_bytes(), account, network, limits })
     }
 
-    /// Lifts a block of this process.
+    /// Lifts a block of this process. With that of an account goes the limit of the network: the same guesses used both up.
     pub fn lift(&self, id: BlockId) {
-        let accounts = self.accounts.iter().map(|(_, account)| Arc::clone(&account.bucket));
-        for bucket in self.networks.iter().map(|(_, bucket)| bucket).chain(accounts).filter(|bucket| bucket.is_of(id)) {
+        let accounts = self.accounts.iter().filter(|(_, account)| account.bucket.is_of(id));
+        let networks = self.networks.iter().filter(|(_, bucket)| bucket.is_of(id)).map(|(_, bucket)| bucket);
+        let of_accounts = accounts.flat_map(|(flow, account)| {
+            let network = flow.network.and_then(|network| self.networks.get(&network));
+            [Some(Arc::clone(&account.bucket)), network]
+        });
+        for bucket in of_accounts.flatten().chain(networks) {
             bucket.clear();
         }
     }
@@ -272,6 +277,14 @@ impl Guess {
                 network.in_flight += u32::from(!is_known);
                 Admission::Attempt(Attempt { guess: Some(self.clone()), is_known })
             }
+        }
+    }
+
+    /// Gives all slots back that are used up: a block was lifted elsewhere.
+    pub fn forgive(&self, refused: &Refused) {
+        refused.bucket.clear();
+        if refused.is_of_account {
+            self.network.clear();
         }
     }
 

@@ -242,16 +242,14 @@ async fn a_block_is_listed_and_lifted_on_this_server_at_once_and_on_others_withi
     assert_eq!(blocks().await, json!([]));
     let lifted = app.admin().get("/admin/audit?event=block.lifted").await.json()["items"][0].clone();
     assert_eq!((&lifted["target"], &lifted["subject"]), (&json!(ATTACKER), &json!(id)));
-    assert_eq!(status(login(&app, ATTACKER, "nobody", "of the address")).await, 429, "that was not lifted");
-    app.advance_clock(Duration::from_secs(6));
-    assert_eq!(status(login(&app, ATTACKER, "sergio", PASSWORD)).await, 200);
+    assert_eq!(status(login(&app, ATTACKER, "sergio", PASSWORD)).await, 200, "nor does the limit of the address hold");
 
     // Another process deletes the row.
     let second = App::on(app.database.clone(), &PROXY).await;
     guess(&app, "192.0.2.99", "sergio", 12).await;
     let id = blocks().await[0]["id"].as_str().unwrap().parse().unwrap();
     second.service.auth().lift_block(countersign::auth::Actor::Operator, id).await.unwrap();
-    app.advance_clock(Duration::from_secs(6));
+    app.advance_clock(Duration::from_secs(1));
     assert_eq!(status(login(&app, "192.0.2.99", "sergio", PASSWORD)).await, 200);
 }
 
