@@ -169,6 +169,13 @@ impl Auth {
         Ok((rows, next))
     }
 
+    /// The hash of a record, in hexadecimal; none when there is no record with this number. Compared with one that was stored
+    /// elsewhere, it shows whether somebody has rewritten the chain, or cut its end.
+    pub async fn audit_hash(&self, seq: i64) -> Result<Option<String>, Error> {
+        let rows = self.store.read().await?.audit_chain(seq.saturating_sub(1), 1).await?;
+        Ok(rows.into_iter().find(|row| row.seq == seq).map(|row| hex::encode(&row.hash)))
+    }
+
     /// Verifies the chain from its start to its head.
     pub async fn verify_audit(&self) -> Result<ChainReport, Error> {
         loop {

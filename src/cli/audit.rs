@@ -25,7 +25,7 @@ pub fn run(config: &Config, command: &AuditCommand) -> Result<Outcome, CommandEr
             list(auth, &filter, limit.map_or(u64::MAX, NonZeroU64::get), *json).await?;
             Ok(Outcome::Done)
         }
-        AuditCommand::Verify => verify(auth).await,
+        AuditCommand::Verify { expect } => verify(auth, expect.as_ref()).await,
     })
 }
 
@@ -91,11 +91,17 @@ impl Names<'_> {
     }
 }
 
-async fn verify(auth: &Auth) -> Result<Outcome, CommandError> {
+async fn verify(auth: &Auth, expected: Option<&(i64, String)>) -> Result<Outcome, CommandError> {
     let verified = auth.verify_audit().await?;
     let records = verified.records;
     if let Some(number) = verified.broken_at {
         print(&format!("record {number} was changed or is missing; the {records} before it hang together\n"))?;
+        return Ok(Outcome::NeedsAttention);
+    }
+    if let Some((number, hash)) = expected
+        && auth.audit_hash(*number).await?.as_ref() != Some(hash)
+    {
+        print(&format!("{records} records hang together, but record {number} is not there with that hash\n"))?;
         return Ok(Outcome::NeedsAttention);
     }
     print(&format!("{records} records hang together, from the first to the last\n"))?;

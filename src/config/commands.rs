@@ -300,7 +300,19 @@ pub enum AuditCommand {
         json: bool,
     },
     /// Follow the chain of records from the first to the last; the exit code is 3 when it is broken
-    Verify,
+    Verify {
+        /// A record that was noted elsewhere: its number and hash, with a colon between
+        #[arg(long, value_name = "NUMBER:HASH", value_parser = record_hash)]
+        expect: Option<(i64, String)>,
+    },
+}
+
+fn record_hash(text: &str) -> Result<(i64, String), &'static str> {
+    let mend = "must be the number and the hash of a record, such as 42:9f86d081…, as audit list --json shows them";
+    let (number, hash) = text.split_once(':').ok_or(mend)?;
+    let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = number.parse().ok().filter(|number| *number > 0 && is_hash).ok_or(mend)?;
+    Ok((number, hash.to_ascii_lowercase()))
 }
 
 fn moment(text: &str) -> Result<Timestamp, &'static str> {

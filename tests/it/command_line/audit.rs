@@ -71,6 +71,16 @@ async fn a_broken_chain_is_reported_with_its_record_number_and_exit_code_3() {
     let ended = verify();
     let said = "3 records hang together, from the first to the last\n";
     assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (0, said, ""));
+    // Whoever noted a record elsewhere sees that the end of the chain was cut, though what is left hangs together.
+    let noted = shell.run(&["audit", "list", "--limit", "1", "--json"], "").unwrap();
+    let noted: serde_json::Value = serde_json::from_str(noted.trim()).unwrap();
+    let expect = format!("{}:{}", noted["seq"], noted["hash"].as_str().unwrap());
+    assert_eq!(shell.end(&["audit", "verify", "--expect", &expect], "").code, 0);
+    assert_eq!(shell.end(&["audit", "verify", "--expect", "3:abc"], "").code, 2);
+    let other = format!("2:{}", noted["hash"].as_str().unwrap());
+    let ended = shell.end(&["audit", "verify", "--expect", &other], "");
+    let missing = "3 records hang together, but record 2 is not there with that hash\n";
+    assert_eq!((ended.code, ended.stdout.as_str()), (3, missing));
     database.sql("UPDATE audit SET outcome = 'refused' WHERE seq = 2").await;
     let ended = verify();
     let said = "record 2 was changed or is missing; the 1 before it hang together\n";

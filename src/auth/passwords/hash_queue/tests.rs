@@ -1,0 +1,108 @@
+use super::*;
+
+const COST: Duration = Duration::from_millis(10);
+
+fn flow(address: u8, account: u8) -> Flow {
+    let address = std::net::IpAddr::from([192, 0, 2, address]);
+    Flow { network: Some(ClientNetwork::of(address)), account: [account; 16] }
+}
+
+fn push(queue: &mut FairQueue<u8>, flow: Flow, run: u8, now: Instant) -> Result<Option<u8>, Duration> {
+    queue.push(flow, COST, false, run, now).map(|queued| queued.evicted.map(|(run, _)| run))
+}
+
+fn order(queue: &mut FairQueue<u8>) -> Vec<u8> {
+    std::iter::from_fn(|| queue.take_next().map(|job| job.run)).collect()
+}
+
+#[test]
+fn networks_are_served_in_turn_and_so_are_the_accounts_of_one() {
+    let (mut queue, now) = (FairQueue::new(64, 1), Instant::now());
+    for (run, flow) in [(1, flow(1, 1)), (2, flow(1, 1)), (3, flow(1, 1)), (4, flow(1, 2)), (5, flow(2, 3))] {
+        assert_eq!(push(&mut queue, flow, run, now), Ok(None));
+    }
+    assert_eq!(order(&mut queue), [1, 5, 4, 2, 3]);
+}
+
+#[test]
+fn a_network_that_was_away_has_saved_up_nothing() {
+    let (mut queue, now) = (FairQueue::new(64, 1), Instant::now());
+    push(&mut queue, flow(2, 2), 0, now).unwrap();
+    for _ in 0..50 {
+        push(&mut queue, flow(1, 1), 1, now).unwrap();
+        queue.take_next().unwrap();
+    }
+    order(&mut queue);
+    for run in [1, 2, 3, 4] {
+        push(&mut queue, flow(1, 1), run, now).unwrap();
+        push(&mut queue, flow(2, 2), 10 * run, now).unwrap();
+    }
+    let turns = order(&mut queue);
+    let alternate = turns.windows(2).all(|pair| (pair[0] < 10) != (pair[1] < 10));
+    assert!(alternate, "{turns:?}");
+}
+
+#[test]
+fn a_dear_hash_counts_by_its_cost_and_one_runs_at_a_time() {
+    let (mut queue, now) = (FairQueue::new(64, 2), Instant::now());
+    for run in [1, 2] {
+        queue.push(flow(1, 1), 50 * COST, true, run, now).unwrap_or_else(|_| panic!("no room"));
+    }
+    for run in [11, 12, 13] {
+        push(&mut queue, flow(2, 2), run, now).unwrap();
+    }
+    let (run, first_dear) = queue.take_next().unwrap().start();
+    assert_eq!(run, 1);
+    assert_eq!([(); 3].map(|()| queue.take_next().unwrap().run), [11, 12, 13], "cheap ones pass by");
+    assert!(queue.take_next().is_none(), "the second waits for the first");
+    assert!(queue.done(&first_dear));
+    assert_eq!(queue.take_next().unwrap().run, 2);
+}
+
+#[test]
+fn whoever_holds_most_of_a_full_queue_makes_room_for_others() {
+    let (mut queue, now) = (FairQueue::new(4, 1), Instant::now());
+    for run in 1..=4 {
+        push(&mut queue, flow(1, 1), run, now).unwrap();
+    }
+    assert!(push(&mut queue, flow(1, 1), 5, now).is_err(), "not for itself");
+    assert_eq!(push(&mut queue, flow(2, 2), 6, now), Ok(Some(4)));
+    assert_eq!(push(&mut queue, flow(1, 3), 7, now), Ok(Some(3)), "nor one account for all of its address");
+    assert_eq!(push(&mut queue, flow(2, 2), 8, now), Ok(Some(2)));
+    assert!(push(&mut queue, flow(2, 2), 9, now).is_err(), "two each");
+}
+
+#[test]
+fn who_returns_when_told_to_is_let_in_though_the_queue_is_full_again() {
+    let (mut queue, now) = (FairQueue::new(2, 1), Instant::now());
+    for address in [1, 2] {
+        push(&mut queue, flow(address, 1), address, now).unwrap();
+    }
+    let wait = push(&mut queue, flow(3, 1), 3, now).unwrap_err();
+    assert_eq!(wait, MIN_RETRY_AFTER);
+    let later = push(&mut queue, flow(4, 1), 4, now).unwrap_err();
+    assert_eq!(later, MIN_RETRY_AFTER + COST, "at the pace of the threads");
+    assert_eq!(push(&mut queue, flow(3, 2), 3, now), Err(wait), "one promise a network");
+    assert!(push(&mut queue, flow(5, 1), 5, now + wait).is_err(), "a stranger is not let in");
+    assert_eq!(push(&mut queue, flow(3, 1), 3, now + wait), Ok(None));
+    assert!(push(&mut queue, flow(3, 1), 3, now + wait).is_err(), "once");
+    assert!(push(&mut queue, flow(4, 1), 4, now + later + PROMISE_HOLDS + COST).is_err(), "and not for ever");
+}
+
+#[test]
+fn a_queue_that_would_take_too_long_is_full() {
+    let (mut queue, now) = (FairQueue::new(64, 2), Instant::now());
+    let dear = |queue: &mut FairQueue<u8>, address| {
+        queue.push(flow(address, 1), Duration::from_secs(3), false, 0, now).map(|queued| queued.id)
+    };
+    assert!(dear(&mut queue, 1).is_ok() && dear(&mut queue, 2).is_ok());
+    assert_eq!(dear(&mut queue, 3), Err(Duration::from_secs(3)));
+}
+
+#[test]
+fn a_job_is_removed_only_while_it_waits() {
+    let (mut queue, now) = (FairQueue::new(4, 1), Instant::now());
+    let id = queue.push(flow(1, 1), COST, false, 1, now).unwrap_or_else(|_| panic!("no room")).id;
+    assert!(queue.remove(id) && !queue.remove(id));
+    assert!(queue.take_next().is_none());
+}

@@ -1,0 +1,109 @@
+use super::*;
+
+const NOW: Timestamp = Timestamp(1_767_225_600_000);
+const SECOND: Duration = Duration::from_secs(1);
+
+fn limiter() -> Limiter {
+    Limiter::new(&GuessingSettings {
+        limit_burst: Some(3),
+        limit_account_refill: 60 * SECOND,
+        limit_address_refill: 6 * SECOND,
+    })
+}
+
+fn guess(limiter: &Limiter, address: u8, account: u8, password: &str) -> Guess {
+    let network = ClientNetwork::of([192, 0, 2, address].into());
+    let flow = Flow { network: Some(network), account: [account; 16] };
+    limiter.guess(flow, None, false, &password.into()).unwrap()
+}
+
+fn attempt(guess: &Guess, now: Timestamp) -> Attempt {
+    match guess.admit(now) {
+        Admission::Attempt(attempt) => attempt,
+        _ => panic!("not admitted"),
+    }
+}
+
+fn refused_for(guess: &Guess, now: Timestamp) -> Option<Duration> {
+    match guess.admit(now) {
+        Admission::Refused(refused) => Some(Duration::from_millis((refused.until.0 - now.0) as u64)),
+        _ => None,
+    }
+}
+
+#[test]
+fn slots_are_used_up_by_different_wrong_passwords_and_come_back_one_by_one() {
+    let limiter = limiter();
+    for password in ["a", "b", "c"] {
+        attempt(&guess(&limiter, 1, 1, password), NOW).settle(false, NOW);
+        assert!(matches!(guess(&limiter, 1, 1, password).admit(NOW), Admission::KnownWrong));
+    }
+    assert_eq!(refused_for(&guess(&limiter, 1, 1, "d"), NOW), Some(60 * SECOND), "of the account");
+    assert_eq!(refused_for(&guess(&limiter, 1, 2, "d"), NOW), Some(6 * SECOND), "of the address");
+    let later = NOW.after(60 * SECOND);
+    attempt(&guess(&limiter, 1, 1, "d"), later).settle(false, later);
+    assert_eq!(refused_for(&guess(&limiter, 1, 1, "e"), later), Some(60 * SECOND));
+    attempt(&guess(&limiter, 2, 1, "d"), NOW).settle(false, NOW);
+}
+
+#[test]
+fn a_slot_in_use_makes_others_wait_until_the_outcome_is_known() {
+    let limiter = limiter();
+    let attempts = ["a", "b", "c"].map(|password| attempt(&guess(&limiter, 1, 1, password), NOW));
+    let fourth = guess(&limiter, 1, 1, "d");
+    assert!(matches!(fourth.admit(NOW), Admission::Wait));
+    let [first, second, third] = attempts;
+    drop(first);
+    attempt(&fourth, NOW).settle(false, NOW);
+    second.settle(false, NOW);
+    third.settle(false, NOW);
+    assert!(refused_for(&guess(&limiter, 1, 1, "e"), NOW).is_some());
+}
+
+#[test]
+fn a_network_that_logged_in_before_has_a_limit_of_its_own_for_that_account() {
+    let limiter = limiter();
+    attempt(&guess(&limiter, 1, 1, "right"), NOW).settle(true, NOW);
+    for password in ["a", "b", "c"] {
+        attempt(&guess(&limiter, 1, 2, password), NOW).settle(false, NOW);
+    }
+    assert!(refused_for(&guess(&limiter, 1, 3, "d"), NOW).is_some());
+    attempt(&guess(&limiter, 1, 1, "right"), NOW).settle(true, NOW);
+    for password in ["a", "b", "c"] {
+        attempt(&guess(&limiter, 1, 1, password), NOW).settle(false, NOW);
+    }
+    assert_eq!(refused_for(&guess(&limiter, 1, 1, "right"), NOW), Some(60 * SECOND));
+}
+
+#[test]
+fn a_password_that_was_wrong_is_tried_again_once_the_hash_or_the_status_has_changed() {
+    let limiter = limiter();
+    let flow = guess(&limiter, 1, 1, "a");
+    let flow_of = Flow { network: Some(ClientNetwork::of([192, 0, 2, 1].into())), account: [1; 16] };
+    attempt(&flow, NOW).settle(false, NOW);
+    let stored = PasswordHash("$argon2id$".into());
+    for (stored, is_active) in [(Some(&stored), false), (None, true)] {
+        let again = limiter.guess(flow_of, stored, is_active, &"a".into()).unwrap();
+        assert!(matches!(again.admit(NOW), Admission::Attempt(_)));
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_prolongs_no_wait() {
+    let limiter = limiter();
+    for password in ["a", "b", "c"] {
+        attempt(&guess(&limiter, 1, 1, password), NOW).settle(false, NOW);
+    }
+    let yesterday = NOW.before(86_400 * SECOND);
+    assert_eq!(refused_for(&guess(&limiter, 1, 1, "d"), yesterday), Some(60 * SECOND));
+}
+
+#[test]
+fn memory_is_bounded_however_many_addresses_come() {
+    let limiter = limiter();
+    for i in 0..3 * MAX_REMEMBERED as u32 {
+        let network = ClientNetwork::of(i.to_be_bytes().into());
+        limiter.guess(Flow { network: Some(network), account: [0; 16] }, None, true, &"a".into()).unwrap();
+    }
+    assert!(limiter.accounts.len() <= MAX_REMEMBERED && limiter.networks.len() <= MAX_REMEMBERED);
+}
