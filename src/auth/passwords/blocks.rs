@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use crate::auth::passwords::limiter::{Bucket, Refused};
+use crate::auth::passwords::bucket::Bucket;
+use crate::auth::passwords::limiter::Refused;
 use crate::auth::{Actor, Auth, random};
 use crate::error::Error;
 use crate::model::{Block, BlockId, ClientNetwork, Event, Reach, UserId};

@@ -6,6 +6,7 @@
 
 pub mod admission;
 pub mod blocks;
+pub mod bucket;
 pub mod change;
 pub mod formats;
 pub mod hash_pool;
