@@ -1,6 +1,6 @@
 //! Whether a password is hashed at all: the limiter (`limiter.rs`) together with what the database knows.
 //!
-//! Rule: a network is known to an account once it has presented the right password. Which are known outlives a restart. When a
+//! Rule: a network is known to an account once it has presented the right password; the database keeps the list. When a
 //! limit is reached, the database is asked whether the network is known, and whether the block was lifted. Threat: an answer
 //! whose time tells whether the account exists, or where it logs in from elsewhere; unknown accounts cost the same queries.
 

@@ -15,7 +15,7 @@ pub struct Bucket {
     pub settled: Notify,
 }
 
-/// The state of a bucket.
+/// The state of a bucket: how many slots are taken, and what the table of blocks says of it.
 pub struct Slots {
     /// How many are in use by passwords whose outcome is not known yet.
     pub in_flight: u32,
