@@ -10,8 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::auth::Auth;
-use crate::auth::passwords::formats::{self, HashScheme, ParsedHash};
+use crate::auth::passwords::formats::{self, ParsedHash};
 use crate::auth::passwords::hash_queue::Flow;
+use crate::auth::passwords::hash_scheme::HashScheme;
 use crate::error::Error;
 
 /// Rows whose scheme is filled in by one transaction.

@@ -1,6 +1,7 @@
 //! The formats of stored hashes, and which passwords match them.
 
 use super::*;
+use crate::auth::passwords::hash_scheme::bcrypt;
 
 fn parse(text: &str) -> Option<ParsedHash> {
     ParsedHash::parse(&PasswordHash(text.to_owned()))
