@@ -22,7 +22,8 @@ use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
 use tokio_util::task::TaskTracker;
 
-pub use self::audit::{Actor, ChainReport};
+pub use self::audit::Actor;
+pub use self::audit::chain::ChainReport;
 use self::credentials::activity::Activity;
 pub use self::credentials::cache::Authenticated;
 use self::credentials::cache::CredentialCache;
@@ -265,6 +266,7 @@ async fn open(
             (SecretKey::from_file(&file, sealed.is_empty())?, Some(file))
         }
     };
+    audit::chain::open(&store, secret.chain_key(), !sealed.is_empty(), clock.now()).await?;
     Ok((store, secret, Places { database: location.to_string(), key_file }, sealed))
 }
 

@@ -104,6 +104,10 @@ async fn verify(auth: &Auth, expected: Option<&(i64, String)>) -> Result<Outcome
         print(&format!("{records} records hang together, but record {number} is not there with that hash\n"))?;
         return Ok(Outcome::NeedsAttention);
     }
-    print(&format!("{records} records hang together, from the first to the last\n"))?;
+    let earlier = match verified.unsealed {
+        0 => String::new(),
+        count => format!("; the first {count} are from before the trail had this key, and unchanged since"),
+    };
+    print(&format!("{records} records hang together, from the first to the last{earlier}\n"))?;
     Ok(Outcome::Done)
 }

@@ -1,5 +1,3 @@
-use aws_lc_rs::digest::{SHA256, digest};
-
 use super::{Method, Timestamp, UserId};
 
 /// What the audit trail records. The words of [`Event::as_str`] are stable: programs search for them.
@@ -28,6 +26,11 @@ pub enum Event {
     KeyRotated,
     /// The oldest records were deleted, up to the one that the target names.
     AuditForgotten,
+    /// The end of the trail had no seal yet and was sealed: of a new database, of one of an earlier version, or of one whose
+    /// records are under another key. The target says which ([`Unsealed`]).
+    AuditSealed,
+    /// The end of the trail was found changed by something else than Countersign: records are missing, or not its own.
+    AuditBroken,
     /// A user was created.
     UserCreated,
     /// The name, e-mail address, roles or `must_change_password` of a user changed.
@@ -63,6 +66,8 @@ impl Event {
             Self::TokenRevoked => "token.revoked",
             Self::KeyRotated => "key.rotated",
             Self::AuditForgotten => "audit.forgotten",
+            Self::AuditSealed => "audit.sealed",
+            Self::AuditBroken => "audit.broken",
             Self::UserCreated => "user.created",
             Self::UserChanged => "user.changed",
             Self::UserDisabled => "user.disabled",
@@ -154,69 +159,43 @@ pub struct AuditRecord {
     pub request_id: Option<String>,
 }
 
-/// A stored record of the audit trail. Its fields are those of [`AuditRecord`] and its links in the chain.
-#[derive(Clone, Debug)]
-pub struct AuditRow {
-    /// The sequence number.
-    pub seq: i64,
-    /// The time of the event.
-    pub at: Timestamp,
-    /// The word of an [`Event`].
-    pub event: String,
-    /// `done` or `refused`.
-    pub outcome: String,
-    /// The user who acted, if known.
-    pub actor: Option<UserId>,
-    /// The user who was acted on.
-    pub subject: Option<UserId>,
-    /// What else the event concerns, such as the id of a session.
-    pub target: Option<String>,
-    /// What was changed, or how often it happened.
-    pub detail: Option<String>,
-    /// The word of an [`AuditMethod`].
-    pub method: Option<String>,
-    /// The IP address of the client.
-    pub address: Option<String>,
-    /// The id of the request.
-    pub request_id: Option<String>,
-    /// The SHA-256 of this record and the hash of the previous one.
-    pub hash: Vec<u8>,
+impl AuditRecord {
+    /// A record of what the service did by itself.
+    pub fn by_system(event: Event, at: Timestamp) -> Self {
+        Self {
+            at,
+            event,
+            outcome: Outcome::Done,
+            actor: None,
+            subject: None,
+            target: None,
+            detail: None,
+            method: AuditMethod::System,
+            address: None,
+            request_id: None,
+        }
+    }
 }
 
-impl AuditRow {
-    /// Chains a record, with the number `seq`, to the record whose hash is `before`.
-    pub fn new(record: AuditRecord, seq: i64, before: &[u8]) -> Result<Self, serde_json::Error> {
-        let mut row = Self {
-            seq,
-            at: record.at,
-            event: record.event.as_str().to_owned(),
-            outcome: record.outcome.as_str().to_owned(),
-            actor: record.actor,
-            subject: record.subject,
-            target: record.target,
-            detail: record.detail,
-            method: Some(record.method.as_str().to_owned()),
-            address: record.address,
-            request_id: record.request_id,
-            hash: Vec::new(),
-        };
-        row.hash = row.hash_after(before)?;
-        Ok(row)
-    }
+/// Why the end of a trail had no seal. The words are stable, like those of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsealed {
+    /// There are no records yet.
+    New,
+    /// The records were hashed without a key, by an earlier version.
+    Unkeyed,
+    /// The records are under another key: of the server that the backup is of, or a lost one.
+    AnotherKey,
+}
 
-    /// Hashes this record together with `before`, the hash of the previous record, and so with all before it. The input
-    /// is a JSON array, which is unambiguous: no field can run into the next.
-    pub fn hash_after(&self, before: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
-        let whom = (self.actor, self.subject, &self.target);
-        let how = (&self.method, &self.address, &self.request_id);
-        let fields = match &self.detail {
-            Some(detail) => {
-                serde_json::to_vec(&(before, self.seq, self.at.0, &self.event, &self.outcome, whom, how, detail))?
-            }
-            // As records were hashed before they had details.
-            None => serde_json::to_vec(&(before, self.seq, self.at.0, &self.event, &self.outcome, whom, how))?,
-        };
-        Ok(digest(&SHA256, &fields).as_ref().to_vec())
+impl Unsealed {
+    /// The word stored in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Unkeyed => "unkeyed",
+            Self::AnotherKey => "another-key",
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The data types of the service. They do no I/O; time comes from [`Clock`] alone.
 
 mod audit;
+mod audit_chain;
 mod block;
 mod hash_cost;
 mod id;
@@ -15,7 +16,8 @@ mod time;
 mod token;
 mod user;
 
-pub use audit::{AuditFilter, AuditMethod, AuditRecord, AuditRow, Event, Outcome};
+pub use audit::{AuditFilter, AuditMethod, AuditRecord, Event, Outcome, Unsealed};
+pub use audit_chain::{AuditHead, AuditRow, ChainKey};
 pub use block::{Block, Reach};
 pub use hash_cost::HashCost;
 pub use id::{BlockId, SessionId, StatusListId, TokenId, UserId};

@@ -18,6 +18,7 @@ mod tables;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use deadpool::unmanaged::{Object, Pool, PoolError};
@@ -34,7 +35,7 @@ pub use self::sqlite::backup::{VerifiedCopy, back_up};
 use self::sqlite::writer::{Lease, WriterHandle};
 pub use self::tables::user_columns::PackedUsers;
 use crate::error::{Error, StartError};
-use crate::model::AuditRecord;
+use crate::model::{AuditRecord, ChainKey};
 
 /// How long a request waits for a connection, and then for another process to release the write lock. A request therefore
 /// waits for at most twice this before it is answered with 503.
@@ -45,7 +46,11 @@ const PATIENCE: Duration = Duration::from_millis(900);
 pub struct Store {
     pools: Pools,
     invalidation: Invalidation,
+    chain_key: KnownLater<ChainKey>,
 }
+
+/// What is set once, after the store was opened: the key may lie beside a database that has to be found first.
+type KnownLater<T> = Arc<OnceLock<T>>;
 
 #[derive(Clone, Debug)]
 enum Pools {
@@ -135,6 +140,7 @@ pub struct Tx {
     invalidated: Invalidated,
     records: Vec<AuditRecord>,
     invalidation: Invalidation,
+    chain_key: KnownLater<ChainKey>,
 }
 
 /// A transaction can read, too.
@@ -201,7 +207,13 @@ impl Store {
             invalidated: Invalidated::default(),
             records: Vec::new(),
             invalidation: self.invalidation.clone(),
+            chain_key: self.chain_key.clone(),
         }
+    }
+
+    /// Sets the key of the audit trail. Without it a transaction that records something fails.
+    pub fn set_chain_key(&self, key: ChainKey) {
+        let _set_before = self.chain_key.set(key);
     }
 
     /// What has been invalidated since it was read.
@@ -255,7 +267,7 @@ impl Tx {
     /// done, even when there was nothing left to write.
     pub async fn commit(mut self) -> Result<(), Error> {
         if let Transaction::Postgres(_) = self.conn.0 {
-            tables::audit::append(&mut self.conn.driver(), mem::take(&mut self.records)).await?;
+            tables::audit::append(&mut self.conn.driver(), &self.chain_key, mem::take(&mut self.records)).await?;
         }
         match self.conn.0 {
             // The writer appends the records and notes the invalidations of all who share the commit.

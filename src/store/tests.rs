@@ -5,13 +5,13 @@ use sqlx::Executor;
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{AuditMethod, HashedPassword, PasswordHash, Timestamp, User, UserId};
+use crate::model::{Event, HashedPassword, PasswordHash, Timestamp, User, UserId};
 
 #[tokio::test]
 async fn writes_continue_after_sqlite_rolls_back_by_itself_and_what_is_gone_has_no_record() {
     let folder = tempfile::TempDir::new().unwrap();
     let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
-    let store = Store::open(&url.parse().unwrap(), Durability::EachCommit, &mut Registry::default()).await.unwrap();
+    let store = open(&url).await;
     for i in 0..4 {
         let mut tx = if i < 2 { store.write().await.unwrap() } else { store.write_alone().await.unwrap() };
         // A full disk makes SQLite roll back without sqlx noticing.
@@ -27,14 +27,14 @@ async fn writes_continue_after_sqlite_rolls_back_by_itself_and_what_is_gone_has_
     let mut tx = store.write().await.unwrap();
     tx.delete_sessions_expired_before(Timestamp(0), 1).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(store.read().await.unwrap().audit_head().await.unwrap().0, 0);
+    assert_eq!(store.read().await.unwrap().audit_head().await.unwrap().seq, 1);
 }
 
 #[tokio::test]
 async fn audit_records_of_a_group_commit_form_one_chain_without_the_rolled_back_ones() {
     let folder = tempfile::TempDir::new().unwrap();
     let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
-    let store = Store::open(&url.parse().unwrap(), Durability::EachCommit, &mut Registry::default()).await.unwrap();
+    let store = open(&url).await;
     let mut first = store.write().await.unwrap();
     let work = (0..8).map(|i| {
         let store = store.clone();
@@ -64,13 +64,14 @@ async fn audit_records_of_a_group_commit_form_one_chain_without_the_rolled_back_
     let (mut rows, head) = (conn.audit_chain(0, 100).await.unwrap(), conn.audit_head().await.unwrap());
     let mut hash = vec![0; 32];
     for (row, seq) in rows.iter().zip(1..) {
-        assert_eq!((row.seq, &row.hash), (seq, &row.hash_after(&hash).unwrap()));
+        assert_eq!((row.seq, &row.hash), (seq, &chain_key().hash(row, &hash).unwrap()));
         hash.clone_from(&row.hash);
     }
-    assert_eq!(head, (12, hash));
+    assert_eq!((head.seq, &head.hash), (13, &hash));
+    assert!(chain_key().fits(&head));
     // The last transaction of the group was rolled back.
     assert_eq!(conn.audit_start().await.unwrap().0, 5, "each committed transaction writes once");
-    let targets: Vec<_> = rows.drain(..).map(|row| row.target.unwrap()).collect();
+    let targets: Vec<_> = rows.drain(1..).map(|row| row.target.unwrap()).collect();
     assert_eq!(targets, ["100", "0", "10", "2", "12", "3", "13", "5", "15", "6", "16", "200"]);
 }
 
@@ -79,7 +80,7 @@ async fn audit_records_of_a_group_commit_form_one_chain_without_the_rolled_back_
 async fn readers_close_without_error_and_leave_no_wal_behind() {
     let folder = tempfile::TempDir::new().unwrap();
     let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
-    let store = Store::open(&url.parse().unwrap(), Durability::EachCommit, &mut Registry::default()).await.unwrap();
+    let store = open(&url).await;
     match &store.pools {
         Pools::Sqlite { read, .. } => {
             while read.status().size > 0 {
@@ -97,25 +98,28 @@ async fn readers_close_without_error_and_leave_no_wal_behind() {
 async fn the_first_write_keeps_earlier_reads_valid() {
     let folder = tempfile::TempDir::new().unwrap();
     let url = format!("sqlite://{}", folder.path().join("countersign.db").display());
-    let store = Store::open(&url.parse().unwrap(), Durability::EachCommit, &mut Registry::default()).await.unwrap();
+    let store = open(&url).await;
     let read = store.invalidation().read_version();
     store.write().await.unwrap().commit().await.unwrap();
     assert!(store.invalidation().unchanged_since(read, [Uuid::nil()]));
 }
 
+async fn open(url: &str) -> Store {
+    let store = Store::open(&url.parse().unwrap(), Durability::EachCommit, &mut Registry::default()).await.unwrap();
+    store.set_chain_key(chain_key());
+    let mut tx = store.write().await.unwrap();
+    tx.record(AuditRecord::by_system(Event::AuditSealed, Timestamp(1)));
+    tx.commit().await.unwrap();
+    store
+}
+
+fn chain_key() -> ChainKey {
+    ChainKey::new(aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &[7; 32]))
+}
+
 fn record(target: u32) -> AuditRecord {
-    AuditRecord {
-        at: Timestamp(1),
-        event: crate::model::Event::KeyRotated,
-        outcome: crate::model::Outcome::Done,
-        actor: Some(crate::model::UserId(Uuid::from_u128(7))),
-        subject: None,
-        detail: None,
-        target: Some(target.to_string()),
-        method: AuditMethod::System,
-        address: None,
-        request_id: None,
-    }
+    let actor = Some(crate::model::UserId(Uuid::from_u128(7)));
+    AuditRecord { actor, target: Some(target.to_string()), ..AuditRecord::by_system(Event::KeyRotated, Timestamp(1)) }
 }
 
 /// The steps in which SQLite runs a query.
@@ -154,7 +158,7 @@ async fn one_hash_of_each_scheme_is_found_by_an_index() {
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("countersign.db");
     let url = format!("sqlite://{}", path.display());
-    let store = Store::open(&url.parse().unwrap(), Durability::EachCommit, &mut Registry::default()).await.unwrap();
+    let store = open(&url).await;
     assert!(store.read().await.unwrap().one_hash_of_each_scheme().await.unwrap().is_empty());
     let mut tx = store.write().await.unwrap();
     for (scheme, number) in ["scrypt", "argon2id", "bcrypt", "argon2id", "scrypt", "argon2id"].iter().zip(1..) {

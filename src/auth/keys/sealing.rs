@@ -1,25 +1,33 @@
-//! The secret key, which seals (encrypts and authenticates) the signing keys in the database.
+//! The secret key, which seals (encrypts and authenticates) the signing keys in the database, and from which the key of the audit
+//! trail is derived.
 //!
-//! Rule: AES-256-GCM with a random nonce, and the `kid` as associated data. Threat: an attacker who reads a backup
-//! could sign tokens for any user; without the secret key they cannot.
+//! Rule: AES-256-GCM with a random nonce, and the `kid` as associated data; for the audit trail HKDF (RFC 5869). Threat: an
+//! attacker who reads a backup could sign tokens for any user, and one who writes to the database could write its history
+//! anew; without the secret key they cannot.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use crate::auth::random;
 use crate::error::{Error, StartError};
+use crate::model::ChainKey;
 use crate::private_file;
 
 const NONCE_BYTES: usize = 12;
 
 /// The secret key: 32 bytes that only the operator and this process know.
-pub struct SecretKey(RandomizedNonceKey);
+pub struct SecretKey {
+    sealing: RandomizedNonceKey,
+    chain: ChainKey,
+}
 
 impl SecretKey {
     /// Parses 32 bytes in base64.
@@ -31,7 +39,10 @@ impl SecretKey {
             )
         };
         let bytes = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| wrong())?);
-        RandomizedNonceKey::new(&AES_256_GCM, &bytes).map(Self).map_err(|_| wrong())
+        let sealing = RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| wrong())?;
+        let derived = Salt::new(HKDF_SHA256, &[]).extract(&bytes);
+        let chain = derived.expand(&[b"countersign audit trail"], hmac::HMAC_SHA256).map_err(|_| wrong())?.into();
+        Ok(Self { sealing, chain: ChainKey::new(chain) })
     }
 
     /// Reads the key from a file that only its owner may read. Creates the file if it does not exist and `may_create`.
@@ -60,11 +71,16 @@ impl SecretKey {
         Self::parse(&text).map_err(|_| unusable(path, &io::Error::other("it does not hold 32 bytes in base64")))
     }
 
+    /// The key of the audit trail.
+    pub fn chain_key(&self) -> &ChainKey {
+        &self.chain
+    }
+
     /// Seals `secret` under `name`. Returns the nonce, then the ciphertext with its tag.
     pub fn seal(&self, name: &str, secret: &[u8]) -> Result<Vec<u8>, Error> {
         let mut sealed = secret.to_vec();
         let nonce = self
-            .0
+            .sealing
             .seal_in_place_append_tag(Aad::from(name.as_bytes()), &mut sealed)
             .map_err(|fault| Error::Internal(fault.into()))?;
         Ok([nonce.as_ref().as_slice(), &sealed].concat())
@@ -75,7 +91,7 @@ impl SecretKey {
         let (nonce, ciphertext) = sealed.split_at_checked(NONCE_BYTES)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut secret = Zeroizing::new(ciphertext.to_vec());
-        let length = self.0.open_in_place(nonce, Aad::from(name.as_bytes()), &mut secret).ok()?.len();
+        let length = self.sealing.open_in_place(nonce, Aad::from(name.as_bytes()), &mut secret).ok()?.len();
         secret.truncate(length);
         Some(secret)
     }

@@ -9,9 +9,11 @@ use std::path::Path;
 use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
 
-use crate::auth::{Actor, Settings};
+use crate::auth::audit::chain;
+use crate::auth::keys::Keys;
+use crate::auth::{self, Actor, Settings};
 use crate::error::StartError;
-use crate::model::{Clock, Event, Timestamp};
+use crate::model::{ChainKey, Clock, Event, Timestamp};
 use crate::store::{Durability, Location, Store, VerifiedCopy, back_up};
 
 /// Writes a backup to a new file. Returns the time at which it began.
@@ -33,10 +35,12 @@ pub async fn restore(clock: &Clock, settings: &Settings, file: &Path) -> Result<
     match settings.database.database_url.expose_secret().parse()? {
         Location::Sqlite(database) => {
             let copy = VerifiedCopy::of(file, &database).await?;
-            let store =
-                Store::open(&Location::Sqlite(database), Durability::EachCommit, &mut Registry::default()).await?;
+            let (store, secret, _, sealed) =
+                auth::open(clock, settings, Durability::EachCommit, &mut Registry::default()).await?;
+            // A running server goes on with the audit trail, so the key must be the same.
+            Keys::open(&sealed, &secret, settings)?;
             let name = file.file_name().unwrap_or_default().to_string_lossy();
-            let done = replace(&store, &copy, &name, clock.now()).await;
+            let done = replace(&store, secret.chain_key(), &copy, &name, clock.now()).await;
             store.close().await;
             done.map_err(|error| StartError(format!("{} cannot be restored: {error}", file.display())))
         }
@@ -47,7 +51,13 @@ pub async fn restore(clock: &Clock, settings: &Settings, file: &Path) -> Result<
     }
 }
 
-async fn replace(store: &Store, copy: &VerifiedCopy, name: &str, now: Timestamp) -> Result<(), StartError> {
+async fn replace(
+    store: &Store,
+    key: &ChainKey,
+    copy: &VerifiedCopy,
+    name: &str,
+    now: Timestamp,
+) -> Result<(), StartError> {
     let mut tx = store.write_alone().await?;
     let version = tx.highest_status_version().await?;
     tx.replace_all(copy).await?;
@@ -58,6 +68,7 @@ async fn replace(store: &Store, copy: &VerifiedCopy, name: &str, now: Timestamp)
     tx.delete_all_stored_responses().await?;
     tx.delete_all_secrets().await?;
     tx.delete_all_signing_keys().await?;
+    chain::seal(&mut tx, key, now).await?;
     tx.record(Actor::Operator.did(Event::DatabaseRestored, now).to(name));
     Ok(tx.commit().await?)
 }

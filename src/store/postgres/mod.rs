@@ -7,7 +7,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::error::StartError;
 use crate::store::error::reason;
-use crate::store::{Invalidation, PATIENCE, Pools, Store, migrations};
+use crate::store::{Invalidation, KnownLater, PATIENCE, Pools, Store, migrations};
 
 /// How long PostgreSQL may take to answer at the start.
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ pub async fn open(options: &PgConnectOptions) -> Result<Store, StartError> {
         pool.connect_lazy_with(options.clone())
     };
     let pools = Pools::Postgres { write: pool(WRITERS), read: pool(READERS) };
-    Ok(Store { pools, invalidation: Invalidation::of_server() })
+    Ok(Store { pools, invalidation: Invalidation::of_server(), chain_key: KnownLater::default() })
 }
 
 /// Opens the database for reads only, without a migration.
@@ -45,7 +45,7 @@ pub async fn open_read_only(options: &PgConnectOptions) -> Result<Store, StartEr
     let options = options.clone().options([("default_transaction_read_only", "on")]);
     let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_lazy_with(options);
     let pools = Pools::Postgres { write: pool.clone(), read: pool };
-    Ok(Store { pools, invalidation: Invalidation::of_server() })
+    Ok(Store { pools, invalidation: Invalidation::of_server(), chain_key: KnownLater::default() })
 }
 
 /// A connection of its own for the start, which may take longer than a request would wait for one.

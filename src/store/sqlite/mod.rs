@@ -19,7 +19,7 @@ use crate::private_file;
 use crate::store::error::reason;
 use crate::store::location::with_suffix;
 use crate::store::sqlite::writer::WriterHandle;
-use crate::store::{Invalidation, PATIENCE, Pools, Store, migrations};
+use crate::store::{Invalidation, KnownLater, PATIENCE, Pools, Store, migrations};
 
 /// The oldest SQLite without the bug that can corrupt a database when its write-ahead log is reset.
 const OLDEST_SQLITE: &str = "3.51.3";
@@ -84,8 +84,9 @@ pub async fn open(path: &Path, durability: Durability, registry: &mut Registry) 
     // Without it, the first poll would find another version than none, and invalidate everything that was read before.
     let version = sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut write).await;
     let version = version.map_err(|error| cannot(&reason(&error)))?;
-    let write = WriterHandle::start((write, version), options, registry, invalidation.clone());
-    Ok(Store { pools: Pools::Sqlite { write, read: read.into(), path: path.to_owned() }, invalidation })
+    let chain_key = KnownLater::default();
+    let write = WriterHandle::start((write, version), options, registry, invalidation.clone(), chain_key.clone());
+    Ok(Store { pools: Pools::Sqlite { write, read: read.into(), path: path.to_owned() }, invalidation, chain_key })
 }
 
 /// Opens a file for reads only, without a migration. None when the database does not exist yet.
@@ -102,7 +103,7 @@ pub async fn open_read_only(path: &Path) -> Result<Option<Store>, StartError> {
     let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(is_closed);
     let reader = options.connect().await.map_err(|error| cannot_open(path, &reason(&error)))?;
     let pools = Pools::Sqlite { write: WriterHandle::none(), read: [reader].into(), path: path.to_owned() };
-    Ok(Some(Store { pools, invalidation: Invalidation::of_file() }))
+    Ok(Some(Store { pools, invalidation: Invalidation::of_file(), chain_key: KnownLater::default() }))
 }
 
 fn cannot_open(path: &Path, error: &dyn std::fmt::Display) -> StartError {

@@ -24,10 +24,10 @@ use tokio::time;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::model::AuditRecord;
+use crate::model::{AuditRecord, ChainKey};
 use crate::store::invalidation::{Invalidated, Invalidation};
 use crate::store::tables::audit;
-use crate::store::{Driver, PATIENCE};
+use crate::store::{Driver, KnownLater, PATIENCE};
 
 /// The most members of a group.
 const MAX_MEMBERS: usize = 256;
@@ -86,6 +86,7 @@ impl WriterHandle {
         options: SqliteConnectOptions,
         registry: &mut Registry,
         invalidation: Invalidation,
+        chain_key: KnownLater<ChainKey>,
     ) -> Self {
         let (requests, received) = mpsc::unbounded_channel();
         let closing = CancellationToken::new();
@@ -96,6 +97,7 @@ impl WriterHandle {
             open_for: OPEN_FOR,
             metrics: CommitMetrics::new(registry),
             invalidation,
+            chain_key,
             file_version: Some(version),
         };
         tokio::spawn(writer.run(connection, closing.clone()));
@@ -172,6 +174,7 @@ struct Writer {
     open_for: Duration,
     metrics: CommitMetrics,
     invalidation: Invalidation,
+    chain_key: KnownLater<ChainKey>,
     /// `PRAGMA data_version` of this connection: SQLite changes it when another connection has committed, and only other
     /// processes have such. None when the connection is new.
     file_version: Option<i64>,
@@ -263,7 +266,7 @@ impl Writer {
             done = match &next {
                 Some(_) => execute(&connection, if commits { RENEW } else { UNDO }).await,
                 None if members.is_empty() => execute(&connection, "ROLLBACK").await,
-                None => commit(&connection, isolation, commits, &mut members).await,
+                None => commit(&connection, isolation, commits, &mut members, &self.chain_key).await,
             }
             .map_err(Arc::new);
             if done.is_ok() {
@@ -340,6 +343,7 @@ async fn commit(
     isolation: Isolation,
     commits: bool,
     members: &mut [PendingCommit],
+    chain_key: &KnownLater<ChainKey>,
 ) -> Result<(), sqlx::Error> {
     let records: Vec<_> = members.iter_mut().flat_map(|member| mem::take(&mut member.records)).collect();
     if records.is_empty() {
@@ -353,7 +357,7 @@ async fn commit(
         Isolation::Transaction if execute(connection, "BEGIN").await.is_ok() => return Err(sqlx::Error::BeginFailed),
         Isolation::Transaction => {}
     }
-    audit::append(&mut Driver::Sqlite(&mut *connection.lock().await), records).await?;
+    audit::append(&mut Driver::Sqlite(&mut *connection.lock().await), chain_key, records).await?;
     execute(connection, "COMMIT").await
 }
 

@@ -3,10 +3,10 @@
 //! where it begins: after the last record that was forgotten.
 
 use crate::error::Error;
-use crate::model::{AuditFilter, AuditRecord, AuditRow, Timestamp, UserId};
+use crate::model::{AuditFilter, AuditHead, AuditRecord, AuditRow, ChainKey, Event, Timestamp, UserId};
 use crate::store::invalidation::Invalidate;
 use crate::store::query::{execute, fetch, fetch_all, fetch_optional, on_each_store};
-use crate::store::{Conn, Connection, Driver, Tx};
+use crate::store::{Conn, Connection, Driver, KnownLater, Tx};
 
 /// Every column of a record.
 macro_rules! fetch_records {
@@ -97,52 +97,96 @@ impl<C: Connection> Conn<C> {
         start.ok_or_else(no_end)
     }
 
-    /// The number and the hash of the last record, as the end of the chain has them.
-    pub async fn audit_head(&mut self) -> Result<(i64, Vec<u8>), Error> {
+    /// The end of the chain.
+    pub async fn audit_head(&mut self) -> Result<AuditHead, Error> {
         let head = fetch_optional!(
             self,
-            |row| (row.seq, row.hash),
-            r#"SELECT seq AS "seq!", hash AS "hash!" FROM audit_head WHERE id = 1"#
+            |row| AuditHead { seq: row.seq, hash: row.hash, seal: row.seal },
+            r#"SELECT seq AS "seq!", hash AS "hash!", seal FROM audit_head WHERE id = 1"#
         )?;
         head.ok_or_else(no_end)
+    }
+
+    /// The end of the chain, and the highest number that any record has, of the same moment.
+    pub async fn audit_end(&mut self) -> Result<(AuditHead, i64), Error> {
+        let end = fetch_optional!(
+            self,
+            |row| (AuditHead { seq: row.seq, hash: row.hash, seal: row.seal }, row.last),
+            r#"SELECT seq AS "seq!", hash AS "hash!", seal, (SELECT COALESCE(MAX(seq), 0) FROM audit) AS "last!: i64"
+            FROM audit_head WHERE id = 1"#
+        )?;
+        end.ok_or_else(no_end)
     }
 }
 
 /// Appends records to the chain. Let it be the last of a transaction: it locks the end of the chain, so from here on every
 /// other transaction that records something waits.
-pub async fn append(driver: &mut Driver<'_>, records: Vec<AuditRecord>) -> Result<(), sqlx::Error> {
-    if records.is_empty() {
-        return Ok(());
-    }
-    let count = i64::try_from(records.len()).unwrap_or(i64::MAX);
-    let (seq, mut hash) = fetch!(
+///
+/// An end whose seal does not fit was changed by something else. Writes go on, and a record says so before any other: a new
+/// seal on such an end would hide what was done to it.
+pub async fn append(
+    driver: &mut Driver<'_>,
+    key: &KnownLater<ChainKey>,
+    mut records: Vec<AuditRecord>,
+) -> Result<(), sqlx::Error> {
+    let Some(first) = records.first() else { return Ok(()) };
+    let (first, at) = (first.event, first.at);
+    let key = key.get().ok_or_else(|| sqlx::Error::InvalidArgument("the key of the audit trail is not set".into()))?;
+    // Written at once, for the lock.
+    let mut head = fetch!(
         fetch_one,
         driver,
-        |row| (row.seq, row.hash),
-        r#"UPDATE audit_head SET seq = seq + $1 WHERE id = 1 RETURNING seq AS "seq!", hash AS "hash!""#,
-        count
+        |row| AuditHead { seq: row.seq, hash: row.hash, seal: row.seal },
+        r#"UPDATE audit_head SET seq = seq WHERE id = 1 RETURNING seq AS "seq!", hash AS "hash!", seal"#
     )?;
-    let rows = (seq - count + 1..)
+    let seals = |event| matches!(event, Event::AuditSealed | Event::AuditBroken);
+    if key.fits(&head) {
+        // Another process was first to seal it.
+        records.retain(|record| !seals(record.event));
+    } else {
+        head = actual_end(driver, head).await?;
+        if !seals(first) {
+            tracing::error!(after = head.seq, "something else than Countersign has changed the end of the audit trail");
+            records.insert(0, AuditRecord::by_system(Event::AuditBroken, at));
+        }
+    }
+    let rows = (head.seq + 1..)
         .zip(records)
         .map(|(seq, record)| {
-            let row = AuditRow::new(record, seq, &hash)?;
-            hash.clone_from(&row.hash);
+            let row = AuditRow::new(record, seq, &head.hash, key)?;
+            (head.seq, head.hash) = (seq, row.hash.clone());
             Ok(row)
         })
         .collect::<Result<Vec<_>, serde_json::Error>>()
         .map_err(|error| sqlx::Error::Encode(error.into()))?;
     insert(driver, &rows).await?;
+    let (AuditHead { seq, hash, .. }, seal) = (&head, key.seal(head.seq, &head.hash));
     on_each_store!(
         driver,
-        sqlite: |driver| sqlx::query!("/* sqlite */ UPDATE audit_head SET hash = $1 WHERE id = 1", hash)
-            .execute(driver)
-            .await
-            .map(drop),
-        postgres: |driver| sqlx::query!("/* postgres */ UPDATE audit_head SET hash = $1 WHERE id = 1", hash)
-            .execute(driver)
-            .await
-            .map(drop),
+        sqlite: |driver| sqlx::query!(
+            "/* sqlite */ UPDATE audit_head SET seq = $1, hash = $2, seal = $3 WHERE id = 1", seq, hash, seal
+        )
+        .execute(driver)
+        .await
+        .map(drop),
+        postgres: |driver| sqlx::query!(
+            "/* postgres */ UPDATE audit_head SET seq = $1, hash = $2, seal = $3 WHERE id = 1", seq, hash, seal
+        )
+        .execute(driver)
+        .await
+        .map(drop),
     )
+}
+
+/// Where to append when `head` cannot be trusted: after the last record that is there, so that no number is used twice.
+async fn actual_end(driver: &mut Driver<'_>, head: AuditHead) -> Result<AuditHead, sqlx::Error> {
+    let last = fetch!(
+        fetch_optional,
+        driver,
+        |row| AuditHead { seq: row.seq, hash: row.hash, seal: None },
+        r#"SELECT seq AS "seq!", hash AS "hash!" FROM audit ORDER BY seq DESC LIMIT 1"#
+    )?;
+    Ok(last.filter(|last| last.seq > head.seq).unwrap_or(head))
 }
 
 async fn insert(driver: &mut Driver<'_>, rows: &[AuditRow]) -> Result<(), sqlx::Error> {

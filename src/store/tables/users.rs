@@ -14,6 +14,11 @@ impl<C: Connection> Conn<C> {
         Ok(select_users!(fetch_optional(self), |row| user!(row), "SELECT" + "FROM users WHERE id = $1", id as _)?)
     }
 
+    /// Whether there is any user.
+    pub async fn has_users(&mut self) -> Result<bool, Error> {
+        Ok(fetch_scalar!(self, r#"SELECT EXISTS (SELECT 1 FROM users) AS "exists!: bool""#)?)
+    }
+
     /// The user with this username.
     pub async fn user_named(&mut self, username: &str) -> Result<Option<User>, Error> {
         Ok(select_users!(

@@ -24,13 +24,13 @@ async fn audit_list_matches_the_route() {
     let request = reqwest::Client::new().get(format!("{}/admin/audit", server.url()));
     let served = Answer::of(request.header("authorization", basic("root", PASSWORD))).await.expect(200).json();
     assert_eq!(json!(records(&list(&["--json"]).unwrap())), served["items"]);
-    assert_eq!(numbers(&[]), [4, 3, 2, 1]);
-    assert_eq!(numbers(&["--limit", "2"]), [4, 3]);
-    assert_eq!(numbers(&["--user", "SERGIO"]), [3, 2]);
-    assert_eq!(numbers(&["--user", "sergio", "--event", "login.succeeded"]), [3]);
+    assert_eq!(numbers(&[]), [5, 4, 3, 2, 1]);
+    assert_eq!(numbers(&["--limit", "2"]), [5, 4]);
+    assert_eq!(numbers(&["--user", "SERGIO"]), [4, 3]);
+    assert_eq!(numbers(&["--user", "sergio", "--event", "login.succeeded"]), [4]);
     assert_eq!(numbers(&["--since", "2999-01-01T00:00:00Z"]), [0_i64; 0]);
     let third = served["items"][1]["at"].as_str().unwrap();
-    assert_eq!(numbers(&["--since", third, "--event", "login.succeeded"]), [4, 3]);
+    assert_eq!(numbers(&["--since", third, "--event", "login.succeeded"]), [5, 4]);
 
     // The table shows usernames, and the ids of deleted users.
     shell.run(&["user", "delete", "--yes", "sergio"], "").unwrap();
@@ -50,7 +50,7 @@ async fn a_trail_of_many_pages_is_listed_completely() {
     shell.create("root", &["user", "admin"]);
     let zeros = if on_postgres().is_some() { "decode(repeat('00', 32), 'hex')" } else { "zeroblob(32)" };
     let many = format!(
-        "WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)
+        "WITH RECURSIVE n (i) AS (SELECT 3 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)
         INSERT INTO audit (seq, at, event, outcome, hash) SELECT i, i, 'x', 'done', {zeros} FROM n"
     );
     database.sql(&many).await;
@@ -69,7 +69,7 @@ async fn a_broken_chain_is_reported_with_its_record_number_and_exit_code_3() {
     }
     let verify = || shell.end(&["audit", "verify"], "");
     let ended = verify();
-    let said = "3 records hang together, from the first to the last\n";
+    let said = "4 records hang together, from the first to the last\n";
     assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (0, said, ""));
     // Whoever noted a record elsewhere sees that the end of the chain was cut, though what is left hangs together.
     let noted = shell.run(&["audit", "list", "--limit", "1", "--json"], "").unwrap();
@@ -79,7 +79,7 @@ async fn a_broken_chain_is_reported_with_its_record_number_and_exit_code_3() {
     assert_eq!(shell.end(&["audit", "verify", "--expect", "3:abc"], "").code, 2);
     let other = format!("2:{}", noted["hash"].as_str().unwrap());
     let ended = shell.end(&["audit", "verify", "--expect", &other], "");
-    let missing = "3 records hang together, but record 2 is not there with that hash\n";
+    let missing = "4 records hang together, but record 2 is not there with that hash\n";
     assert_eq!((ended.code, ended.stdout.as_str()), (3, missing));
     database.sql("UPDATE audit SET outcome = 'refused' WHERE seq = 2").await;
     let ended = verify();

@@ -15,7 +15,7 @@ use std::process::Stdio;
 
 use tempfile::TempDir;
 
-use crate::support::{Answer, Binary, Database, PASSWORD, Server, basic, bearer, on_postgres};
+use crate::support::{Answer, Binary, Database, PASSWORD, Server, basic, bearer, on_postgres, secret_key};
 
 /// Runs commands with the settings of a database.
 struct Shell(Database);
@@ -32,15 +32,10 @@ impl Shell {
         Self(database.clone())
     }
 
-    /// The secret key of every server and command here.
-    fn key(&self) -> String {
-        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32])
-    }
-
     /// The binary with the settings of this database and cheap hashes.
     fn binary(&self) -> Binary {
         let binary = Binary::new(self.0.folder.path()).env("DATABASE_URL", &self.0.url);
-        binary.env("COUNTERSIGN_SECRET_KEY", &self.key()).args(&[
+        binary.env("COUNTERSIGN_SECRET_KEY", &secret_key()).args(&[
             "--argon2-memory-kib",
             "8",
             "--argon2-iterations",

@@ -5,13 +5,15 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::backup::damaged;
 use super::{Shell, files, login, me};
 use crate::sessions::status_lists::{bits, status_ref};
 use crate::support::{
-    Answer, Database, PASSWORD, Server, basic, bearer, command, find_program, header_of, on_postgres,
+    Answer, Database, PASSWORD, Server, basic, bearer, command, find_program, header_of, on_postgres, secret_key,
 };
 
 /// Sends a GET request without a credential.
@@ -100,7 +102,7 @@ async fn the_postgresql_procedure_of_the_guide_revives_no_credential() {
     let run = |tool: &str| {
         let blocks = guide.split("```sh\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
         let mut command = command("bash");
-        let (binary, key) = (Path::new(env!("CARGO_BIN_EXE_countersign")), shell.key());
+        let (binary, key) = (Path::new(env!("CARGO_BIN_EXE_countersign")), secret_key());
         let path = format!("{}:{}", binary.parent().unwrap().display(), std::env::var("PATH").unwrap());
         command.args(["-euc", blocks.clone().find(|block| block.contains(tool)).unwrap()]).env("PATH", path);
         command
@@ -177,7 +179,9 @@ async fn a_restore_creates_a_missing_database_and_migrates_an_older_backup() {
     assert_eq!(mode & 0o777, 0o600);
     assert!(shell.run(&["user", "list"], "").unwrap().contains("ancient"));
     assert!(shell.run(&["migrate"], "").unwrap().contains("is up to date"));
-    assert_eq!(shell.end(&["audit", "verify"], "").stdout, "1 records hang together, from the first to the last\n");
+    // Users of whom no record tells: as if the trail had been emptied.
+    let said = "record 1 was changed or is missing; the 0 before it hang together\n";
+    assert_eq!(shell.end(&["audit", "verify"], "").stdout, said);
     let server = shell.serve();
     shell.create("root", &["user", "admin"]);
     login(&server, "root").await;
@@ -240,6 +244,35 @@ async fn an_invalid_backup_is_refused_and_the_database_is_unchanged() {
     assert_eq!((files(&database), shell.run(&["restore", "--yes", "good.db"], "").is_ok()), (all, true));
 }
 
+/// The secret key is not in a backup, so that a restore elsewhere, or after the key was lost, has another one.
+#[tokio::test]
+async fn a_trail_from_under_another_key_goes_on_under_ours_and_says_from_where() {
+    if on_postgres().is_some() {
+        return; // PostgreSQL has its own tools
+    }
+    let database = Database::new().await;
+    let shell = Shell::on(&database);
+    shell.create("root", &["user", "admin"]);
+    shell.run(&["backup", "backup.db"], "").unwrap();
+    let elsewhere = Shell::on(&database.file("elsewhere.db"));
+    let with_another_key = |args: &[&str]| {
+        let mut binary = elsewhere.binary().env("COUNTERSIGN_SECRET_KEY", &STANDARD.encode([8; 32])).args(args);
+        let done = binary.0.output().unwrap();
+        (done.status.code().unwrap(), String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr).unwrap())
+    };
+    assert_eq!(with_another_key(&["restore", "--yes", "backup.db"]).0, 0);
+    let (code, said, _) = with_another_key(&["audit", "verify"]);
+    let expected = "4 records hang together, from the first to the last; the first 2 are from before the trail had this key, \
+                    and unchanged since\n";
+    assert_eq!((code, said.as_str()), (0, expected));
+    // Without a signing key that only the right key opens, the trail itself shows that a key is not the one of the others.
+    let refused = elsewhere.run(&["audit", "verify"], "").unwrap_err();
+    assert!(
+        refused.contains("COUNTERSIGN_SECRET_KEY: the audit trail in the database is under another key"),
+        "{refused}"
+    );
+}
+
 /// The files list their tables, so a restore also copies new ones. A person must decide whether a new table has
 /// credentials that a restore has to end, like sessions, tokens and keys (`auth/operations/backup.rs`).
 #[tokio::test]
@@ -280,7 +313,7 @@ async fn a_killed_restore_leaves_the_old_or_the_new_state() {
     let shell = Shell::on(&database);
     for name in ["old", "new"] {
         let source = database.file(&format!("{name}-source.db"));
-        Shell::on(&source).run(&["migrate"], "").unwrap();
+        Shell::on(&source).create("root", &["user", "admin"]);
         fill(&source, name).await;
         Shell::on(&source).run(&["backup", &format!("{name}.db")], "").unwrap();
     }

@@ -1,11 +1,11 @@
-//! The audit trail: changes are recorded, and the records form a hash chain.
+//! The audit trail: what is recorded, and how it is listed.
 
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{App, PASSWORD, basic, on_postgres};
+use crate::support::{App, PASSWORD, basic};
 
 /// Every record except logins and those of the test's own setup: event, whether the actor is the subject, method.
 async fn recorded(app: &App) -> Vec<String> {
@@ -18,7 +18,9 @@ async fn recorded(app: &App) -> Vec<String> {
         );
         recorded.push(app.database.text(&row).await);
     }
-    recorded.retain(|record| !record.ends_with(" command") && !record.starts_with("login."));
+    recorded.retain(|record| {
+        ![" command", " system"].iter().any(|method| record.ends_with(method)) && !record.starts_with("login.")
+    });
     recorded
 }
 
@@ -97,113 +99,6 @@ async fn refused_requests_change_nothing_and_are_not_recorded_as_done() {
     let sid = app.with(&opaque).get("/me").await.json()["session_id"].as_str().unwrap().to_owned();
     app.with(basic("sergio", PASSWORD)).send(Method::DELETE, &format!("/me/sessions/{sid}")).await.expect(404);
     assert!(recorded(&app).await.is_empty());
-}
-
-/// Computes the hash chain by hand: each hash covers its row and the hash before.
-#[tokio::test]
-async fn each_record_is_chained_to_the_one_before() {
-    let app = App::start().await;
-    for _ in 0..3 {
-        let (opaque, _) = app.tokens("root").await;
-        app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
-    }
-    let on_postgres = on_postgres().is_some();
-    let hash = if on_postgres { "encode(hash, 'hex')" } else { "lower(hex(hash))" };
-    let id = |column: &str| if on_postgres { format!("{column}::text") } else { format!("lower(hex({column}))") };
-    let value = async |column: &str, seq: i32| {
-        let row = format!("SELECT COALESCE(CAST({column} AS TEXT), '') FROM audit WHERE seq = {seq}");
-        Some(app.database.text(&row).await).filter(|text| !text.is_empty())
-    };
-    let uuid = |text: Option<String>| text.map(|text| uuid::Uuid::parse_str(&text).unwrap());
-    let count: i32 = app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM audit").await.parse().unwrap();
-    assert_eq!(count, 7);
-    let mut before = vec![0_u8; 32];
-    for seq in 1..=count {
-        let whom = (
-            uuid(value(&id("actor_id"), seq).await),
-            uuid(value(&id("subject_id"), seq).await),
-            value("target", seq).await,
-        );
-        let how = (value("method", seq).await, value("address", seq).await, value("request_id", seq).await);
-        let at = value("at", seq).await.unwrap().parse::<i64>().unwrap();
-        let (event, outcome) = (value("event", seq).await, value("outcome", seq).await);
-        // Records from before there were details have seven members.
-        let fields = match value("detail", seq).await {
-            Some(detail) => serde_json::to_vec(&(&before, seq, at, event, outcome, whom, how, detail)),
-            None => serde_json::to_vec(&(&before, seq, at, event, outcome, whom, how)),
-        };
-        before = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &fields.unwrap()).as_ref().to_vec();
-        let expected: String = before.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(value(hash, seq).await, Some(expected));
-    }
-    let newest = app.admin().get("/admin/audit?limit=1").await.json()["items"][0].clone();
-    assert_eq!(newest["hash"].as_str(), value(hash, count).await.as_deref());
-    let head: String = before.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(app.database.text(&format!("SELECT {hash} FROM audit_head")).await, head);
-}
-
-async fn verified(app: &App) -> serde_json::Value {
-    app.admin().get("/admin/audit/verify").await.expect(200).json()
-}
-
-#[tokio::test]
-async fn a_changed_or_missing_record_is_detected() {
-    let app = App::start().await;
-    for _ in 0..5 {
-        app.tokens("root").await;
-    }
-    assert_eq!(verified(&app).await, json!({"ok": true, "records": 6, "broken_at": null}));
-    for (change, back, broken_at) in [
-        (
-            "UPDATE audit SET address = '192.0.2.1' WHERE seq = 3",
-            "UPDATE audit SET address = '127.0.0.1' WHERE seq = 3",
-            3,
-        ),
-        ("UPDATE audit SET seq = 100 WHERE seq = 4", "UPDATE audit SET seq = 4 WHERE seq = 100", 4),
-        ("UPDATE audit SET seq = 100 WHERE seq = 6", "UPDATE audit SET seq = 6 WHERE seq = 100", 6),
-        ("UPDATE audit SET seq = -1 WHERE seq = 1", "UPDATE audit SET seq = 1 WHERE seq = -1", 1),
-        ("UPDATE audit_head SET seq = 7", "UPDATE audit_head SET seq = 6", 7),
-    ] {
-        app.database.sql(change).await;
-        let answer = verified(&app).await;
-        assert_eq!((&answer["ok"], &answer["broken_at"]), (&json!(false), &json!(broken_at)), "{change}");
-        app.database.sql(back).await;
-        assert_eq!(verified(&app).await["ok"], true, "{back}");
-    }
-}
-
-#[tokio::test]
-async fn records_past_retention_are_deleted_and_the_rest_still_verifies() {
-    let app = App::start_with(&["--audit-retention", "30d"]).await;
-    for _ in 0..3 {
-        app.advance_clock(Duration::from_secs(10 * 86_400));
-        app.tokens("root").await;
-    }
-    let sweep = async || app.service.auth().delete_expired().await.unwrap();
-    app.advance_clock(Duration::from_secs(5 * 86_400));
-    sweep().await;
-    // Of the events, only user.created is older than 30 days.
-    let seqs = async || {
-        let page = app.admin().get("/admin/audit").await.expect(200).json();
-        let items = page["items"].as_array().unwrap().clone();
-        items
-            .iter()
-            .map(|record| format!("{} {}", record["seq"], record["event"].as_str().unwrap()))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(seqs().await, ["5 audit.forgotten", "4 login.succeeded", "3 login.succeeded", "2 login.succeeded"]);
-    assert_eq!(verified(&app).await, json!({"ok": true, "records": 4, "broken_at": null}));
-    sweep().await;
-    assert_eq!(seqs().await.len(), 4, "nothing to delete, nothing to record");
-    app.advance_clock(Duration::from_secs(16 * 86_400));
-    sweep().await;
-    assert_eq!(seqs().await, ["6 audit.forgotten", "5 audit.forgotten", "4 login.succeeded"]);
-    assert_eq!(verified(&app).await, json!({"ok": true, "records": 3, "broken_at": null}));
-
-    // Deleting more and moving the start of the chain is detected: no record of it exists.
-    let moved = "UPDATE audit_start SET seq = 4, hash = (SELECT hash FROM audit WHERE seq = 4)";
-    app.database.sql(&format!("{moved}; DELETE FROM audit WHERE seq = 4")).await;
-    assert_eq!(verified(&app).await, json!({"ok": false, "records": 2, "broken_at": 5}));
 }
 
 #[tokio::test]
@@ -285,15 +180,15 @@ async fn the_trail_is_filtered_by_user_event_and_time_in_pages() {
         let (opaque, _) = app.tokens(username).await;
         app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
     }
-    // user.created for root and sergio, then login.succeeded and session.ended three times.
+    // audit.sealed, user.created for root and sergio, then login.succeeded and session.ended three times.
     for limit in [1, 3, 1000] {
         for (query, seqs) in [
-            (String::new(), vec![8, 7, 6, 5, 4, 3, 2, 1]),
-            (format!("user={id}"), vec![8, 7, 4, 3, 2]),
-            ("event=session.ended".into(), vec![8, 6, 4]),
-            (format!("user={id}&event=session.ended"), vec![8, 4]),
-            ("since=2026-01-01T02:00:00Z".into(), vec![8, 7, 6, 5]),
-            ("since=2026-01-01T03:30:00%2B01:00".into(), vec![8, 7]),
+            (String::new(), vec![9, 8, 7, 6, 5, 4, 3, 2, 1]),
+            (format!("user={id}"), vec![9, 8, 5, 4, 3]),
+            ("event=session.ended".into(), vec![9, 7, 5]),
+            (format!("user={id}&event=session.ended"), vec![9, 5]),
+            ("since=2026-01-01T02:00:00Z".into(), vec![9, 8, 7, 6]),
+            ("since=2026-01-01T03:30:00%2B01:00".into(), vec![9, 8]),
             ("since=2027-01-01T00:00:00Z".into(), vec![]),
             ("event=nothing".into(), vec![]),
             ("event=%00".into(), vec![]),
@@ -333,5 +228,5 @@ async fn a_record_says_what_changed_and_which_system_user_ran_a_command() {
     let [second, first, created] = details.as_slice() else { panic!("{details:?}") };
     assert_eq!((*second, *first), ("roles: -admin -editor; name", "roles: +admin +editor; email"));
     assert!(created.starts_with("roles: user; by system user "), "{created}");
-    assert_eq!(verified(&app).await["ok"], true);
+    assert_eq!(app.admin().get("/admin/audit/verify").await.expect(200).json()["ok"], true);
 }

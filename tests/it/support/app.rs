@@ -157,10 +157,15 @@ impl App {
     }
 }
 
+/// The secret key of every server and command here.
+pub fn secret_key() -> String {
+    STANDARD.encode([7; 32])
+}
+
 /// The settings of a test, with cheap hashes.
 fn config(database: &Database, flags: &[&str]) -> Config {
     let mut args = vec!["countersign", "--database-url", &database.url];
-    let key = STANDARD.encode([7; 32]);
+    let key = secret_key();
     args.extend(["--secret-key", &key, "--argon2-memory-kib", "8", "--argon2-iterations", "1"]);
     args.extend(flags);
     Cli::try_parse_from(args).unwrap().config

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use crate::auth::ChainReport;
 use crate::error::FieldError;
 use crate::http::App;
 use crate::http::extract::{Admin, Caller, Query, pagination};
@@ -48,6 +49,8 @@ pub struct AuditVerification {
     ok: bool,
     /// How many records from the first one on form an intact chain.
     records: i64,
+    /// How many of them are from before the trail had this key. They are unchanged since then.
+    unsealed: i64,
     /// The first sequence number whose record was changed or is missing.
     broken_at: Option<i64>,
 }
@@ -80,5 +83,6 @@ pub async fn list_audit(
 pub async fn verify_audit(app: App, _: Caller<Admin>) -> Result<Json<AuditVerification>, Problem> {
     let verified = app.auth().verify_audit().await?;
     let ok = verified.broken_at.is_none();
-    Ok(Json(AuditVerification { ok, records: verified.records, broken_at: verified.broken_at }))
+    let ChainReport { records, unsealed, broken_at } = verified;
+    Ok(Json(AuditVerification { ok, records, unsealed, broken_at }))
 }

@@ -30,6 +30,7 @@ impl File {
             open_for: Duration::from_secs(60),
             metrics: CommitMetrics::new(&mut Registry::default()),
             invalidation: Invalidation::of_file(),
+            chain_key: KnownLater::default(),
             file_version: None,
         };
         tokio::spawn(writer.run(connection, closing.clone()));

@@ -1,8 +1,9 @@
-//! The audit trail: a hash chain of what happened, in order.
+//! The audit trail: what happened, in order.
 //!
-//! Rule: a change and its record share one transaction. The hash of a record covers the record and the hash before it.
-//! Retention deletes the oldest records only, and records up to where. Threat: someone changes or removes a record. A
-//! rewrite of the whole chain, head included, is detected only by a hash that is stored elsewhere.
+//! Rule: a change and its record share one transaction. Threat: something is done and nobody can say by whom. `chain.rs` is what
+//! shows that a record was changed or removed.
+
+pub mod chain;
 
 use std::sync::LazyLock;
 
@@ -14,9 +15,6 @@ use crate::model::{
     AuditFilter, AuditMethod, AuditRecord, AuditRow, ClientNetwork, Event, Origin, Outcome, Principal, Timestamp,
     UserId,
 };
-
-/// Records per step when the chain is verified or its oldest records are deleted.
-const CHAIN_STEP: u32 = 1000;
 
 /// Who runs this process: the name and the number of the system user, as far as they are known.
 static SYSTEM_USER: LazyLock<String> = LazyLock::new(|| {
@@ -145,15 +143,6 @@ impl AuditRecord {
     }
 }
 
-/// The result of verifying the chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChainReport {
-    /// How many consecutive records are intact, from the first one.
-    pub records: i64,
-    /// The number of the first record that was changed or is missing.
-    pub broken_at: Option<i64>,
-}
-
 impl Auth {
     /// The records before number `before` that match the filter, the newest first, and where the next page begins.
     pub async fn audit(
@@ -168,90 +157,4 @@ impl Auth {
         let next = rows.last().filter(|_| more).map(|row| row.seq);
         Ok((rows, next))
     }
-
-    /// The hash of a record, in hexadecimal; none when there is no record with this number. Compared with one that was stored
-    /// elsewhere, it shows whether somebody has rewritten the chain, or cut its end.
-    pub async fn audit_hash(&self, seq: i64) -> Result<Option<String>, Error> {
-        let rows = self.store.read().await?.audit_chain(seq.saturating_sub(1), 1).await?;
-        Ok(rows.into_iter().find(|row| row.seq == seq).map(|row| hex::encode(&row.hash)))
-    }
-
-    /// Verifies the chain from its start to its head.
-    pub async fn verify_audit(&self) -> Result<ChainReport, Error> {
-        loop {
-            let start = self.store.read().await?.audit_start().await?;
-            let verified = self.verify_chain(&start).await?;
-            // Retention may have deleted records meanwhile; those are not missing.
-            if verified.broken_at.is_none() || self.store.read().await?.audit_start().await? == start {
-                return Ok(verified);
-            }
-        }
-    }
-
-    async fn verify_chain(&self, (start, start_hash): &(i64, Vec<u8>)) -> Result<ChainReport, Error> {
-        // Read the head first: records appended meanwhile come after it.
-        let (last, head_hash) = self.store.read().await?.audit_head().await?;
-        let (mut seq, mut hash) = (*start, start_hash.clone());
-        // A record in the chain must confirm its start; otherwise an attacker could cut the chain anywhere.
-        let (claim, mut is_claimed) = (forgotten_target(*start, start_hash), *start == 0);
-        while seq < last {
-            let rows = self.store.read().await?.audit_chain(seq, CHAIN_STEP).await?;
-            if rows.is_empty() {
-                break;
-            }
-            for row in rows {
-                if row.seq != seq + 1
-                    || row.hash_after(&hash).map_err(|error| Error::Internal(error.into()))? != row.hash
-                {
-                    return Ok(ChainReport { records: seq - start, broken_at: Some(seq + 1) });
-                }
-                is_claimed |= row.event == Event::AuditForgotten.as_str() && row.target.as_ref() == Some(&claim);
-                (seq, hash) = (row.seq, row.hash);
-                if seq == last {
-                    break;
-                }
-            }
-        }
-        let broken_at = match () {
-            () if !is_claimed => Some(start + 1),
-            () if seq != last => Some(seq + 1),
-            () => (hash != head_hash).then_some(last),
-        };
-        Ok(ChainReport { records: seq - start, broken_at })
-    }
-
-    /// Deletes the records that are older than the retention setting, and records that. Returns how many.
-    pub(super) async fn forget_audit(&self) -> Result<u64, Error> {
-        let Some(retention) = self.settings.audit.audit_retention else { return Ok(0) };
-        let now = self.clock.now();
-        let (mut deleted, oldest_kept) = (0, now.before(retention));
-        loop {
-            let mut conn = self.store.read().await?;
-            let (start, _) = conn.audit_start().await?;
-            let rows = conn.audit_chain(start, CHAIN_STEP).await?;
-            drop(conn);
-            let old = rows.iter().take_while(|row| row.at < oldest_kept);
-            let Some(last) = old.last().map(|row| (row.seq, row.hash.clone())) else { return Ok(deleted) };
-            let (auth, count) = (self.clone(), last.0 - start);
-            let forgotten = self.finish(async move {
-                let mut tx = auth.store.write().await?;
-                let forgotten = tx.forget_audit(start, last.0, &last.1).await?;
-                if forgotten {
-                    let claim = forgotten_target(last.0, &last.1);
-                    tx.record(Actor::System.did(Event::AuditForgotten, now).to(claim));
-                }
-                tx.commit().await?;
-                Ok(forgotten)
-            });
-            if !forgotten.await? {
-                return Ok(deleted);
-            }
-            deleted += u64::try_from(count).unwrap_or(0);
-        }
-    }
-}
-
-/// The target of [`Event::AuditForgotten`]: the number and the hash of the last deleted record.
-fn forgotten_target(seq: i64, hash: &[u8]) -> String {
-    format!("to {seq} {}", hex::encode(hash))
 }
