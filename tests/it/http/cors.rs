@@ -2,8 +2,9 @@
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
+use tempfile::TempDir;
 
-use crate::support::{Answer, App};
+use crate::support::{Answer, App, PASSWORD, find_program, free_port, node};
 
 const PAGE: &str = "https://app.example.com";
 
@@ -64,4 +65,36 @@ async fn what_is_public_is_readable_from_every_origin() {
 async fn a_preflight_never_passes_verify() {
     let app = app().await;
     Answer::of(preflight(&app, "/verify", PAGE)).await.expect(401);
+}
+
+/// The real Chromium, with a page of a listed origin, and one of another.
+#[tokio::test]
+async fn chromium_lets_pages_of_listed_origins_call_the_service_and_no_others() {
+    let (Some(node), Some(chromium)) = (node(), find_program("chromium")) else { return };
+    let (port, profile) = (free_port(), TempDir::new().unwrap());
+    let app = App::start_with(&["--cors-origins", &format!("http://localhost:{port}")]).await;
+    let keys = async || app.anon().get("/.well-known/jwks.json").await.expect(200).json();
+    let before = keys().await;
+    let service = format!("http://{}", app.address);
+    let (chromium, profile) = (chromium.display().to_string(), profile.path().display().to_string());
+    let script = include_str!("cors_in_a_browser.mjs");
+    let mut browser = node.script(script, &[&chromium, &profile, &service, &port.to_string(), "root", PASSWORD]);
+    let done = tokio::task::spawn_blocking(move || browser.output().unwrap()).await.unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let found: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(found["login"], 200);
+    assert!(found["me"]["text"].as_str().unwrap().contains(r#""username":"root""#), "{found}");
+    assert!(found["patch"]["text"].as_str().unwrap().contains("By a page"), "{found}");
+    assert_eq!(found["wrong"]["status"], 401);
+    assert!(found["wrong"]["challenge"].as_str().unwrap().starts_with("Bearer "), "{found}");
+    // The service never allows credentials of the browser's own.
+    for refused in ["included", "otherMe", "otherLogin"] {
+        assert_eq!(found[refused], json!({"refused": "TypeError"}), "{refused}: {found}");
+    }
+    assert!(found["otherKeys"]["text"].as_str().unwrap().contains("keys"));
+    // With the password of an admin, which the browser knows, the page of another origin rotates no key.
+    let seen: Vec<_> = found["seen"].as_array().unwrap().iter().map(|seen| seen.as_str().unwrap()).collect();
+    assert!(seen.contains(&"POST 403"), "it has sent the password: {found}");
+    assert!(seen.iter().all(|seen| *seen == "POST 401" || *seen == "POST 403"), "{found}");
+    assert_eq!(keys().await, before);
 }

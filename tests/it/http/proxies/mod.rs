@@ -1,74 +1,29 @@
-//! `deploy/`: the real nginx and the real Caddy ask Countersign before they forward a request to an upstream. Identity
-//! headers of the client never reach it.
+//! `deploy/`: the real nginx, Caddy and Traefik ask Countersign before they forward a request to an upstream. Identity headers
+//! of the client never reach it, and everything else does.
+
+mod passing;
+mod upstream;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{fs, thread};
 
 use reqwest::Method;
 use tempfile::TempDir;
+use upstream::Upstream;
 
 use crate::support::{Answer, App, Binary, Database, Killed, PASSWORD, basic, find_program, free_port};
-
-/// An upstream that returns the head and the body of each request.
-struct Upstream {
-    port: u16,
-    hits: Arc<AtomicUsize>,
-}
-
-impl Upstream {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let hits = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&hits);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let counted = Arc::clone(&counted);
-                thread::spawn(move || serve(&mut stream.unwrap(), &counted));
-            }
-        });
-        Self { port, hits }
-    }
-
-    fn hits(&self) -> usize {
-        self.hits.load(Ordering::SeqCst)
-    }
-}
-
-fn serve(stream: &mut TcpStream, hits: &AtomicUsize) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
-    let (mut head, mut length) = (Vec::new(), 0);
-    loop {
-        let mut line = Vec::new();
-        reader.read_until(b'\n', &mut line).ok().filter(|read| *read > 0)?;
-        let text = String::from_utf8_lossy(&line).to_lowercase();
-        if let Some(value) = text.strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-        head.extend(&line);
-        if line == b"\r\n" {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    hits.fetch_add(1, Ordering::SeqCst);
-    head.extend(body);
-    let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", head.len());
-    stream.write_all(answer.as_bytes()).ok()?;
-    stream.write_all(&head).ok()
-}
 
 /// A proxy with a configuration of `deploy/`, in front of an upstream.
 struct Proxy {
     port: u16,
     upstream: Upstream,
+    /// Traefik's file separates what requires a role by host and not by path, and answers itself when Countersign does not.
+    is_traefik: bool,
     _process: Killed,
     _folder: TempDir,
 }
@@ -96,10 +51,12 @@ impl Proxy {
         let text = configuration("deploy/nginx/countersign.conf", "127.0.0.1:8000", port, countersign, upstream.port);
         let text = text.replacen("    location / {\n", &format!("    location / {{\n        {more}\n"), 1);
         fs::write(place.join("countersign.conf"), text).unwrap();
-        let frame = "master_process off; pid nginx.pid; error_log stderr info; events {} http { access_log off; \
+        let module = "/usr/lib/nginx/modules/ngx_http_headers_more_filter_module.so";
+        assert!(Path::new(module).exists(), "install libnginx-mod-http-headers-more-filter");
+        let frame = "load_module MODULE; master_process off; pid nginx.pid; error_log stderr info; events {} http { access_log off; \
                      client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path \
                      uwsgi; scgi_temp_path scgi; include countersign.conf; }";
-        fs::write(place.join("nginx.conf"), frame).unwrap();
+        fs::write(place.join("nginx.conf"), frame.replace("MODULE", module)).unwrap();
         let mut command = Command::new(nginx);
         command.arg("-p").arg(&place).arg("-c").arg(place.join("nginx.conf")).args([
             "-e",
@@ -124,12 +81,45 @@ impl Proxy {
         Some(Self::run(command, port, upstream, folder))
     }
 
+    /// Traefik, without TLS. The hosts of its routers are those that the checks ask for.
+    fn traefik(countersign: u16) -> Option<Self> {
+        let traefik = find_program("traefik")?;
+        let (folder, upstream, port) = (TempDir::new().unwrap(), Upstream::start(), free_port());
+        let place = folder.path().to_owned();
+        let text = configuration("deploy/traefik/countersign.yml", "[websecure]", port, countersign, upstream.port);
+        let text = text
+            .replace("127.0.0.1:8081", &format!("127.0.0.1:{}", upstream.port))
+            .replace("      tls: {}\n", "")
+            .replace("Host(`app.example.org`)", "PathPrefix(`/`)")
+            .replace("Host(`admin.example.org`)", "Host(`admin.example.com`)");
+        fs::write(place.join("countersign.yml"), text).unwrap();
+        let frame = format!(
+            "global: {{checkNewVersion: false, sendAnonymousUsage: false}}
+entryPoints: {{websecure: {{address: \"127.0.0.1:{port}\", http: {{aliasHeadersStrategy: delete}}}}}}
+providers: {{file: {{filename: {}}}}}
+",
+            place.join("countersign.yml").display()
+        );
+        fs::write(place.join("traefik.yml"), frame).unwrap();
+        let mut command = Command::new(traefik);
+        command.arg(format!("--configFile={}", place.join("traefik.yml").display())).current_dir(&place);
+        let proxy = Self { is_traefik: true, ..Self::run(command, port, upstream, folder) };
+        // It listens before it has read its routers.
+        for _ in 0..500 {
+            if proxy.send(&get("/", &[])).status != 404 {
+                break;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Some(proxy)
+    }
+
     fn run(mut command: Command, port: u16, upstream: Upstream, folder: TempDir) -> Self {
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let process = Killed(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
         for _ in 0..500 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Self { port, upstream, _process: process, _folder: folder };
+                return Self { port, upstream, is_traefik: false, _process: process, _folder: folder };
             }
             thread::sleep(Duration::from_millis(20));
         }
@@ -255,11 +245,14 @@ async fn check_proxy(app: App, start: impl FnOnce() -> Option<Proxy> + Send + 's
         let mut seen = proxy.send(&get("/", &[&admins]));
         for _ in 0..100 {
             assert!(seen.status >= 500 && seen.reached == 0, "{seen:?}");
-            if seen.status == 503 {
+            if seen.status == 503 || proxy.is_traefik {
                 break;
             }
             thread::sleep(Duration::from_millis(50));
             seen = proxy.send(&get("/", &[&admins]));
+        }
+        if proxy.is_traefik {
+            return;
         }
         assert_eq!(seen.status, 503, "{seen:?}");
         assert!(seen.head.to_lowercase().contains("retry-after: "), "{seen:?}");
@@ -267,6 +260,51 @@ async fn check_proxy(app: App, start: impl FnOnce() -> Option<Proxy> + Send + 's
     .await
     .unwrap();
 }
+
+/// What other gates call the caller, or the address or the path of the request.
+const OTHER_GATES: [&str; 41] = [
+    "Remote-User",
+    "REMOTE_USER",
+    "Remote-Groups",
+    "Remote-Email",
+    "X-Remote-User",
+    "X-Remote_User",
+    "X-Forwarded-User",
+    "X-Forwarded-Email",
+    "X-Forwarded-Groups",
+    "X-Forwarded-Preferred-Username",
+    "X-Forwarded-Access-Token",
+    "X-Forwarded-Client-Cert",
+    "Auth-User",
+    "X-Authenticated-User",
+    "X-Authentik-Username",
+    "X-WEBAUTH-USER",
+    "X_WEBAUTH_USER",
+    "X-User",
+    "X-User-Id",
+    "X-User-Email",
+    "X-Username",
+    "X-Userinfo",
+    "X-Pomerium-Claim-Email",
+    "X-Vouch-User",
+    "Cf-Access-Authenticated-User-Email",
+    "Tailscale-User-Login",
+    "X-Amzn-Oidc-Identity",
+    "X-Goog-Authenticated-User-Email",
+    "X-Goog-IAP-JWT-Assertion",
+    "X-MS-CLIENT-PRINCIPAL",
+    "Client-Cert",
+    "X-Client-Cert",
+    "SSL-Client-S-DN",
+    "X-SSL-Client-Cert",
+    "Proxy-Authorization",
+    "X-Original-URL",
+    "X-Rewrite-URL",
+    "X-Client-IP",
+    "True-Client-IP",
+    "X-Cluster-Client-IP",
+    "Forwarded",
+];
 
 fn check_forged_headers(proxy: &Proxy, good: &str, id: &str) {
     let mut names = Vec::new();
@@ -276,9 +314,7 @@ fn check_forged_headers(proxy: &Proxy, good: &str, id: &str) {
         names.push(name.replace('-', "."));
         names.push(name.replace('-', "!"));
     }
-    for name in ["Remote-User", "REMOTE_USER", "Remote-Groups", "X-Remote-User", "X-Forwarded-User", "X-Original-URL"] {
-        names.push(name.to_owned());
-    }
+    names.extend(OTHER_GATES.iter().map(ToString::to_string));
     let mut cases: Vec<Vec<String>> = names.iter().map(|name| vec![format!("{name}: FORGED")]).collect();
     cases.push(names.iter().map(|name| format!("{name}: FORGED")).collect());
     cases.push(vec!["X-Auth-User: FORGED".into(), "X-Auth-User: FORGED".into()]);
@@ -307,6 +343,18 @@ fn check_refusals(proxy: &Proxy, good: &str, admins: &str) {
     assert_eq!(refused(&get("/", &["Sec-Fetch-Mode: cors"]), 401).challenges(), [bearer]);
     let wrong = refused(&get("/", &["Authorization: Bearer nonsense"]), 401);
     assert_eq!(wrong.challenges(), [basic, &format!("{bearer}, error=\"invalid_token\"")]);
+    for verb in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+        refused(&get("/", &[]).replacen("GET", verb, 1), 401);
+    }
+    refused(&get("/", &[good, good]), 400);
+    let seen = proxy.send(&get("/x?role=nobody&scope=admin", &[good]));
+    assert_eq!(seen.reached, 1, "the client's query sets no requirements");
+    if proxy.is_traefik {
+        let to_admin = |headers: &[&str]| get("/", headers).replace("example.com", "admin.example.com");
+        refused(&to_admin(&[good, "X-Forwarded-Host: example.com"]), 403);
+        assert_eq!(proxy.send(&to_admin(&[admins])).reached, 1);
+        return;
+    }
     for path in ["/admin", "/admin/", "/ADMIN/x", "/%61dmin/", "/admin?role=user", "/admin/?scope=profile"] {
         refused(&get(path, &[good]), 403);
         refused(&get(path, &[good, "X-Original-URL: /", "X-Forwarded-Uri: /"]), 403);
@@ -316,21 +364,18 @@ fn check_refusals(proxy: &Proxy, good: &str, admins: &str) {
     {
         refused(&get(path, &[good]), 400);
     }
-    assert_eq!(
-        proxy.send(&get("/x?role=nobody&scope=admin", &[good])).reached,
-        1,
-        "the client's query sets no requirements"
-    );
-    for verb in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
-        refused(&get("/", &[]).replacen("GET", verb, 1), 401);
-    }
-    refused(&get("/", &[good, good]), 400);
 }
 
 #[tokio::test]
 async fn nginx_verifies_each_request_and_forwards_only_our_identity_headers() {
     let (app, port) = countersign().await;
     check_proxy(app, move || Proxy::nginx(port)).await;
+}
+
+#[tokio::test]
+async fn traefik_verifies_each_request_and_forwards_only_our_identity_headers() {
+    let (app, port) = countersign().await;
+    check_proxy(app, move || Proxy::traefik(port)).await;
 }
 
 #[tokio::test]
@@ -354,13 +399,18 @@ async fn check_client_address(start: impl FnOnce(u16) -> Option<Proxy>) {
     Answer::of(request.header("forwarded", "for=203.0.113.9")).await.expect(401);
     let log = server.stop().stdout;
     let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let requests = lines.filter(|line| line["route"] == "/verify");
-    assert_eq!(requests.map(|line| line["address"].clone()).collect::<Vec<_>>(), ["127.0.0.2"], "{log}");
+    let mut requests = lines.filter(|line| line["route"] == "/verify");
+    assert_eq!(requests.next_back().unwrap()["address"], "127.0.0.2", "{log}");
 }
 
 #[tokio::test]
 async fn nginx_passes_the_address_of_the_client_on() {
     check_client_address(Proxy::nginx).await;
+}
+
+#[tokio::test]
+async fn traefik_passes_the_address_of_the_client_on() {
+    check_client_address(Proxy::traefik).await;
 }
 
 #[tokio::test]
