@@ -1,6 +1,6 @@
 //! `countersign serve`: the server, from settings to shutdown.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -98,7 +98,13 @@ pub fn access(config: &Config) -> Result<Access, StartError> {
         connections_per_address: config.server.connections_per_address,
         cors_origins: config.server.cors_origins.clone(),
         tls,
+        drain_time: config.server.drain_time.unwrap_or_else(default_drain_time),
     })
+}
+
+/// Whoever stops it by hand does not wait for a load balancer.
+fn default_drain_time() -> Duration {
+    if std::io::stderr().is_terminal() { Duration::ZERO } else { Duration::from_secs(2) }
 }
 
 async fn bind(setting: &str, address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -9,10 +9,10 @@ use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::values::{
-    self, AddressOrOff, NumberOrOff, OrOff, Origins, address, audience, audit_retention, connections_per_address,
-    cors_origins, credential_cache, hash_queue, hash_workers, idle_ttl, import_max_cost, key_rotation, lifetime,
-    limit_burst, limit_refill, listen, metrics_listen, number, password_min_length, path, personal_token_ttl, secret,
-    sessions_per_user, status_ttl, trusted_proxies,
+    self, AddressOrOff, NumberOrOff, OrAuto, OrOff, Origins, address, audience, audit_retention,
+    connections_per_address, cors_origins, credential_cache, drain_time, hash_queue, hash_workers, idle_ttl,
+    import_max_cost, key_rotation, lifetime, limit_burst, limit_refill, listen, metrics_listen, number,
+    password_min_length, path, personal_token_ttl, secret, sessions_per_user, status_ttl, trusted_proxies,
 };
 use crate::error::StartError;
 use crate::model::{Algorithm, HashCost, Networks};
@@ -98,6 +98,14 @@ pub struct ServerSettings {
     #[arg(long, env = "COUNTERSIGN_CONNECTIONS_PER_ADDRESS", default_value = "200", value_name = "NUMBER")]
     #[arg(global = true, value_parser = connections_per_address)]
     pub connections_per_address: NumberOrOff,
+
+    /// How long the server goes on after SIGTERM, or auto
+    ///
+    /// `/ready` answers 503 meanwhile and each answer closes its connection, so that a load balancer sends its next requests
+    /// elsewhere and cuts off none. auto is 0s on a terminal and 2s elsewhere. Up to seven more seconds are for running requests.
+    #[arg(long, env = "COUNTERSIGN_DRAIN_TIME", default_value = "auto", value_name = "TIME")]
+    #[arg(global = true, value_parser = drain_time)]
+    pub drain_time: OrAuto,
 
     /// Origins whose pages may call the service from a browser, with commas between
     ///

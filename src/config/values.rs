@@ -15,6 +15,9 @@ use crate::model::Networks;
 /// A duration, or `off`. The alias keeps clap from taking it for a setting that may be missing.
 pub type OrOff = Option<Duration>;
 
+/// A time, or `auto`.
+pub type OrAuto = Option<Duration>;
+
 /// An address, or `off`.
 pub type AddressOrOff = Option<SocketAddr>;
 
@@ -94,6 +97,11 @@ pub fn trusted_proxies(text: &str) -> Result<Networks, &'static str> {
 
 pub fn or_off(text: &str, least: u64, mend: &'static str) -> Result<OrOff, &'static str> {
     if text == "off" { Ok(None) } else { seconds(text, least, LONGEST, mend).map(Some) }
+}
+
+pub fn drain_time(text: &str) -> Result<OrAuto, &'static str> {
+    let mend = "must be auto, or from 0s to 5m, written like 5s";
+    if text == "auto" { Ok(None) } else { seconds(text, 0, 300, mend).map(Some) }
 }
 
 /// Other servers hear of a use after some seconds.

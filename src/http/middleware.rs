@@ -4,12 +4,14 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -26,6 +28,7 @@ use crate::http::extract::client_address::{Peer, client_address};
 use crate::http::metrics::Requests;
 use crate::http::problem::{self, Problem, ProblemContext};
 use crate::http::request_context::RequestContext;
+use crate::http::unread_body::UnreadBody;
 use crate::model::Networks;
 
 /// The timeout of a request, including its body.
@@ -47,6 +50,8 @@ pub struct Surroundings {
     pub cors: Cors,
     /// Whether clients connect by TLS.
     pub has_tls: bool,
+    /// Whether the server is shutting down.
+    pub draining: Arc<AtomicBool>,
 }
 
 /// Applies the middleware to every route of a router.
@@ -67,8 +72,8 @@ fn handle(
     mut request: Request,
     route: &mut Route,
 ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
-    let Surroundings { requests, trusted_proxies, cors, has_tls } = surroundings;
-    let (requests, has_tls) = (requests.clone(), *has_tls);
+    let Surroundings { requests, trusted_proxies, cors, has_tls, draining } = surroundings;
+    let (requests, has_tls, draining) = (requests.clone(), *has_tls, draining.clone());
     let peer = request.extensions().get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| peer.ip());
     let context = RequestContext::new(Uuid::new_v4(), client_address(peer, request.headers(), trusted_proxies));
     let log_entry = AccessLogEntry {
@@ -87,6 +92,7 @@ fn handle(
     let preflight = cross_origin.preflight(request.method(), request.headers());
     let request_id = context.origin().request_id.simple().to_string();
     request.extensions_mut().insert(context);
+    let unread_body = UnreadBody::watch(&mut request);
     // This only creates the future of the route; nothing runs before it is awaited.
     let future = (head_bytes(&request) <= MAX_HEAD_BYTES).then(|| route.call(request));
 
@@ -118,6 +124,13 @@ fn handle(
         cross_origin.set_headers(response.headers_mut());
         if has_tls {
             response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+        }
+        let is_read = match unread_body {
+            Some(body) => body.finish().await,
+            None => true,
+        };
+        if !is_read || draining.load(Ordering::Relaxed) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         log_entry.outcome = Some((response.status().as_u16(), cause));
         Ok(response)

@@ -16,11 +16,13 @@ mod request_context;
 mod routes;
 mod server;
 mod tls;
+mod unread_body;
 pub mod views;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::FromRequestParts;
@@ -49,7 +51,8 @@ struct AppInner {
     connections_per_address: Option<u32>,
     cors: Cors,
     tls: Option<Tls>,
-    draining: AtomicBool,
+    draining: Arc<AtomicBool>,
+    drain_time: Duration,
     requests: Requests,
     metrics: Registry,
 }
@@ -65,6 +68,8 @@ pub struct Access {
     pub cors_origins: Vec<String>,
     /// The certificate and the key, when clients connect by TLS.
     pub tls: Option<Tls>,
+    /// How long the server goes on after it was told to stop, so that load balancers see that it is not ready any more.
+    pub drain_time: Duration,
 }
 
 impl App {
@@ -78,7 +83,8 @@ impl App {
             connections_per_address: access.connections_per_address,
             cors: Cors::new(&access.cors_origins),
             tls: access.tls,
-            draining: AtomicBool::new(false),
+            draining: Arc::default(),
+            drain_time: access.drain_time,
             requests,
             metrics,
         }))
@@ -129,6 +135,7 @@ pub fn router(app: App) -> Router {
         trusted_proxies: app.0.trusted_proxies.clone(),
         cors: app.0.cors.clone(),
         has_tls: app.0.tls.is_some(),
+        draining: app.0.draining.clone(),
     };
     middleware::apply(router, surroundings).with_state(app)
 }

@@ -30,10 +30,10 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where hyper stops reading a request head, in bytes: twice the limit of the middleware, which answers with a problem.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// How long running requests may take to finish after shutdown begins.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
+const FINISH_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// Serves until `shutdown` completes, then lets running requests finish. Meanwhile new connections are accepted, and
-/// `/ready` answers 503.
+/// Serves until `shutdown` completes. Then `/ready` answers 503 and each answer closes its connection. After the drain time the
+/// running requests finish, and whoever connects meanwhile is still served once.
 pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
     let seats = Seats::new(app.0.connections_per_address, app.0.trusted_proxies.clone());
     let server = Server::new(&listener, router(app.clone()), seats, app.0.tls.clone());
@@ -43,7 +43,11 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
         () = server.accept(Some(&connections), true) => {}
     }
     app.drain();
-    let deadline = time::Instant::now() + DRAIN_TIMEOUT;
+    tokio::select! {
+        () = time::sleep(app.0.drain_time) => {}
+        () = server.accept(Some(&connections), true) => {}
+    }
+    let deadline = time::Instant::now() + FINISH_TIMEOUT;
     let late_connections = GracefulShutdown::new();
     tokio::select! {
         _ = time::timeout_at(deadline, connections.shutdown()) => {}

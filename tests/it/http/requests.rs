@@ -410,3 +410,41 @@ async fn a_credential_that_ends_while_the_body_is_read_is_refused() {
     }
     app.with(bearer(&victim)).get("/me").await.expect(200);
 }
+
+/// Sends the head of a request that is refused for its credential, then the parts of its body, and then asks for something else
+/// on the same connection. Returns both answers.
+async fn refused_early(app: &App, length: usize, parts: &[Vec<u8>]) -> (String, String) {
+    let mut stream = TcpStream::connect(&app.address).await.unwrap();
+    let head = format!(
+        "POST /admin/users HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for part in parts {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        // The other end may have closed meanwhile.
+        let _closed = stream.write_all(part).await;
+    }
+    let first = answer(&mut stream).await;
+    let _closed = stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    (first, answer(&mut stream).await)
+}
+
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut bytes = [0; 4096];
+    let read = stream.read(&mut bytes).await.unwrap_or(0);
+    String::from_utf8_lossy(&bytes[..read]).to_lowercase()
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_behind_a_refused_body_or_the_answer_says_that_it_does_not() {
+    let app = App::start().await;
+    let (first, second) = refused_early(&app, 600, &[vec![b'x'; 300], vec![b'x'; 300]]).await;
+    assert!(first.starts_with("http/1.1 401") && !first.contains("connection: close"), "{first}");
+    assert!(second.starts_with("http/1.1 200"), "{second}");
+    // What does not come in time, or is too much, is not waited for.
+    for (length, sent) in [(600, 300), (5_000_000, 100_000)] {
+        let (first, second) = refused_early(&app, length, &[vec![b'x'; sent]]).await;
+        assert!(first.starts_with("http/1.1 401") && first.contains("connection: close"), "{first}");
+        assert!(!second.contains("200 ok"), "{second}");
+    }
+}

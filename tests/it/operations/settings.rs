@@ -50,6 +50,7 @@ fn an_invalid_setting_stops_the_start_with_its_name_and_a_remedy() {
         ("COUNTERSIGN_LIMIT_ACCOUNT_REFILL", "0s", "must be from 1s to 1d"),
         ("COUNTERSIGN_LIMIT_ADDRESS_REFILL", "canary", "must be from 1s to 1d"),
         ("COUNTERSIGN_CONNECTIONS_PER_ADDRESS", "none", "must be off, or a whole number from 1 to 1000"),
+        ("COUNTERSIGN_DRAIN_TIME", "6m", "must be auto, or from 0s to 5m"),
         ("COUNTERSIGN_IMPORT_MAX_COST", "0", "must be a whole number from 1 to 1000"),
         ("COUNTERSIGN_PERSONAL_TOKEN_TTL", "off", "must be never, or from 1s to 36500d"),
         ("COUNTERSIGN_LISTEN", "192.0.2.1:5000", "choose an address of this machine"),

@@ -62,3 +62,31 @@ fn a_stalled_request_delays_shutdown_by_at_most_ten_seconds() {
     assert!(server.child.wait().unwrap().success());
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
 }
+
+/// A load balancer asks now and then whether a server is ready, and sends requests until it has heard that it is not.
+#[tokio::test]
+async fn during_the_drain_time_requests_are_answered_and_their_connections_closed() {
+    let folder = TempDir::new().unwrap();
+    let mut server = Binary::new(folder.path()).args(&["--drain-time", "2s"]).serve();
+    let mut kept = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    let ask = |stream: &mut TcpStream| {
+        stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        let mut answer = [0; 4096];
+        let read = stream.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..read]).to_lowercase()
+    };
+    assert!(!ask(&mut kept).contains("connection: close"));
+    let asked = Instant::now();
+    server.terminate();
+    std::thread::sleep(Duration::from_millis(300));
+    let last = ask(&mut kept);
+    assert!(last.starts_with("http/1.1 200") && last.contains("connection: close"), "{last}");
+    let client = reqwest::Client::new();
+    while asked.elapsed() < Duration::from_millis(1_700) {
+        let answer = Answer::of(client.get(format!("{}/health", server.url()))).await.expect(200);
+        assert_eq!(answer.header("connection"), "close");
+        Answer::of(client.get(format!("{}/ready", server.url()))).await.expect(503);
+    }
+    assert!(server.child.wait().unwrap().success());
+    assert!((2..4).contains(&asked.elapsed().as_secs()), "{:?}", asked.elapsed());
+}

@@ -48,7 +48,7 @@ impl Binary {
     /// Starts a server on a free port and waits until it listens. Hashes are cheap unless their cost was set.
     pub fn serve(mut self) -> Server {
         self.0.args(["--listen", "127.0.0.1:0"]);
-        for (flag, value) in [("--argon2-memory-kib", "8"), ("--argon2-iterations", "1")] {
+        for (flag, value) in [("--argon2-memory-kib", "8"), ("--argon2-iterations", "1"), ("--drain-time", "0s")] {
             if !self.0.get_args().any(|arg| arg == flag) {
                 self.0.args([flag, value]);
             }
