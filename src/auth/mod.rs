@@ -15,6 +15,7 @@ mod users;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use prometheus_client::metrics::info::Info;
@@ -55,6 +56,9 @@ use crate::model::{Clock, SealedKey};
 pub use crate::store::Durability;
 use crate::store::{Location, Store};
 
+/// How long the answer to [`Auth::ready`] holds.
+const READINESS_KEPT: Duration = Duration::from_secs(1);
+
 /// A handle to the service. Clones share the same service.
 #[derive(Clone)]
 pub struct Auth(Arc<Inner>);
@@ -77,6 +81,7 @@ pub struct Inner {
     refusal_delay: RefusalDelay,
     status_lists: SignedStatusLists,
     writes: TaskTracker,
+    readiness: tokio::sync::Mutex<Option<(Instant, bool)>>,
     metrics: Registry,
 }
 
@@ -151,7 +156,12 @@ impl Auth {
             places,
             store,
             clock,
-            hash_pool: HashPool::start(settings.limits.hash_threads(), settings.limits.hash_queue, &mut metrics)?,
+            hash_pool: HashPool::start(
+                settings.limits.hash_threads(),
+                settings.passwords.cost().memory_kib.into(),
+                settings.limits.hash_queue,
+                &mut metrics,
+            )?,
             limiter: Limiter::new(&settings.guessing),
             new_networks: NewNetworks::default(),
             refusals: Refusals::new(&mut metrics),
@@ -164,6 +174,7 @@ impl Auth {
             status_lists: SignedStatusLists::default(),
             settings,
             writes: TaskTracker::new(),
+            readiness: tokio::sync::Mutex::default(),
             metrics,
         })))
     }
@@ -203,9 +214,26 @@ impl Auth {
         &self.metrics
     }
 
-    /// Checks that the database answers.
+    /// Checks that the database answers and takes what is written. Whoever asks within a second of another gets the same answer,
+    /// since to ask is itself a write.
     pub async fn ready(&self) -> Result<(), Error> {
-        self.store.read().await?.ping().await
+        let mut last = self.readiness.lock().await;
+        let is_ready = match *last {
+            Some((at, is_ready)) if at.elapsed() < READINESS_KEPT => is_ready,
+            _ => {
+                self.store.read().await?.ping().await?;
+                let auth = self.clone();
+                let written = self.finish(async move {
+                    let mut tx = auth.store.write().await?;
+                    tx.write_nothing().await?;
+                    tx.commit().await
+                });
+                let written = written.await;
+                *last = Some((Instant::now(), written.is_ok()));
+                return written;
+            }
+        };
+        if is_ready { Ok(()) } else { Err(Error::Unavailable("the database took no write a moment ago".into())) }
     }
 
     /// Learns now, rather than at the next poll, what other processes have changed in the database.

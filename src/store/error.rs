@@ -38,10 +38,12 @@ fn is_transient(code: &str) -> bool {
     // Connection exception, transaction rollback, insufficient resources, operator intervention, system error.
     const CLASSES: [&str; 5] = ["08", "40", "53", "57", "58"];
     const READ_ONLY_TRANSACTION: &str = "25006";
+    const IDLE_IN_TRANSACTION: &str = "25P03";
+    const TRANSACTION_TIMEOUT: &str = "25P04";
     const LOCK_NOT_AVAILABLE: &str = "55P03";
     if code.len() == 5 {
         return CLASSES.iter().any(|class| code.starts_with(class))
-            || [READ_ONLY_TRANSACTION, LOCK_NOT_AVAILABLE].contains(&code);
+            || [READ_ONLY_TRANSACTION, IDLE_IN_TRANSACTION, TRANSACTION_TIMEOUT, LOCK_NOT_AVAILABLE].contains(&code);
     }
     matches!(code.parse::<u32>().map(|code| code & 0xff), Ok(BUSY | LOCKED | READ_ONLY | IO | FULL | CANNOT_OPEN))
 }
@@ -53,5 +55,26 @@ pub fn reason(error: &sqlx::Error) -> String {
         sqlx::Error::Io(fault) => fault.to_string(),
         sqlx::Error::PoolTimedOut => "no answer in time".to_owned(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_transient;
+
+    #[test]
+    fn what_passes_is_not_taken_for_a_fault_of_ours() {
+        // Terminated by an administrator, shutting down, starting, too many connections, disk full, no memory, lost connection,
+        // deadlock, serialization, read-only, ended while idle in a transaction, lock not available, busy, full, read-only file.
+        let passing = [
+            "57P01", "57P02", "57P03", "57014", "53300", "53100", "53200", "08006", "08003", "40P01", "40001", "25006",
+            "25P03", "25P04", "55P03", "5", "13", "8", "1032", "778",
+        ];
+        for code in passing {
+            assert!(is_transient(code), "{code}");
+        }
+        for code in ["23505", "42P01", "42601", "25P02", "22001", "1", "19", "2067"] {
+            assert!(!is_transient(code), "{code}");
+        }
     }
 }

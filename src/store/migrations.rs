@@ -21,6 +21,13 @@ pub struct Schema {
     pub pending: Vec<i64>,
 }
 
+impl Schema {
+    /// Whether nothing is to be done.
+    pub fn is_up_to_date(&self) -> bool {
+        self.last.is_some() && self.pending.is_empty()
+    }
+}
+
 impl<C: Connection> Conn<C> {
     /// Which migrations this database has and lacks. A schema that is newer than this version of Countersign, or was
     /// changed, is an error that names the migration.
@@ -39,7 +46,7 @@ pub async fn of_sqlite(conn: &mut SqliteConnection) -> Result<Schema, MigrateErr
     schema(conn, exists, &SQLITE).await
 }
 
-async fn of_postgres(conn: &mut PgConnection) -> Result<Schema, MigrateError> {
+pub async fn of_postgres(conn: &mut PgConnection) -> Result<Schema, MigrateError> {
     let exists = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(TABLE).fetch_one(&mut *conn).await?;
     schema(conn, exists, &POSTGRES).await
 }

@@ -17,7 +17,6 @@ mod tables;
 
 use std::mem;
 use std::ops::{Deref, DerefMut};
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -32,6 +31,7 @@ pub use self::location::Location;
 pub use self::migrations::Schema;
 pub use self::sqlite::Durability;
 pub use self::sqlite::backup::{VerifiedCopy, back_up};
+use self::sqlite::open_file::OpenFile;
 use self::sqlite::writer::{Lease, WriterHandle};
 pub use self::tables::user_columns::PackedUsers;
 use crate::error::{Error, StartError};
@@ -58,7 +58,7 @@ enum Pools {
     Sqlite {
         write: WriterHandle,
         read: Pool<SqliteConnection>,
-        path: PathBuf,
+        file: OpenFile,
     },
     Postgres {
         write: PgPool,
@@ -176,7 +176,8 @@ impl Store {
     /// A connection to read with. It goes back to the pool when dropped: do not hold it across a password hash.
     pub async fn read(&self) -> Result<Conn, Error> {
         Ok(Conn(match &self.pools {
-            Pools::Sqlite { read, .. } => {
+            Pools::Sqlite { read, file, .. } => {
+                file.check()?;
                 Pooled::Sqlite(tokio::time::timeout(PATIENCE, read.get()).await.unwrap_or(Err(PoolError::Timeout))?)
             }
             // The pool checks that the connection is alive. Boxed, because this future is large and seldom needed.
@@ -189,7 +190,7 @@ impl Store {
     pub async fn write(&self) -> Result<Tx, Error> {
         Ok(self.transaction(match &self.pools {
             Pools::Sqlite { write, .. } => Transaction::Sqlite(write.lease().await?),
-            Pools::Postgres { write, .. } => Transaction::Postgres(Box::pin(write.begin()).await?),
+            Pools::Postgres { write, .. } => Transaction::Postgres(Box::pin(postgres::in_time(write.begin())).await?),
         }))
     }
 
@@ -237,7 +238,7 @@ impl Store {
     /// would release the locks that SQLite holds on them for this process.
     pub fn sync(&self) -> Result<(), Error> {
         match &self.pools {
-            Pools::Sqlite { path, .. } => sqlite::sync(path),
+            Pools::Sqlite { file, .. } => sqlite::sync(file.path()),
             Pools::Postgres { .. } => Ok(()),
         }
     }
@@ -273,7 +274,7 @@ impl Tx {
             // The writer appends the records and notes the invalidations of all who share the commit.
             Transaction::Sqlite(lease) => lease.commit(self.invalidated, self.records).await,
             Transaction::Postgres(transaction) => {
-                let committed = transaction.commit().await;
+                let committed = postgres::in_time(transaction.commit()).await;
                 // Whatever the outcome: the answer may have been lost after the server had committed.
                 self.invalidation.note(self.invalidated);
                 Ok(committed?)

@@ -60,10 +60,10 @@ macro_rules! fetch {
                 .map(|$row| $make)
                 .$fetch(driver)
                 .await,
-            postgres: |driver| sqlx::query!("/* postgres */ " + $sql $(+ $more)* $(, $arg)*)
-                .map(|$row| $make)
-                .$fetch(driver)
-                .await,
+            postgres: |driver| $crate::store::postgres::in_time(
+                sqlx::query!("/* postgres */ " + $sql $(+ $more)* $(, $arg)*).map(|$row| $make).$fetch(driver)
+            )
+            .await,
         )
     };
 }
@@ -91,7 +91,10 @@ macro_rules! fetch_scalar {
         $crate::store::query::on_each_store!(
             $conn,
             sqlite: |driver| sqlx::query_scalar!("/* sqlite */ " + $sql $(+ $more)* $(, $arg)*).fetch_one(driver).await,
-            postgres: |driver| sqlx::query_scalar!("/* postgres */ " + $sql $(+ $more)* $(, $arg)*).fetch_one(driver).await,
+            postgres: |driver| $crate::store::postgres::in_time(
+                sqlx::query_scalar!("/* postgres */ " + $sql $(+ $more)* $(, $arg)*).fetch_one(driver)
+            )
+            .await,
         )
     }};
 }
@@ -106,10 +109,11 @@ macro_rules! execute {
                 .execute(driver)
                 .await
                 .map(|done| done.rows_affected()),
-            postgres: |driver| sqlx::query!("/* postgres */ " + $sql $(+ $more)* $(, $arg)*)
-                .execute(driver)
-                .await
-                .map(|done| done.rows_affected()),
+            postgres: |driver| $crate::store::postgres::in_time(
+                sqlx::query!("/* postgres */ " + $sql $(+ $more)* $(, $arg)*).execute(driver)
+            )
+            .await
+            .map(|done| done.rows_affected()),
         )
     }};
 }

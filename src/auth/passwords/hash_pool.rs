@@ -31,6 +31,10 @@ const MAX_WAIT: Duration = Duration::from_secs(5);
 /// How much the hash threads give way to the threads of requests and to other programs: with this they get half of what
 /// another busy thread gets. See docs/benchmarks/notes.md.
 const NICENESS: i32 = 3;
+/// The memory that a worker keeps for the next password, in blocks of a KiB. A larger hash allocates and frees its own.
+pub const MAX_KEPT_BLOCKS: usize = 128 * 1024;
+/// When to come again if there is no memory for a hash: others may have freed some.
+const WITHOUT_MEMORY: Duration = Duration::from_secs(2);
 /// What a KiB of argon2 is expected to take before the first hash was measured.
 const TYPICAL_RATE: Duration = Duration::from_nanos(400);
 
@@ -39,6 +43,8 @@ const TYPICAL_RATE: Duration = Duration::from_nanos(400);
 pub struct Work {
     /// What argon2 would write in the same time, in KiB.
     pub kib: u64,
+    /// The memory that it takes, in KiB.
+    pub memory_kib: u64,
     /// Whether at most one such hash may run at a time.
     pub is_dear: bool,
 }
@@ -49,6 +55,7 @@ type Run = dyn FnOnce(Result<&mut Memory, Duration>) + Send;
 /// What waits in the queue.
 struct Task {
     kib: u64,
+    memory_kib: u64,
     queued: Instant,
     run: Box<Run>,
 }
@@ -93,17 +100,22 @@ impl Drop for Place<'_> {
 }
 
 impl HashPool {
-    /// Starts `workers` threads with a queue of at most `queue` passwords.
-    pub fn start(workers: usize, queue: usize, registry: &mut Registry) -> Result<Self, StartError> {
+    /// Starts `workers` threads with a queue of at most `queue` passwords. Each takes the memory of one of our own hashes now, so
+    /// that a machine with too little of it is noticed at the start.
+    pub fn start(workers: usize, memory_kib: u64, queue: usize, registry: &mut Registry) -> Result<Self, StartError> {
         let count = u32::try_from(workers).unwrap_or(u32::MAX);
         let state = State { queue: FairQueue::new(queue, count), rate: TYPICAL_RATE, is_closed: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), ready: Condvar::new(), load: Load::new(registry) });
         let pool = Self { shared };
         for i in 0..workers {
-            let shared = Arc::clone(&pool.shared);
+            let (shared, mut memory) = (Arc::clone(&pool.shared), Memory::new());
+            if !reserve(&mut memory, memory_kib) {
+                let mend = "there is no memory for so many hashes at a time; set fewer, or a lower COUNTERSIGN_ARGON2_MEMORY_KIB";
+                return Err(StartError::setting("COUNTERSIGN_HASH_WORKERS", mend));
+            }
             thread::Builder::new()
                 .name(format!("hash-{i}"))
-                .spawn(move || run_worker(&shared))
+                .spawn(move || run_worker(&shared, memory))
                 .map_err(|error| StartError::setting("COUNTERSIGN_HASH_WORKERS", format_args!("{error}; set fewer")))?;
         }
         Ok(pool)
@@ -121,7 +133,7 @@ impl HashPool {
         let run = Box::new(move |memory: Result<&mut Memory, Duration>| {
             let _caller_is_gone = reply.send(memory.map(job));
         });
-        let task = Task { kib: work.kib, queued: Instant::now(), run };
+        let task = Task { kib: work.kib, memory_kib: work.memory_kib, queued: Instant::now(), run };
         let place = self.shared.push(flow, task, work.is_dear)?;
         let answer = tokio::select! {
             biased;
@@ -194,9 +206,17 @@ impl Load {
     }
 }
 
-fn run_worker(shared: &Shared) {
+/// Makes sure that this much memory is there, without using it yet. What is more than a worker keeps is only tried.
+fn reserve(memory: &mut Memory, kib: u64) -> bool {
+    let blocks = usize::try_from(kib).unwrap_or(usize::MAX);
+    if blocks > MAX_KEPT_BLOCKS {
+        return Memory::new().try_reserve_exact(blocks).is_ok();
+    }
+    memory.try_reserve_exact(blocks.saturating_sub(memory.len())).is_ok()
+}
+
+fn run_worker(shared: &Shared, mut memory: Memory) {
     lower_priority();
-    let mut memory = Memory::new();
     loop {
         let mut state = shared.lock();
         let job = loop {
@@ -210,11 +230,12 @@ fn run_worker(shared: &Shared) {
         };
         shared.load.waiting.set(state.queue.len() as i64);
         drop(state);
-        let (Task { kib, queued, run }, done) = job.start();
+        let (Task { kib, memory_kib, queued, run }, done) = job.start();
         shared.load.wait.observe(queued.elapsed().as_secs_f64());
         let (begun, processor_time) = (Instant::now(), processor_time());
         // A panic fails one request and must not end the thread.
-        if catch_unwind(AssertUnwindSafe(|| run(Ok(&mut memory)))).is_err() {
+        let given = if reserve(&mut memory, memory_kib) { Ok(&mut memory) } else { Err(WITHOUT_MEMORY) };
+        if catch_unwind(AssertUnwindSafe(|| run(given))).is_err() {
             memory = Memory::new();
         }
         shared.load.run.observe(begun.elapsed().as_secs_f64());

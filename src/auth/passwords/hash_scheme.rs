@@ -9,7 +9,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::pbkdf2::{self, PBKDF2_HMAC_SHA1, PBKDF2_HMAC_SHA256, PBKDF2_HMAC_SHA512};
 use zeroize::Zeroizing;
 
-use crate::auth::passwords::hash_pool::Memory;
+use crate::auth::passwords::hash_pool::{MAX_KEPT_BLOCKS, Memory};
 use crate::model::HashCost;
 
 /// The maximum cost of bcrypt: some two seconds.
@@ -18,8 +18,6 @@ const MAX_BCRYPT_COST: u32 = 15;
 const MAX_ITERATIONS: u32 = 10_000_000;
 /// The maximum lanes of argon2, far above practical values.
 const MAX_LANES: u32 = 64;
-/// The maximum memory that a worker keeps for the next password, in KiB. A larger hash allocates and frees its own.
-const MAX_KEPT_BLOCKS: usize = 128 * 1024;
 /// The bytes of a password that bcrypt uses, its terminating NUL included.
 const BCRYPT_PASSWORD: usize = 72;
 /// The bytes of a bcrypt hash.

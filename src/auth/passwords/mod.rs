@@ -144,7 +144,7 @@ impl Auth {
     /// What a hash of this scheme costs; without one, what a new hash costs.
     pub(in crate::auth) fn work(&self, scheme: Option<HashScheme>) -> Work {
         let scheme = scheme.unwrap_or_else(|| HashScheme::ours(self.settings.passwords.cost()));
-        Work { kib: scheme.work(), is_dear: !self.is_cheap_enough_to_import(scheme) }
+        Work { kib: scheme.work(), memory_kib: scheme.memory_kib(), is_dear: !self.is_cheap_enough_to_import(scheme) }
     }
 
     /// Whether a hash of this scheme costs no more time and memory than an import may bring.

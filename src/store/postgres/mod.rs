@@ -1,9 +1,12 @@
 //! Connects to PostgreSQL.
 
-use std::time::Duration;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection};
+use tokio::time;
 
 use crate::error::StartError;
 use crate::store::error::reason;
@@ -17,22 +20,81 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 const READERS: u32 = 10;
 const WRITERS: u32 = 6;
 
+/// How long one statement may take. When the network has lost a connection, nothing would ever come, and the kernel gives up
+/// after a quarter of an hour. A statement waits for a lock for [`PATIENCE`] at most, and takes far less by itself.
+const STATEMENT_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// How long a connection may take to say that it is well: a third of the time that a request waits for one.
+const PING_TIMEOUT: Duration = Duration::from_millis(300);
+
 /// How long a transaction may be idle before PostgreSQL ends it.
 const IDLE_TRANSACTION: &str = "5s";
+
+/// Runs a statement for as long as it may take. After that its connection is good for nothing more.
+pub async fn in_time<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let silent = |_| sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "PostgreSQL has not answered in time"));
+    time::timeout(STATEMENT_TIMEOUT, statement).await.unwrap_or_else(|elapsed| Err(silent(elapsed)))
+}
+
+/// When a connection was last found to be silent. What has lost one has probably lost the others that were open then, and to ask
+/// each of them in turn would take long; so none of them is used again.
+#[derive(Clone, Default)]
+struct Silence(Arc<Mutex<Option<Instant>>>);
+
+impl Silence {
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it was during the life of a connection of this age.
+    fn is_since(&self, age: Duration) -> bool {
+        self.lock().is_some_and(|at| at.elapsed() <= age)
+    }
+
+    /// Whether the connection answers.
+    async fn is_well(&self, connection: &mut PgConnection) -> bool {
+        match time::timeout(PING_TIMEOUT, connection.ping()).await {
+            Ok(answer) => answer.is_ok(),
+            Err(_elapsed) => {
+                *self.lock() = Some(Instant::now());
+                false
+            }
+        }
+    }
+}
 
 /// Opens the database and brings its schema up to date.
 pub async fn open(options: &PgConnectOptions) -> Result<Store, StartError> {
     let mut first = connect(options).await?;
-    migrations::POSTGRES.run(&mut first).await.map_err(|error| migrations::outdated(&error))?;
+    // A server that can only read may have the schema already.
+    let schema = migrations::of_postgres(&mut first).await.map_err(|error| migrations::outdated(&error))?;
+    if !schema.is_up_to_date() {
+        migrations::POSTGRES.run(&mut first).await.map_err(|error| migrations::outdated(&error))?;
+    }
     drop(first.close().await);
     let patience = format!("{}ms", PATIENCE.as_millis());
     let options = options.clone().options([
         ("lock_timeout", patience.as_str()),
         // A server that stops in the middle of a transaction must not stop the others with it.
         ("idle_in_transaction_session_timeout", IDLE_TRANSACTION),
+        // The server, too, soon learns that we are gone, and gives up our locks.
+        ("tcp_user_timeout", "3s"),
+        ("tcp_keepalives_idle", "2"),
+        ("tcp_keepalives_interval", "1"),
+        ("tcp_keepalives_count", "2"),
     ]);
+    let silence = Silence::default();
     let pool = |connections| {
         let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
+        let (taken, returned) = (silence.clone(), silence.clone());
+        let pool = pool.test_before_acquire(false).before_acquire(move |connection, known| {
+            let silence = taken.clone();
+            Box::pin(async move { Ok(!silence.is_since(known.age) && silence.is_well(connection).await) })
+        });
+        // A connection on which no answer comes any more would keep its place in the pool for ever.
+        let pool = pool.after_release(move |connection, _| {
+            let silence = returned.clone();
+            Box::pin(async move { Ok(silence.is_well(connection).await) })
+        });
         pool.connect_lazy_with(options.clone())
     };
     let pools = Pools::Postgres { write: pool(WRITERS), read: pool(READERS) };

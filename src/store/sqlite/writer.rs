@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Error;
 use crate::model::{AuditRecord, ChainKey};
 use crate::store::invalidation::{Invalidated, Invalidation};
+use crate::store::sqlite::open_file::OpenFile;
 use crate::store::tables::audit;
 use crate::store::{Driver, KnownLater, PATIENCE};
 
@@ -83,7 +84,7 @@ impl WriterHandle {
     /// and opens others like it after a fault.
     pub fn start(
         (connection, version): (SqliteConnection, i64),
-        options: SqliteConnectOptions,
+        (options, file): (SqliteConnectOptions, OpenFile),
         registry: &mut Registry,
         invalidation: Invalidation,
         chain_key: KnownLater<ChainKey>,
@@ -93,6 +94,7 @@ impl WriterHandle {
         let writer = Writer {
             requests: received,
             options: options.busy_timeout(Duration::ZERO),
+            file,
             max_members: MAX_MEMBERS,
             open_for: OPEN_FOR,
             metrics: CommitMetrics::new(registry),
@@ -170,6 +172,7 @@ fn unavailable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Er
 struct Writer {
     requests: mpsc::UnboundedReceiver<Request>,
     options: SqliteConnectOptions,
+    file: OpenFile,
     max_members: usize,
     open_for: Duration,
     metrics: CommitMetrics,
@@ -266,7 +269,11 @@ impl Writer {
             done = match &next {
                 Some(_) => execute(&connection, if commits { RENEW } else { UNDO }).await,
                 None if members.is_empty() => execute(&connection, "ROLLBACK").await,
-                None => commit(&connection, isolation, commits, &mut members, &self.chain_key).await,
+                // What went into a file without a name is on no disk.
+                None => {
+                    let committed = commit(&connection, isolation, commits, &mut members, &self.chain_key).await;
+                    committed.and_then(|()| self.file.check())
+                }
             }
             .map_err(Arc::new);
             if done.is_ok() {
@@ -313,6 +320,7 @@ impl Writer {
     /// Runs a text that ends by asking for the version of the file, which tells whether another process has written to it.
     async fn poll_file_version(&mut self, connection: &Shared, sql: &'static str) -> Result<(), sqlx::Error> {
         let at = Instant::now();
+        self.file.check()?;
         let version: i64 = connection.lock().await.fetch_one(sql).await?.try_get(0)?;
         if self.file_version.replace(version) != Some(version) {
             self.invalidation.note_everything();

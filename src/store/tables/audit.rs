@@ -5,6 +5,7 @@
 use crate::error::Error;
 use crate::model::{AuditFilter, AuditHead, AuditRecord, AuditRow, ChainKey, Event, Timestamp, UserId};
 use crate::store::invalidation::Invalidate;
+use crate::store::postgres::in_time;
 use crate::store::query::{execute, fetch, fetch_all, fetch_optional, on_each_store};
 use crate::store::{Conn, Connection, Driver, KnownLater, Tx};
 
@@ -169,10 +170,12 @@ pub async fn append(
         .execute(driver)
         .await
         .map(drop),
-        postgres: |driver| sqlx::query!(
-            "/* postgres */ UPDATE audit_head SET seq = $1, hash = $2, seal = $3 WHERE id = 1", seq, hash, seal
+        postgres: |driver| in_time(
+            sqlx::query!(
+                "/* postgres */ UPDATE audit_head SET seq = $1, hash = $2, seal = $3 WHERE id = 1", seq, hash, seal
+            )
+            .execute(driver),
         )
-        .execute(driver)
         .await
         .map(drop),
     )
@@ -213,23 +216,25 @@ async fn insert(driver: &mut Driver<'_>, rows: &[AuditRow]) -> Result<(), sqlx::
             .await?;
         },
         postgres: |driver| for row in rows {
-            sqlx::query!(
-                "/* postgres */ INSERT INTO audit (seq, at, event, outcome, actor_id, subject_id, target, method,
-                address, request_id, hash, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-                row.seq,
-                row.at as _,
-                row.event,
-                row.outcome,
-                row.actor as _,
-                row.subject as _,
-                row.target,
-                row.method,
-                row.address,
-                row.request_id,
-                row.hash,
-                row.detail
+            in_time(
+                sqlx::query!(
+                    "/* postgres */ INSERT INTO audit (seq, at, event, outcome, actor_id, subject_id, target, method,
+                    address, request_id, hash, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                    row.seq,
+                    row.at as _,
+                    row.event,
+                    row.outcome,
+                    row.actor as _,
+                    row.subject as _,
+                    row.target,
+                    row.method,
+                    row.address,
+                    row.request_id,
+                    row.hash,
+                    row.detail
+                )
+                .execute(&mut *driver),
             )
-            .execute(&mut *driver)
             .await?;
         },
     );
@@ -245,6 +250,12 @@ impl Tx {
     /// Notes what is done here. It is appended with the commit, in the same transaction.
     pub fn record(&mut self, record: AuditRecord) {
         self.records.push(record);
+    }
+
+    /// Writes what is there already, to see whether the database takes it.
+    pub async fn write_nothing(&mut self) -> Result<(), Error> {
+        execute!(self, Invalidate::Nothing, "UPDATE audit_head SET seq = seq WHERE id = 1")?;
+        Ok(())
     }
 
     /// Forgets the records from after `start` to `last`, whose hash this is, and says that the trail begins there. Tells

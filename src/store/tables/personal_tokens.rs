@@ -4,6 +4,7 @@
 use crate::error::Error;
 use crate::model::{PersonalToken, Scopes, SessionId, Timestamp, TokenHash, TokenId, User, UserId};
 use crate::store::invalidation::Invalidate;
+use crate::store::postgres::in_time;
 use crate::store::query::{execute, fetch_all, on_each_store, returning_all, returning_optional};
 use crate::store::tables::sessions::json_of_uses;
 use crate::store::tables::user_columns::{select_users, user};
@@ -201,13 +202,15 @@ impl Tx {
             },
             // One by one, as with sessions.
             postgres: |driver| for (id, at) in uses {
-                sqlx::query!(
-                    "/* postgres */ UPDATE personal_tokens SET last_used_at = $1
-                    WHERE id = $2 AND COALESCE(last_used_at, 0) < $1",
-                    *at as _,
-                    *id as _
+                in_time(
+                    sqlx::query!(
+                        "/* postgres */ UPDATE personal_tokens SET last_used_at = $1
+                        WHERE id = $2 AND COALESCE(last_used_at, 0) < $1",
+                        *at as _,
+                        *id as _
+                    )
+                    .execute(&mut *driver),
                 )
-                .execute(&mut *driver)
                 .await?;
             },
         );

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use crate::error::Error;
 use crate::model::{LiveSession, Session, SessionId, StatusIndex, StatusListId, Timestamp, TokenHash, UserId};
 use crate::store::invalidation::Invalidate;
+use crate::store::postgres::in_time;
 use crate::store::query::{execute, fetch_all, on_each_store, returning_all};
 use crate::store::tables::user_columns::{select_users, user};
 use crate::store::{Conn, Connection, Tx};
@@ -252,13 +253,15 @@ impl Tx {
             // One by one, in their order: one statement could lock them in another order than a second server does, and
             // deadlock.
             postgres: |driver| for (id, at) in uses {
-                sqlx::query!(
-                    "/* postgres */ UPDATE sessions SET last_seen_at = $1
-                    WHERE id = $2 AND COALESCE(last_seen_at, created_at) < $1",
-                    *at as _,
-                    *id as _
+                in_time(
+                    sqlx::query!(
+                        "/* postgres */ UPDATE sessions SET last_seen_at = $1
+                        WHERE id = $2 AND COALESCE(last_seen_at, created_at) < $1",
+                        *at as _,
+                        *id as _
+                    )
+                    .execute(&mut *driver),
                 )
-                .execute(&mut *driver)
                 .await?;
             },
         );

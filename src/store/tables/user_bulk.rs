@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::error::Error;
 use crate::model::{PasswordHash, User, UserId};
+use crate::store::postgres::in_time;
 use crate::store::query::on_each_store;
 use crate::store::tables::user_columns::{PackedUsers, select_users, user};
 use crate::store::{Conn, Connection, Tx};
@@ -42,12 +43,14 @@ impl<C: Connection> Conn<C> {
             },
             postgres: |driver| {
                 let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
-                sqlx::query!(
-                    r#"/* postgres */ SELECT id AS "id!: UserId", username AS "username!" FROM users WHERE id = ANY($1)"#,
-                    &ids
+                in_time(
+                    sqlx::query!(
+                        r#"/* postgres */ SELECT id AS "id!: UserId", username AS "username!" FROM users WHERE id = ANY($1)"#,
+                        &ids
+                    )
+                    .map(|row| (row.id, row.username))
+                    .fetch_all(driver),
                 )
-                .map(|row| (row.id, row.username))
-                .fetch_all(driver)
                 .await?
             },
         );

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::model::{HashedPassword, Status, User, UserId, fold_username};
 use crate::store::Tx;
 use crate::store::invalidation::Invalidate;
+use crate::store::postgres::in_time;
 use crate::store::query::{execute, on_each_store};
 
 /// Reads every column of a user but the hash: `select_users!(fetch_all(conn), |row| user!(row), "SELECT" + "FROM users …",
@@ -122,16 +123,18 @@ impl Tx {
             .execute(driver)
             .await?
             .rows_affected(),
-            postgres: |driver| sqlx::query!(
-                "/* postgres */ INSERT INTO users (id, username, name, email, roles, status, password_hash,
-                password_scheme, must_change_password, created_at, updated_at, last_login_at, name_key, email_key)
-                SELECT CAST(value ->> 0 AS UUID), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-                value ->> 6, value ->> 7, CAST(value ->> 8 AS BOOLEAN), CAST(value ->> 9 AS BIGINT),
-                CAST(value ->> 10 AS BIGINT), CAST(value ->> 11 AS BIGINT), value ->> 12, value ->> 13
-                FROM JSONB_ARRAY_ELEMENTS(CAST(CAST($1 AS TEXT) AS JSONB)) ON CONFLICT DO NOTHING",
-                users.json
+            postgres: |driver| in_time(
+                sqlx::query!(
+                    "/* postgres */ INSERT INTO users (id, username, name, email, roles, status, password_hash,
+                    password_scheme, must_change_password, created_at, updated_at, last_login_at, name_key, email_key)
+                    SELECT CAST(value ->> 0 AS UUID), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
+                    value ->> 6, value ->> 7, CAST(value ->> 8 AS BOOLEAN), CAST(value ->> 9 AS BIGINT),
+                    CAST(value ->> 10 AS BIGINT), CAST(value ->> 11 AS BIGINT), value ->> 12, value ->> 13
+                    FROM JSONB_ARRAY_ELEMENTS(CAST(CAST($1 AS TEXT) AS JSONB)) ON CONFLICT DO NOTHING",
+                    users.json
+                )
+                .execute(driver),
             )
-            .execute(driver)
             .await?
             .rows_affected(),
         );

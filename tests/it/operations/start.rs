@@ -356,3 +356,16 @@ async fn a_setup_token_is_invalid_once_an_admin_exists() {
     let body = json!({"username": "eve", "password": PASSWORD, "roles": ["admin"]});
     assert_eq!(app.with(bearer(token)).post("/admin/users", &body).await.expect(401).problem(), "invalid-token");
 }
+
+/// Without memory for its hashes a server does not start, and with too little for a dear imported one it lives.
+#[test]
+fn a_server_without_memory_for_its_hashes_does_not_start_and_says_so() {
+    let Some(prlimit) = find_program("prlimit") else { return };
+    let folder = TempDir::new().unwrap();
+    let mut command = crate::support::command(prlimit);
+    command.args(["--as=400000000", env!("CARGO_BIN_EXE_countersign"), "serve", "--listen", "127.0.0.1:0"]);
+    command.args(["--argon2-memory-kib", "1000000", "--argon2-iterations", "1"]).current_dir(folder.path());
+    let ended = Binary(command).output();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success() && said.contains("COUNTERSIGN_HASH_WORKERS: there is no memory for"), "{said}");
+}

@@ -1,4 +1,5 @@
 //! The database: migrations and durable writes.
 
+mod faults;
 mod upgrade;
 mod writes;

@@ -3,10 +3,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::model::ClientNetwork;
 
-const CHEAP: Work = Work { kib: 8, is_dear: false };
+const CHEAP: Work = Work { kib: 8, memory_kib: 8, is_dear: false };
 
 fn pool(queue: usize) -> HashPool {
-    HashPool::start(1, queue, &mut Registry::default()).unwrap()
+    HashPool::start(1, 8, queue, &mut Registry::default()).unwrap()
 }
 
 fn flow(address: u8) -> Flow {
@@ -84,7 +84,7 @@ async fn only_hash_threads_give_way() {
 #[tokio::test]
 async fn a_hash_that_had_to_wait_for_the_processor_teaches_the_queue_nothing() {
     let pool = pool(1);
-    let work = Work { kib: 1, is_dear: false };
+    let work = Work { kib: 1, memory_kib: 8, is_dear: false };
     pool.run(Flow::OWN, work, |_| thread::sleep(Duration::from_millis(200))).await.unwrap();
     // By the time of the second answer, the first has been counted.
     pool.run(Flow::OWN, work, |_| ()).await.unwrap();

@@ -1,0 +1,144 @@
+//! Faults of the database under a running server: the answer is 503, never a wrong one, and work goes on by itself.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::io::copy_bidirectional;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+
+use crate::support::{App, Database, PASSWORD, on_postgres};
+
+/// A line to PostgreSQL that can be cut so that neither end hears of it, as when a firewall forgets its connections.
+struct Line {
+    url: String,
+    cut: watch::Sender<()>,
+    _folder: tempfile::TempDir,
+}
+
+impl Line {
+    fn to(database: &Database) -> Self {
+        let (before, rest) = database.url.split_once("host=").unwrap();
+        let (socket, after) = rest.split_once('&').unwrap();
+        let server = PathBuf::from(socket).join(".s.PGSQL.5432");
+        let folder = tempfile::TempDir::new().unwrap();
+        let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
+        let url = format!("{before}host={}&{after}", folder.path().display());
+        let (cut, is_cut) = watch::channel(());
+        tokio::spawn(async move {
+            loop {
+                let (mut client, _) = listener.accept().await.unwrap();
+                let mut server = UnixStream::connect(&server).await.unwrap();
+                let mut is_cut = is_cut.clone();
+                is_cut.mark_unchanged();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ended = copy_bidirectional(&mut client, &mut server) => return,
+                        _ = is_cut.changed() => {}
+                    }
+                    // Both stay open, and nothing comes any more.
+                    std::future::pending::<()>().await;
+                });
+            }
+        });
+        Self { url, cut, _folder: folder }
+    }
+
+    /// Cuts all connections that there are. New ones are possible.
+    fn cut(&self) {
+        self.cut.send(()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_connections_die_silently_is_whole_again_within_three_seconds() {
+    if on_postgres().is_none() {
+        return; // SQLite has no network
+    }
+    let database = Database::new().await;
+    let line = Line::to(&database);
+    let app = App::on(database.at(line.url.clone()), &["--limit-burst", "off"]).await;
+    app.create("root", &["user", "admin"]).await;
+    let login =
+        async || app.anon().post("/login", &json!({"username": "root", "password": PASSWORD})).await.status.as_u16();
+    assert_eq!(join_all((0..8).map(|_| login())).await, [200; 8], "every connection of the pool is in use once");
+    // Eight logins wait for a lock when the line is cut.
+    let held = database.hold_writes().await;
+    let in_flight = async {
+        let begun = Instant::now();
+        (join_all((0..8).map(|_| login())).await, begun.elapsed())
+    };
+    let ((answers, took), ()) = tokio::join!(in_flight, async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        line.cut();
+        held.release().await;
+    });
+    assert!(answers.iter().all(|status| [200, 503].contains(status)), "{answers:?}");
+    assert!(answers.contains(&503) && took < Duration::from_millis(3_600), "{answers:?} {took:?}");
+    let since = Instant::now();
+    while login().await != 200 || app.anon().get("/ready").await.status != 200 {
+        assert!(since.elapsed() < Duration::from_secs(3), "it is not whole again");
+    }
+}
+
+#[tokio::test]
+async fn a_server_on_a_database_that_can_only_be_read_starts_and_checks_but_is_not_ready() {
+    if on_postgres().is_none() {
+        return;
+    }
+    let app = App::start().await;
+    let (opaque, _) = app.tokens("root").await;
+    let database = app.database.clone();
+    drop(app);
+    let name = database.text("SELECT CAST(current_database() AS TEXT)").await;
+    database.sql(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await;
+    let app = App::on(database, &[]).await;
+    app.with(&opaque).get("/me").await.expect(200);
+    app.anon().get("/ready").await.expect(503);
+    let answer = app.anon().post("/login", &json!({"username": "root", "password": PASSWORD})).await.expect(503);
+    assert_eq!(answer.problem(), "unavailable");
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_into_a_file_that_was_deleted_or_replaced() {
+    if on_postgres().is_some() {
+        return;
+    }
+    let app = App::start().await;
+    let (opaque, _) = app.tokens("root").await;
+    let folder = app.database.folder.path();
+    let (file, away) = (folder.join("countersign.db"), folder.join("away.db"));
+    let login = async || app.anon().post("/login", &json!({"username": "root", "password": PASSWORD})).await;
+    for replaced in [false, true] {
+        fs::rename(&file, &away).unwrap();
+        if replaced {
+            fs::write(&file, "").unwrap();
+        }
+        app.database.poll_other_writers().await;
+        assert_eq!(login().await.expect(503).problem(), "unavailable");
+        app.with(&opaque).send(reqwest::Method::POST, "/logout").await.expect(503);
+        app.with(&opaque).get("/me").await.expect(503);
+        fs::rename(&away, &file).unwrap();
+        app.database.poll_other_writers().await;
+        login().await.expect(200);
+        app.with(&opaque).get("/me").await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_write_is_not_ready_and_is_again_by_itself() {
+    let app = App::start().await;
+    app.anon().get("/ready").await.expect(200);
+    if on_postgres().is_some() {
+        return; // the lock of another process is on other tables there
+    }
+    let held = app.database.hold_writes().await;
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
+    app.anon().get("/ready").await.expect(503);
+    held.release().await;
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
+    app.anon().get("/ready").await.expect(200);
+}
