@@ -1,0 +1,99 @@
+"""See scripts/torture."""
+
+import datetime
+import pathlib
+import subprocess
+import sys
+import time
+
+from clients import Clients
+from faults import POSTGRES, SQLITE
+from server import Postgres, Server, Sqlite
+
+# Writes that are acknowledged before each fault of a run.
+BETWEEN = 150
+HEADER = ["fault", "store", "rounds", "acknowledged", "lost", "revived", "false 401", "whole again after, at most", "clients saw"]
+
+
+def whole_again(server):
+    """How long it takes until the server is ready. Raises when it takes more than a minute."""
+    begun = time.monotonic()
+    while server.ready() != 200:
+        if time.monotonic() - begun > 60:
+            raise RuntimeError("the server does not come back")
+        time.sleep(0.01)
+    return time.monotonic() - begun
+
+
+def torture(binary, name, fault, store, least):
+    server = Server(binary, store.url, store.folder)
+    server.start()
+    server.add_users()
+    rounds, longest, acknowledged, lost, revived, wrong, seen = 0, 0.0, 0, 0, 0, 0, {}
+    # Tokens are audited as they come, so that no run is long and no session too old.
+    while acknowledged < least:
+        clients = Clients(server)
+        for _ in range(5):
+            goal = clients.acknowledged + BETWEEN
+            deadline = time.monotonic() + 60
+            while clients.acknowledged < goal and time.monotonic() < deadline:
+                time.sleep(0.005)
+            fault(server, store)
+            longest = max(longest, whole_again(server))
+            rounds += 1
+        clients.stop()
+        gone, back = clients.audit()
+        acknowledged, lost, revived = acknowledged + clients.acknowledged, lost + gone, revived + back
+        wrong += clients.wrong
+        for status, count in clients.seen.items():
+            seen[status] = seen.get(status, 0) + count
+    server.kill()
+    answers = ", ".join(f"{count:,} × {status}" for status, count in sorted(seen.items(), key=str))
+    return [
+        f"{name}: {fault.__doc__}", store.name, str(rounds), f"{acknowledged:,}", str(lost), str(revived), str(wrong),
+        f"{longest:.1f} s", answers,
+    ]
+
+
+def table(rows):
+    lines = [HEADER, ["---"] * len(HEADER), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def page(rows):
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    return f"""# Reliability
+
+What `scripts/torture` found at {commit or "an unknown commit"}, on {datetime.date.today()}. Twelve clients log in and out and use
+their tokens without a pause while one thing after the other is broken under the server. *Acknowledged* are logins and logouts
+that were answered with 200 and 204. Afterwards every one of their tokens is shown again: *lost* are tokens of acknowledged
+logins that are refused, *revived* those of acknowledged logouts that are accepted. *False 401* are refusals, meanwhile, of
+tokens and passwords that were good; a server that cannot ask its database answers 503. *Whole again* is the time from the
+mend until `/ready` answers 200.
+
+{table(rows)}"""
+
+
+def main(binary, *words):
+    quick = "--quick" in words
+    wanted = [word for word in words if word != "--quick"]
+    faults = {**{name: (fault, Sqlite) for name, fault in SQLITE.items()}, **{name: (fault, Postgres) for name, fault in POSTGRES.items()}}
+    if unknown := set(wanted) - set(faults):
+        sys.exit(f"unknown: {', '.join(sorted(unknown))}; there are: {' '.join(faults)}")
+    rows, failed = [], False
+    for name in wanted or faults:
+        fault, make_store = faults[name]
+        store = make_store()
+        try:
+            row = torture(pathlib.Path(binary).resolve(), name, fault, store, 1 if quick else 10_000)
+        finally:
+            store.close()
+        failed |= row[4:7] != ["0", "0", "0"]
+        rows.append(row)
+        print(" | ".join(row), flush=True)
+    if not wanted and not quick:
+        pathlib.Path("docs/reliability.md").write_text(page(rows))
+    sys.exit(failed)
+
+
+main(*sys.argv[1:])
