@@ -38,6 +38,7 @@ use self::keys::sealing::SecretKey;
 pub use self::operations::backup::{backup, restore};
 pub use self::operations::doctor::{Finding, Verdict, examine, examine_settings, mode};
 use self::passwords::admission::NewNetworks;
+pub use self::passwords::formats::ParsedHash;
 use self::passwords::hash_pool::HashPool;
 use self::passwords::limiter::Limiter;
 use self::passwords::refusal_delay::RefusalDelay;

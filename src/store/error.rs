@@ -13,7 +13,9 @@ impl From<PoolError> for Error {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         let is_transient = match &error {
-            sqlx::Error::Io(_)
+            // A line that is cut while sqlx asks for TLS is to it an answer that it does not know.
+            sqlx::Error::Protocol(_)
+            | sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
@@ -61,6 +63,13 @@ pub fn reason(error: &sqlx::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::is_transient;
+    use crate::error::Error;
+
+    #[test]
+    fn a_line_that_is_cut_while_it_is_opened_is_not_taken_for_a_fault_of_ours() {
+        let cut = sqlx::Error::Protocol("unexpected response from SSLRequest: 0x00".into());
+        assert!(matches!(Error::from(cut), Error::Unavailable(_)));
+    }
 
     #[test]
     fn what_passes_is_not_taken_for_a_fault_of_ours() {

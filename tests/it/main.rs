@@ -14,8 +14,10 @@
 mod architecture;
 mod command_line;
 mod credentials;
+mod fuzzing;
 mod http;
 mod keys;
+mod model;
 mod operations;
 mod passwords;
 mod sessions;

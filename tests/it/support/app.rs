@@ -29,6 +29,7 @@ pub struct App {
     pub database: Database,
     pub service: http::App,
     clock: Arc<AtomicI64>,
+    flags: Vec<String>,
     client: Client,
     _shutdown: oneshot::Sender<()>,
 }
@@ -63,8 +64,18 @@ impl App {
         Self::listening(0, database, flags).await
     }
 
+    /// Stops the service, and starts another one with the same clock and flags on the same database.
+    pub async fn restarted(self) -> Self {
+        self.service.auth().stop().await;
+        let flags: Vec<_> = self.flags.iter().map(String::as_str).collect();
+        Self::at_time(0, self.database.clone(), &flags, Arc::clone(&self.clock)).await
+    }
+
     async fn listening(port: u16, database: Database, flags: &[&str]) -> Self {
-        let clock = Arc::new(AtomicI64::new(START));
+        Self::at_time(port, database, flags, Arc::new(AtomicI64::new(START))).await
+    }
+
+    async fn at_time(port: u16, database: Database, flags: &[&str], clock: Arc<AtomicI64>) -> Self {
         let config = config(&database, flags);
         let (auth, _) = serve::open(&config, Clock::Manual(Arc::clone(&clock))).await.unwrap();
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
@@ -78,7 +89,8 @@ impl App {
             auth.stop().await;
         });
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { url: format!("http://{address}"), address, database, service, clock, client, _shutdown: shutdown }
+        let (url, flags) = (format!("http://{address}"), flags.iter().map(ToString::to_string).collect());
+        Self { url, address, database, service, clock, flags, client, _shutdown: shutdown }
     }
 
     pub fn advance_clock(&self, by: Duration) {
