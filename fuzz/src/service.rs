@@ -69,7 +69,8 @@ pub fn session() -> Value {
 impl Service {
     fn start() -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let folder = TempDir::new().expect("a folder");
+        // In memory where that is possible: millions of inputs are written.
+        let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).expect("a folder");
         let database = format!("sqlite://{}/countersign.db", folder.path().display());
         let key = STANDARD.encode([7; 32]);
         let flags = [

@@ -103,7 +103,7 @@ problems! {
     AuthErrors {
         400 "`ambiguous-credential`: more than one `Authorization` header"
         401 "`authentication-required`, `invalid-token` or `invalid-credentials`"
-        403 "`insufficient-scope`, `password-change-required` or `foreign-page`"
+        403 "`insufficient-scope`, at `/verify` also `insufficient-role`, `password-change-required` or `foreign-page`"
         429 "`too-many-attempts`, with `Retry-After`"
         503 "`unavailable` or `busy`, with `Retry-After`"
     }
@@ -112,7 +112,7 @@ problems! {
         408 "`request-timeout`"
         413 "`body-too-large`"
         415 "`unsupported-media-type`"
-        422 "`validation`, with the fields in `errors`"
+        422 "`validation`, with the fields in `errors`, or, where the request has an `Idempotency-Key`, `idempotency-key-reused`"
         503 "`unavailable` or `busy`, with `Retry-After`"
     }
     InvalidQuery { 422 "`validation`, with the fields in `errors`" }

@@ -10,6 +10,7 @@ mod foreign_pages;
 mod health;
 mod proxies;
 mod requests;
+mod schemathesis;
 mod scopes;
 mod tls;
 mod verify;

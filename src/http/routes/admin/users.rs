@@ -115,7 +115,7 @@ fn decode_cursor(text: &str) -> Result<Cursor, Problem> {
 
 /// Creates a user. While there is no admin, the setup token also works here.
 #[utoipa::path(
-    post, path = "/admin/users", tag = "admin", params(("Idempotency-Key" = Option<String>, Header)), security(("basic" = []), ("bearer" = ["admin"])),
+    post, path = "/admin/users", tag = "admin", request_body = CreateUser, params(("Idempotency-Key" = Option<String>, Header)), security(("basic" = []), ("bearer" = ["admin"])),
     responses(
         (status = 201, body = UserView<'_>, headers(("Location", description = "The address of the user"), ("ETag"))),
         UsernameTaken,

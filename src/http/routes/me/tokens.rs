@@ -29,7 +29,7 @@ pub struct CreateToken {
 
 /// Creates a personal access token for the caller. It cannot have scopes that the caller lacks.
 #[utoipa::path(
-    post, path = "/me/tokens", tag = "me", params(("Idempotency-Key" = Option<String>, Header)), security(("basic" = []), ("bearer" = ["tokens"])),
+    post, path = "/me/tokens", tag = "me", request_body = CreateToken, params(("Idempotency-Key" = Option<String>, Header)), security(("basic" = []), ("bearer" = ["tokens"])),
     responses((status = 201, body = CreatedToken), TooManyTokens, AuthErrors, InvalidBody),
 )]
 pub async fn create_my_token(
