@@ -227,3 +227,6 @@ impl From<Algorithm> for jsonwebtoken::Algorithm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
