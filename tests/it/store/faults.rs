@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use reqwest::Method;
 use serde_json::json;
 use tokio::io::copy_bidirectional;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
-use crate::support::{App, Database, PASSWORD, on_postgres};
+use crate::support::{App, Database, PASSWORD, basic, on_postgres};
 
 /// A line to PostgreSQL that can be cut so that neither end hears of it, as when a firewall forgets its connections.
 struct Line {
@@ -119,7 +120,7 @@ async fn nothing_is_acknowledged_into_a_file_that_was_deleted_or_replaced() {
         }
         app.database.poll_other_writers().await;
         assert_eq!(login().await.expect(503).problem(), "unavailable");
-        app.with(&opaque).send(reqwest::Method::POST, "/logout").await.expect(503);
+        app.with(&opaque).send(Method::POST, "/logout").await.expect(503);
         app.with(&opaque).get("/me").await.expect(503);
         fs::rename(&away, &file).unwrap();
         app.database.poll_other_writers().await;
@@ -141,4 +142,57 @@ async fn a_server_that_cannot_write_is_not_ready_and_is_again_by_itself() {
     held.release().await;
     tokio::time::sleep(Duration::from_millis(1_050)).await;
     app.anon().get("/ready").await.expect(200);
+}
+
+/// One page after the other is overwritten with noise. Such a server may refuse to start, or to answer; what it must not do is
+/// accept what was revoked or is wrong, or begin anew.
+#[tokio::test]
+async fn a_damaged_file_is_never_overwritten_and_lets_nobody_in() {
+    const PAGE: usize = 4096;
+    if on_postgres().is_some() {
+        return;
+    }
+    let app = App::start().await;
+    for i in 0..20 {
+        app.create(&format!("user-{i}"), &["user"]).await;
+    }
+    let (mut alive, mut ended) = (Vec::new(), Vec::new());
+    for i in 0..20 {
+        let (opaque, jwt) = app.tokens(&format!("user-{i}")).await;
+        if i % 2 == 0 {
+            app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
+            ended.extend([opaque, jwt]);
+        } else {
+            alive.extend([opaque, jwt]);
+        }
+    }
+    app.service.auth().stop().await;
+    let whole = fs::read(app.database.folder.path().join("countersign.db")).unwrap();
+    let (mut refused, mut unharmed) = (0, 0);
+    for page in 0..whole.len() / PAGE {
+        let database = Database::new().await;
+        let file = database.folder.path().join("countersign.db");
+        let mut damaged = whole.clone();
+        aws_lc_rs::rand::fill(&mut damaged[page * PAGE..][..PAGE]).unwrap();
+        fs::write(&file, &damaged).unwrap();
+        match App::try_on(database.clone()).await {
+            Err(_sentence) => refused += 1,
+            Ok(damaged) => {
+                let status = async |credential: &str| damaged.with(credential).get("/me").await.status.as_u16();
+                for credential in ended.iter().chain([&basic("root", "a-wrong-password"), &basic("nobody", PASSWORD)]) {
+                    assert_ne!(status(credential).await, 200, "page {page}: {credential}");
+                }
+                let answers = join_all(alive.iter().map(|credential| status(credential))).await;
+                unharmed += usize::from(answers.iter().all(|status| *status == 200));
+                damaged.service.auth().stop().await;
+            }
+        }
+        // A page that is not in use may be written; of those in use, none is taken for free.
+        let after = fs::read(&file).unwrap();
+        assert!(after.len() >= whole.len(), "page {page}");
+        let pages = after.chunks(PAGE).zip(whole.chunks(PAGE));
+        let changed = pages.enumerate().filter(|(i, (after, whole))| *i != page && after != whole).count();
+        assert!(changed < 12, "page {page}: {changed} others changed");
+    }
+    assert!(refused > 0 && unharmed > 0, "{refused} refused, {unharmed} unharmed");
 }

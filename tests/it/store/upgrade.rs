@@ -1,8 +1,15 @@
 //! Migration of a database of an earlier version.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
-use crate::support::{App, Database, bearer, on_postgres};
+use crate::support::{Answer, App, Binary, Database, PASSWORD, basic, bearer, on_postgres};
+
+/// How many migrations there are.
+fn migrations() -> usize {
+    let folder = if on_postgres().is_some() { "migrations/postgres" } else { "migrations" };
+    fs::read_dir(folder).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_file()).count()
+}
 
 /// The database of the first version has a user with a session, and a signing key.
 #[tokio::test]
@@ -51,7 +58,33 @@ async fn sessions_and_keys_of_the_first_schema_survive_migration() {
     assert_eq!(app.database.text(moved).await, "setup70");
     app.service.auth().refresh_known_costs().await.unwrap();
     assert_eq!(app.database.text("SELECT password_scheme FROM users").await, "argon2id v=19 m=8 t=1 p=1");
-    let folder = if on_postgres().is_some() { "migrations/postgres" } else { "migrations" };
-    let migrations = fs::read_dir(folder).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_file()).count();
-    assert_eq!(app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM _sqlx_migrations").await, migrations.to_string());
+    let count = "SELECT CAST(COUNT(*) AS TEXT) FROM _sqlx_migrations";
+    assert_eq!(app.database.text(count).await, migrations().to_string());
+}
+
+/// The server is killed as soon as so many migrations are there.
+#[tokio::test]
+async fn a_migration_that_is_killed_midway_completes_at_the_next_start() {
+    let count = "SELECT CAST(COUNT(*) AS TEXT) FROM _sqlx_migrations";
+    let all = migrations();
+    let mut midway = 0;
+    for wanted in 1..all {
+        let database = Database::new().await;
+        let server = || Binary::new(database.folder.path()).env("DATABASE_URL", &database.url);
+        let killed = server().args(&["--listen", "127.0.0.1:0"]).spawn();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let applied = async || database.try_text(count).await.map_or(0, |count| count.parse::<usize>().unwrap());
+        while applied().await < wanted {
+            assert!(Instant::now() < deadline, "{wanted} of {all} migrations");
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+        drop(killed);
+        midway += usize::from(applied().await < all);
+        let server =
+            server().env("COUNTERSIGN_ADMIN_USERNAME", "root").env("COUNTERSIGN_ADMIN_PASSWORD", PASSWORD).serve();
+        assert_eq!(applied().await, all);
+        let login = reqwest::Client::new().post(format!("{}/login", server.url()));
+        Answer::of(login.header("authorization", basic("root", PASSWORD))).await.expect(200);
+    }
+    assert!(midway > 0, "every kill came too late");
 }

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
 use countersign::cli::serve;
 use countersign::config::{Cli, Config};
+use countersign::error::StartError;
 use countersign::http;
 use countersign::model::Clock;
 use reqwest::{Client, Method, RequestBuilder};
@@ -68,16 +69,26 @@ impl App {
     pub async fn restarted(self) -> Self {
         self.service.auth().stop().await;
         let flags: Vec<_> = self.flags.iter().map(String::as_str).collect();
-        Self::at_time(0, self.database.clone(), &flags, Arc::clone(&self.clock)).await
+        Self::try_listening(0, self.database.clone(), &flags, Arc::clone(&self.clock)).await.unwrap()
+    }
+
+    /// As [`App::on`], on a database with which the service may refuse to start.
+    pub async fn try_on(database: Database) -> Result<Self, StartError> {
+        Self::try_listening(0, database, &[], Arc::new(AtomicI64::new(START))).await
     }
 
     async fn listening(port: u16, database: Database, flags: &[&str]) -> Self {
-        Self::at_time(port, database, flags, Arc::new(AtomicI64::new(START))).await
+        Self::try_listening(port, database, flags, Arc::new(AtomicI64::new(START))).await.unwrap()
     }
 
-    async fn at_time(port: u16, database: Database, flags: &[&str], clock: Arc<AtomicI64>) -> Self {
+    async fn try_listening(
+        port: u16,
+        database: Database,
+        flags: &[&str],
+        clock: Arc<AtomicI64>,
+    ) -> Result<Self, StartError> {
         let config = config(&database, flags);
-        let (auth, _) = serve::open(&config, Clock::Manual(Arc::clone(&clock))).await.unwrap();
+        let (auth, _) = serve::open(&config, Clock::Manual(Arc::clone(&clock))).await?;
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (shutdown, ended) = oneshot::channel::<()>();
@@ -90,7 +101,7 @@ impl App {
         });
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         let (url, flags) = (format!("http://{address}"), flags.iter().map(ToString::to_string).collect());
-        Self { url, address, database, service, clock, flags, client, _shutdown: shutdown }
+        Ok(Self { url, address, database, service, clock, flags, client, _shutdown: shutdown })
     }
 
     pub fn advance_clock(&self, by: Duration) {

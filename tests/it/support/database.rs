@@ -87,10 +87,15 @@ impl Database {
 
     /// Queries one text value.
     pub async fn text(&self, text: &str) -> String {
+        self.try_text(text).await.unwrap()
+    }
+
+    /// As [`Database::text`], of a database that a server may be creating.
+    pub async fn try_text(&self, text: &str) -> sqlx::Result<String> {
         let sql = sqlx::AssertSqlSafe(text.to_owned());
         match self.connect().await {
-            Connection::Sqlite(mut connection) => connection.fetch_one(sql).await.unwrap().get(0),
-            Connection::Postgres(mut connection) => connection.fetch_one(sql).await.unwrap().get(0),
+            Connection::Sqlite(mut connection) => connection.fetch_one(sql).await?.try_get(0),
+            Connection::Postgres(mut connection) => connection.fetch_one(sql).await?.try_get(0),
         }
     }
 
