@@ -7,11 +7,15 @@ import sys
 import time
 
 from clients import Clients
-from faults import POSTGRES, SQLITE
+from faults import POSTGRES, SQLITE, kill
 from server import Postgres, Server, Sqlite
 
-# Writes that are acknowledged before each fault of a run.
-BETWEEN = 150
+# Writes that are acknowledged before each fault of a run; before those that take no time, fewer, so that there are more of them.
+BETWEEN, BETWEEN_KILLS = 150, 45
+# The rounds of a batch, after which every token is shown again; a quick run has one short batch.
+ROUNDS, QUICK_ROUNDS, QUICK_BETWEEN = 5, 2, 40
+PAGE = pathlib.Path("docs/reliability.md")
+MARKS = "<!-- scripts/torture writes what follows -->\n", "<!-- up to here -->\n"
 HEADER = ["fault", "store", "rounds", "acknowledged", "lost", "revived", "false 401", "whole again after, at most", "clients saw"]
 
 
@@ -25,7 +29,9 @@ def whole_again(server):
     return time.monotonic() - begun
 
 
-def torture(binary, name, fault, store, least):
+def torture(binary, name, fault, store, quick):
+    least = 1 if quick else 10_000
+    batch, between = (QUICK_ROUNDS, QUICK_BETWEEN) if quick else (ROUNDS, BETWEEN_KILLS if fault is kill else BETWEEN)
     server = Server(binary, store.url, store.folder)
     server.start()
     server.add_users()
@@ -33,8 +39,8 @@ def torture(binary, name, fault, store, least):
     # Tokens are audited as they come, so that no run is long and no session too old.
     while acknowledged < least:
         clients = Clients(server)
-        for _ in range(5):
-            goal = clients.acknowledged + BETWEEN
+        for _ in range(batch):
+            goal = clients.acknowledged + between
             deadline = time.monotonic() + 60
             while clients.acknowledged < goal and time.monotonic() < deadline:
                 time.sleep(0.005)
@@ -60,18 +66,13 @@ def table(rows):
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def page(rows):
+def write_page(rows):
+    """Replaces the table in the page."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    return f"""# Reliability
-
-What `scripts/torture` found at {commit or "an unknown commit"}, on {datetime.date.today()}. Twelve clients log in and out and use
-their tokens without a pause while one thing after the other is broken under the server. *Acknowledged* are logins and logouts
-that were answered with 200 and 204. Afterwards every one of their tokens is shown again: *lost* are tokens of acknowledged
-logins that are refused, *revived* those of acknowledged logouts that are accepted. *False 401* are refusals, meanwhile, of
-tokens and passwords that were good; a server that cannot ask its database answers 503. *Whole again* is the time from the
-mend until `/ready` answers 200.
-
-{table(rows)}"""
+    before, rest = PAGE.read_text().split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    text = f"At {commit or 'an unknown commit'}, on {datetime.date.today()}:\n\n{table(rows)}"
+    PAGE.write_text(before + MARKS[0] + text + MARKS[1] + after)
 
 
 def main(binary, *words):
@@ -85,14 +86,14 @@ def main(binary, *words):
         fault, make_store = faults[name]
         store = make_store()
         try:
-            row = torture(pathlib.Path(binary).resolve(), name, fault, store, 1 if quick else 10_000)
+            row = torture(pathlib.Path(binary).resolve(), name, fault, store, quick)
         finally:
             store.close()
         failed |= row[4:7] != ["0", "0", "0"]
         rows.append(row)
         print(" | ".join(row), flush=True)
     if not wanted and not quick:
-        pathlib.Path("docs/reliability.md").write_text(page(rows))
+        write_page(rows)
     sys.exit(failed)
 
 

@@ -11,13 +11,13 @@ import time
 def kill(server, store):
     """SIGKILL, then a new start"""
     server.kill()
-    server.start()
+    server.spawn()
 
 
 def stop(server, store):
     """SIGTERM, then a new start"""
     server.kill(signal.SIGTERM)
-    server.start()
+    server.spawn()
 
 
 def pause(server, store):

@@ -45,17 +45,21 @@ class Server:
         }
 
     def start(self):
+        """Starts the process, and waits until it is ready."""
+        self.spawn()
+        deadline = time.monotonic() + 30
+        while self.ready() != 200:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the server does not start: {(self.folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.02)
+
+    def spawn(self):
         log = open(self.folder / "log", "ab")
         # SIGXFSZ comes with the error of a full disk and would end the process.
         ignore = lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         self.process = subprocess.Popen(
             [self.binary], env=self.environment(), cwd=self.folder, stdout=log, stderr=log, preexec_fn=ignore
         )
-        deadline = time.monotonic() + 30
-        while self.ready() != 200:
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the server does not start: {(self.folder / 'log').read_text()[-2000:]}")
-            time.sleep(0.02)
 
     def ready(self):
         import clients
