@@ -38,6 +38,14 @@ generated:
 bench *ARGS:
     scripts/bench {{ ARGS }}
 
+# Break what the server stands on, and write the table of docs/reliability.md; --quick only prints
+torture *ARGS:
+    scripts/torture {{ ARGS }}
+
+# Look for input that breaks a property: 10,000,000 runs of each target, or of those named
+fuzz *TARGETS:
+    scripts/fuzz {{ TARGETS }}
+
 # Check the dependencies, also for known vulnerabilities, which needs access to GitHub
 deny:
     scripts/deny

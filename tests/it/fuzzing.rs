@@ -61,7 +61,7 @@ fn the_fuzzer_starts_from_a_jwt_that_is_accepted() {
 }
 
 macro_rules! tests {
-    ($($test:ident: $property:literal;)*) => {
+    ($(fn $test:ident() = $property:literal;)*) => {
         $(#[test]
         fn $test() {
             hold($property);
@@ -75,13 +75,13 @@ macro_rules! tests {
 }
 
 tests! {
-    any_authorization_header_is_refused_or_read_in_one_way: "authorization";
-    any_signed_jwt_is_refused_unless_all_of_it_is_right: "jwt";
-    any_personal_token_has_one_spelling: "personal_token";
-    any_forwarded_headers_count_only_by_their_trusted_end: "forwarded_headers";
-    any_stored_hash_is_refused_or_within_the_limits: "password_hash";
-    any_csv_import_gives_rows_in_order_or_an_error: "import_csv";
-    any_ndjson_import_gives_rows_in_order_or_an_error: "import_ndjson";
-    any_body_is_accepted_or_refused_without_a_fault: "body";
-    any_query_is_accepted_or_refused_without_a_fault: "query";
+    fn any_authorization_header_is_refused_or_read_in_one_way() = "authorization";
+    fn any_signed_jwt_is_refused_unless_all_of_it_is_right() = "jwt";
+    fn any_personal_token_has_one_spelling() = "personal_token";
+    fn any_forwarded_headers_count_only_by_their_trusted_end() = "forwarded_headers";
+    fn any_stored_hash_is_refused_or_within_the_limits() = "password_hash";
+    fn any_csv_import_gives_rows_in_order_or_an_error() = "import_csv";
+    fn any_ndjson_import_gives_rows_in_order_or_an_error() = "import_ndjson";
+    fn any_body_is_accepted_or_refused_without_a_fault() = "body";
+    fn any_query_is_accepted_or_refused_without_a_fault() = "query";
 }

@@ -133,11 +133,14 @@ class Line:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
         self.listener.listen(64)
-        self.held = []
+        self.open, self.silent = [], []
         threading.Thread(target=self.accept, daemon=True).start()
 
     def cut(self):
         self.era += 1
+        # Those of the cut before have been given up by either end, as TCP does after a while.
+        hang_up(self.silent)
+        self.open, self.silent = [], self.open
 
     def accept(self):
         while True:
@@ -151,6 +154,7 @@ class Line:
             except OSError:
                 client.close()
                 continue
+            self.open += [client, server]
             for source, sink in ((client, server), (server, client)):
                 threading.Thread(target=self.copy, args=(source, sink, self.era), daemon=True).start()
 
@@ -158,17 +162,20 @@ class Line:
         try:
             while data := source.recv(65536):
                 if era != self.era:
-                    self.held.append((source, sink))
                     return
                 sink.sendall(data)
         except OSError:
             pass
         if era == self.era:
-            for end in (source, sink):
-                try:
-                    end.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
+            hang_up((source, sink))
 
     def close(self):
         self.listener.close()
+
+
+def hang_up(ends):
+    for end in ends:
+        try:
+            end.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass

@@ -26,8 +26,8 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// How long a connection may take to say that it is well: a third of the time that a request waits for one.
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// How long a transaction may be idle before PostgreSQL ends it.
-const IDLE_TRANSACTION: &str = "5s";
+/// How long a transaction may be idle before PostgreSQL ends it: the locks of a server that is gone hold the others up as long.
+const IDLE_TRANSACTION: &str = "2s";
 
 /// Runs a statement for as long as it may take. After that its connection is good for nothing more.
 pub async fn in_time<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {

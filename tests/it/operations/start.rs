@@ -1,7 +1,8 @@
 //! Startup: what the first start creates and prints, and that later or concurrent ones change nothing.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -251,6 +252,28 @@ fn a_file_that_is_no_database_is_refused_and_unchanged() {
     assert!(text.starts_with("countersign: DATABASE_URL: ") && text.contains("not a database"), "{text}");
     assert_eq!(fs::read_to_string(&path).unwrap(), letter);
     assert!(!folder.path().join("countersign.key").exists());
+}
+
+/// The server runs as a user who does not own the file, which only root can arrange.
+#[test]
+fn a_file_without_permission_to_write_stops_the_start_and_says_so() {
+    const NOBODY: u32 = 65534;
+    let folder = TempDir::new().unwrap();
+    let (path, program) = (folder.path().join("countersign.db"), folder.path().join("countersign"));
+    fs::write(&path, "").unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o444)).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_countersign"), &program).unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+    let mut command = Command::new(program);
+    command.env_clear().current_dir(folder.path()).args(["--listen", "127.0.0.1:0"]);
+    if fs::metadata(&path).unwrap().uid() != 0 {
+        return println!("NOT RUN: it needs root");
+    }
+    command.uid(NOBODY);
+    let text = String::from_utf8(Binary(command).output().stderr).unwrap();
+    assert!(text.starts_with("countersign: DATABASE_URL: "), "{text}");
+    assert!(text.contains("let this user write to it"), "{text}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "");
 }
 
 /// The real sqlx-cli runs `sqlx migrate run` with the `DATABASE_URL` of `.env.example`. Then the server starts on it.
