@@ -199,6 +199,14 @@ async fn taken_usernames_are_skipped_updated_or_stop_the_import_as_requested() {
 }
 
 #[tokio::test]
+async fn a_row_that_fails_does_not_take_its_name_from_a_later_one() {
+    let app = App::start().await;
+    let (without, with) = (json!({"username": "sergio"}), json!({"username": "sergio", "password_hash": DJANGO}));
+    let (rows, _) = ndjson(&app, "", &[without, with.clone(), with]).await;
+    assert_eq!(rows, ["1 sergio failed password_hash:required", "2 sergio created", "3 sergio skipped"]);
+}
+
+#[tokio::test]
 async fn a_repeated_import_matches_rows_by_username_and_id() {
     let app = App::start().await;
     let row = |name: &str, end: &str| json!({"username": name, "id": format!("01a209a4-5175-7d1f-96a9-8817ee5490{end}"), "password_hash": DJANGO});

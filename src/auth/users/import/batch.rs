@@ -40,6 +40,8 @@ impl Batch {
             } else {
                 FieldError::new("password_hash", "required", "is missing")
             };
+            // A later row may have this name.
+            names.remove(&record.username);
             row.record = Err(vec![error]);
             None
         };
