@@ -46,6 +46,7 @@ pub async fn open(path: &Path, durability: Durability, registry: &mut Registry) 
     let cannot_io = |error: io::Error| cannot(error.into());
     // SQLite gives the write-ahead log and its index the mode of the file itself.
     create_private(path).and_then(|()| check_writable(path)).map_err(cannot_io)?;
+    let file = OpenFile::at(path).map_err(cannot_io)?;
     // sqlx's own migration lock does nothing on SQLite, and ten servers may start on one empty file.
     let lock = lock_beside(path).await.map_err(cannot_io)?;
     let options = SqliteConnectOptions::new()
@@ -73,7 +74,9 @@ pub async fn open(path: &Path, durability: Durability, registry: &mut Registry) 
     }
     migrations::SQLITE.run(&mut write).await.map_err(|error| match error {
         // The file is at fault, not its schema.
-        MigrateError::Execute(fault) if mend(&fault) != OTHER => cannot(fault),
+        MigrateError::Execute(fault) | MigrateError::ExecuteMigration(fault, _) if mend(&fault) != OTHER => {
+            cannot(fault)
+        }
         error => migrations::outdated(&error),
     })?;
     drop(lock);
@@ -89,8 +92,8 @@ pub async fn open(path: &Path, durability: Durability, registry: &mut Registry) 
     // Without it, the first poll would find another version than none, and invalidate everything that was read before.
     let version = sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut write).await;
     let version = version.map_err(cannot)?;
+    file.check().map_err(cannot)?;
     let chain_key = KnownLater::default();
-    let file = OpenFile::at(path);
     let write = WriterHandle::start(
         (write, version),
         (options, file.clone()),
@@ -113,8 +116,10 @@ pub async fn open_read_only(path: &Path) -> Result<Option<Store>, StartError> {
     // Without a log no process has the file open, and SQLite would create one.
     let is_closed = !with_suffix(path, "-wal").exists();
     let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(is_closed);
-    let reader = options.connect().await.map_err(|error| cannot_open(path, &error))?;
-    let pools = Pools::Sqlite { write: WriterHandle::none(), read: [reader].into(), file: OpenFile::at(path) };
+    let cannot = |error: sqlx::Error| cannot_open(path, &error);
+    let file = OpenFile::at(path).map_err(|error| cannot(error.into()))?;
+    let reader = options.connect().await.map_err(cannot)?;
+    let pools = Pools::Sqlite { write: WriterHandle::none(), read: [reader].into(), file };
     Ok(Some(Store { pools, invalidation: Invalidation::of_file(), chain_key: KnownLater::default() }))
 }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Clone, Debug)]
 pub struct OpenFile {
     path: PathBuf,
-    identity: Option<Identity>,
+    identity: Identity,
     is_lost: Arc<AtomicBool>,
 }
 
@@ -21,9 +21,9 @@ pub struct OpenFile {
 type Identity = (u64, u64);
 
 impl OpenFile {
-    /// The file that has been opened under this name just now.
-    pub fn at(path: &Path) -> Self {
-        Self { path: path.to_owned(), identity: identity(path).ok(), is_lost: Arc::default() }
+    /// The file with this name, which is to be opened. [`OpenFile::check`] tells afterwards whether it was.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), identity: identity(path)?, is_lost: Arc::default() })
     }
 
     /// Its name.
@@ -34,7 +34,7 @@ impl OpenFile {
     /// Fails while the name names no file, or another one.
     pub fn check(&self) -> Result<(), sqlx::Error> {
         let fault = match identity(&self.path) {
-            Ok(identity) if Some(identity) == self.identity => {
+            Ok(identity) if identity == self.identity => {
                 self.is_lost.store(false, Ordering::Relaxed);
                 return Ok(());
             }
@@ -45,8 +45,7 @@ impl OpenFile {
             tracing::error!(
                 file = %self.path.display(),
                 %fault,
-                "the file of the database was deleted or replaced while it was open; put it back under its name, or restart to \
-                 use what is there now"
+                "the file of the database cannot be found any more under its name; put it back, or restart to use what is there now"
             );
         }
         Err(sqlx::Error::Io(fault))

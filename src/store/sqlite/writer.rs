@@ -227,6 +227,12 @@ impl Writer {
             if request.lease.is_closed() {
                 continue;
             }
+            // A connection that is made now would be to the other file, beside the log of ours, and SQLite would bring the two together.
+            if let Err(error) = self.file.check() {
+                drop(request.lease.send(Err(error.into())));
+                self.forget_file_version();
+                continue;
+            }
             let sound = match connection.take() {
                 Some(sound) => Ok(sound),
                 None => self.options.connect().await.map(|connection| Arc::new(Mutex::new(connection))),

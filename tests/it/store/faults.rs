@@ -113,12 +113,18 @@ async fn nothing_is_acknowledged_into_a_file_that_was_deleted_or_replaced() {
     let folder = app.database.folder.path();
     let (file, away) = (folder.join("countersign.db"), folder.join("away.db"));
     let login = async || app.anon().post("/login", &json!({"username": "root", "password": PASSWORD})).await;
-    for replaced in [false, true] {
+    let other = App::start().await;
+    other.service.auth().stop().await;
+    let other = fs::read(other.database.folder.path().join("countersign.db")).unwrap();
+    for replacement in [None, Some(&[][..]), Some(&other)] {
         fs::rename(&file, &away).unwrap();
-        if replaced {
-            fs::write(&file, "").unwrap();
+        if let Some(replacement) = replacement {
+            fs::write(&file, replacement).unwrap();
         }
-        app.database.poll_other_writers().await;
+        // The writer lets go of its connection, and must not make one to what is there now.
+        for _ in 0..3 {
+            app.database.poll_other_writers().await;
+        }
         assert_eq!(login().await.expect(503).problem(), "unavailable");
         app.with(&opaque).send(Method::POST, "/logout").await.expect(503);
         app.with(&opaque).get("/me").await.expect(503);

@@ -26,7 +26,7 @@ impl File {
         let writer = Writer {
             requests: received,
             options: options.clone(),
-            file: OpenFile::at(&folder.path().join("db")),
+            file: OpenFile::at(&folder.path().join("db")).unwrap(),
             max_members,
             open_for: Duration::from_secs(60),
             metrics: CommitMetrics::new(&mut Registry::default()),
