@@ -7,6 +7,7 @@ mod credentials;
 mod grant;
 mod idempotency;
 mod keys;
+mod opening;
 mod operations;
 mod passwords;
 mod sessions;
@@ -35,6 +36,8 @@ pub use self::keys::Jwks;
 use self::keys::Keys;
 pub use self::keys::rotation::{JWKS_MAX_AGE, KeyInfo, KeyState};
 use self::keys::sealing::SecretKey;
+use self::opening::{Opened, open};
+pub use self::opening::{existing_file, migrate, seal_audit};
 pub use self::operations::backup::{backup, restore};
 pub use self::operations::doctor::{Finding, Verdict, examine, examine_settings, mode};
 use self::passwords::admission::NewNetworks;
@@ -53,7 +56,7 @@ pub use self::users::import::{Import, Outcome, RowReport, Rows, Summary};
 pub use self::users::{Creator, Cursor};
 use crate::config::Settings;
 use crate::error::{Error, StartError};
-use crate::model::{Clock, SealedKey};
+use crate::model::Clock;
 pub use crate::store::Durability;
 use crate::store::{Location, Store};
 
@@ -119,7 +122,8 @@ impl Auth {
                 ),
             ));
         }
-        let (store, secret, places, sealed) = open(&clock, &settings, Durability::EachCommit, &mut metrics).await?;
+        let opened = open(&clock, &settings, Durability::EachCommit, &mut metrics).await?;
+        let Opened { store, secret, places, sealed } = opened;
         let keys = keys::rotation::prepare(sealed, &store, &clock, &secret, &settings).await?;
         Self::new(clock, settings, store, secret, places, keys, metrics)
     }
@@ -137,7 +141,7 @@ impl Auth {
                 ),
             ));
         }
-        let (store, secret, places, sealed) = open(&clock, &settings, durability, &mut metrics).await?;
+        let Opened { store, secret, places, sealed } = open(&clock, &settings, durability, &mut metrics).await?;
         let keys = Keys::open(&sealed, &secret, &settings)?;
         Self::new(clock, settings, store, secret, places, keys, metrics)
     }
@@ -222,9 +226,9 @@ impl Auth {
         let is_ready = match *last {
             Some((at, is_ready)) if at.elapsed() < READINESS_KEPT => is_ready,
             _ => {
-                self.store.read().await?.ping().await?;
                 let auth = self.clone();
                 let written = self.finish(async move {
+                    auth.store.read().await?.ping().await?;
                     let mut tx = auth.store.write().await?;
                     tx.write_nothing().await?;
                     tx.commit().await
@@ -234,7 +238,7 @@ impl Auth {
                 return written;
             }
         };
-        if is_ready { Ok(()) } else { Err(Error::Unavailable("the database took no write a moment ago".into())) }
+        if is_ready { Ok(()) } else { Err(Error::Unavailable("the database did not answer a moment ago".into())) }
     }
 
     /// Learns now, rather than at the next poll, what other processes have changed in the database.
@@ -272,56 +276,6 @@ impl Auth {
         self.writes.wait().await;
         self.store.close().await;
     }
-}
-
-/// Opens the database and the secret key, and reads the sealed signing keys.
-async fn open(
-    clock: &Clock,
-    settings: &Settings,
-    durability: Durability,
-    metrics: &mut Registry,
-) -> Result<(Store, SecretKey, Places, Vec<SealedKey>), StartError> {
-    // The settings are validated before anything is created.
-    let location: Location = settings.database.database_url.expose_secret().parse()?;
-    let given = settings.database.secret_key.as_ref().map(|key| SecretKey::parse(key.expose_secret())).transpose()?;
-    settings.check()?;
-
-    let store = Store::open(&location, durability, metrics).await?;
-    let sealed = store.read().await?.signing_keys(clock.now()).await?;
-    let (secret, key_file) = match given {
-        Some(secret) => (secret, None),
-        None => {
-            let file = location.key_file();
-            (SecretKey::from_file(&file, sealed.is_empty())?, Some(file))
-        }
-    };
-    audit::chain::open(&store, secret.chain_key(), !sealed.is_empty(), clock.now()).await?;
-    Ok((store, secret, Places { database: location.to_string(), key_file }, sealed))
-}
-
-/// The SQLite database of these settings, if it exists.
-pub async fn existing_file(settings: &Settings) -> Result<Option<String>, StartError> {
-    let location: Location = settings.database.database_url.expose_secret().parse()?;
-    let is_file = matches!(location, Location::Sqlite(_)) && Store::exists(&location).await?;
-    Ok(is_file.then(|| location.to_string()))
-}
-
-/// Brings the schema of the database up to date; creates the database when it does not exist. Returns the last
-/// migration before and after.
-pub async fn migrate(settings: &Settings) -> Result<(Option<i64>, Option<i64>), StartError> {
-    let location: Location = settings.database.database_url.expose_secret().parse()?;
-    let before = match Store::open_read_only(&location).await? {
-        Some(store) => last_migration(store).await?,
-        None => None,
-    };
-    let now = Store::open(&location, Durability::EachCommit, &mut Registry::default()).await?;
-    Ok((before, last_migration(now).await?))
-}
-
-async fn last_migration(store: Store) -> Result<Option<i64>, StartError> {
-    let schema = store.read().await?.schema().await;
-    store.close().await;
-    Ok(schema.map_err(|error| StartError::setting("DATABASE_URL", error))?.last)
 }
 
 /// Random bytes from the generator of aws-lc, which the operating system seeds. It is the only one the service uses.

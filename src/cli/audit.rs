@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 
-use crate::auth::Auth;
+use crate::auth::{Auth, seal_audit};
 use crate::cli::table::{cell, line};
-use crate::cli::{Outcome, find, json_line, print, print_page, with_auth};
+use crate::cli::{Outcome, block_on, find, json_line, print, print_page, with_auth};
 use crate::config::{AuditCommand, Config};
 use crate::error::{CommandError, Error};
 use crate::http::views::AuditView;
-use crate::model::{AuditFilter, AuditRow, Timestamp, UserId};
+use crate::model::{AuditFilter, AuditRow, Clock, Timestamp, UserId};
 
 /// Records read per page.
 const PAGE: u32 = 1000;
@@ -19,14 +19,18 @@ const WIDTHS: [usize; 10] = [8, 24, 20, 8, 16, 16, 9, 15, 36, 0];
 
 /// Runs `countersign audit`.
 pub fn run(config: &Config, command: &AuditCommand) -> Result<Outcome, CommandError> {
-    with_auth(config, async |auth| match command {
-        AuditCommand::List { user, event, since, limit, json } => {
+    match command {
+        AuditCommand::List { user, event, since, limit, json } => with_auth(config, async |auth| {
             let filter = filter(auth, user.as_deref(), event.clone(), *since).await?;
             list(auth, &filter, limit.map_or(u64::MAX, NonZeroU64::get), *json).await?;
             Ok(Outcome::Done)
+        }),
+        AuditCommand::Verify { expect } => with_auth(config, async |auth| verify(auth, expect.as_ref()).await),
+        AuditCommand::Seal => {
+            block_on(seal_audit(&Clock::System, &config.settings))??;
+            Ok(Outcome::Done)
         }
-        AuditCommand::Verify { expect } => verify(auth, expect.as_ref()).await,
-    })
+    }
 }
 
 async fn filter(

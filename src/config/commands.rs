@@ -305,6 +305,8 @@ pub enum AuditCommand {
         #[arg(long, value_name = "NUMBER:HASH", value_parser = record_hash)]
         expect: Option<(i64, String)>,
     },
+    /// Let the trail of a database that comes from under another secret key go on under this one; servers are stopped
+    Seal,
 }
 
 fn record_hash(text: &str) -> Result<(i64, String), &'static str> {

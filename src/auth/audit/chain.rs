@@ -3,8 +3,8 @@
 //! Rule: the hash of a record is an HMAC of the record and the hash before it, and the end of the chain is sealed by another;
 //! the key is derived from the secret key, which is not in the database. Retention deletes the oldest records only, and
 //! records up to where. Threat: someone who can write to the database changes, adds or removes records, at the beginning, in
-//! the middle or at the end. Not answered: someone who puts a whole earlier state of the database back; a hash that was
-//! stored elsewhere shows that.
+//! the middle or at the end. Not answered: someone who puts a whole earlier state of the database back, or a whole trail in the
+//! form of the versions before the key; a hash that was stored elsewhere shows both.
 
 use crate::auth::Auth;
 use crate::auth::audit::Actor;
@@ -78,7 +78,8 @@ async fn why_unsealed(tx: &mut Tx, key: &ChainKey, head: &AuditHead) -> Result<O
     Ok(match Link::of(last, before, key)? {
         Link::Keyed => None,
         Link::Unkeyed => Some(Unsealed::Unkeyed),
-        Link::Unknown => Some(Unsealed::AnotherKey),
+        // Whoever takes our seal away can write any hash, but a seal of the other key stays where such a trail was put.
+        Link::Unknown => head.seal.is_some().then_some(Unsealed::AnotherKey),
     })
 }
 
@@ -207,11 +208,12 @@ impl Auth {
         Ok(ChainReport { records, unsealed: walk.unsealed, broken_at })
     }
 
-    /// Deletes the records that are older than the retention setting, and records that. Returns how many.
+    /// Deletes the records that are older than the retention setting, and records that. Returns how many. With a record that was
+    /// changed, the proof of it would go; so that is recorded, too, and the trail stays broken.
     pub(in crate::auth) async fn forget_audit(&self) -> Result<u64, Error> {
         let Some(retention) = self.settings.audit.audit_retention else { return Ok(0) };
         let now = self.clock.now();
-        let (mut deleted, oldest_kept) = (0, now.before(retention));
+        let (mut deleted, oldest_kept, mut broken_at) = (0, now.before(retention), None);
         loop {
             let mut conn = self.store.read().await?;
             let (start, _) = conn.audit_start().await?;
@@ -219,6 +221,10 @@ impl Auth {
             drop(conn);
             let old = rows.iter().take_while(|row| row.at < oldest_kept);
             let Some(last) = old.last().map(|row| (row.seq, row.hash.clone())) else { return Ok(deleted) };
+            if deleted == 0 {
+                broken_at = self.verify_audit().await?.broken_at;
+            }
+            let is_broken = broken_at.is_some_and(|at| (start + 1..=last.0).contains(&at));
             let (auth, count) = (self.clone(), last.0 - start);
             let forgotten = self.finish(async move {
                 let mut tx = auth.store.write().await?;
@@ -226,6 +232,9 @@ impl Auth {
                 if forgotten {
                     let claim = forgotten_target(last.0, &last.1);
                     tx.record(Actor::System.did(Event::AuditForgotten, now).to(claim));
+                    if is_broken {
+                        tx.record(AuditRecord::by_system(Event::AuditBroken, now));
+                    }
                 }
                 tx.commit().await?;
                 Ok(forgotten)

@@ -10,8 +10,8 @@ use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
 
 use crate::auth::audit::chain;
-use crate::auth::keys::Keys;
-use crate::auth::{self, Actor, Settings};
+use crate::auth::opening::{Opened, open};
+use crate::auth::{Actor, Settings};
 use crate::error::StartError;
 use crate::model::{ChainKey, Clock, Event, Timestamp};
 use crate::store::{Durability, Location, Store, VerifiedCopy, back_up};
@@ -35,10 +35,9 @@ pub async fn restore(clock: &Clock, settings: &Settings, file: &Path) -> Result<
     match settings.database.database_url.expose_secret().parse()? {
         Location::Sqlite(database) => {
             let copy = VerifiedCopy::of(file, &database).await?;
-            let (store, secret, _, sealed) =
-                auth::open(clock, settings, Durability::EachCommit, &mut Registry::default()).await?;
             // A running server goes on with the audit trail, so the key must be the same.
-            Keys::open(&sealed, &secret, settings)?;
+            let Opened { store, secret, .. } =
+                open(clock, settings, Durability::EachCommit, &mut Registry::default()).await?;
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             let done = replace(&store, secret.chain_key(), &copy, &name, clock.now()).await;
             store.close().await;

@@ -143,7 +143,7 @@ pub async fn append(
     let seals = |event| matches!(event, Event::AuditSealed | Event::AuditBroken);
     if key.fits(&head) {
         // Another process was first to seal it.
-        records.retain(|record| !seals(record.event));
+        records.drain(..usize::from(seals(first)));
     } else {
         head = actual_end(driver, head).await?;
         if !seals(first) {

@@ -273,6 +273,26 @@ async fn a_trail_from_under_another_key_goes_on_under_ours_and_says_from_where()
     );
 }
 
+/// PostgreSQL's own tools restore no trail, but bring a database to another secret key.
+#[tokio::test]
+async fn audit_seal_lets_a_trail_go_on_under_another_key_unless_the_database_has_keys_under_this_one() {
+    let database = Database::new().await;
+    let shell = Shell::on(&database);
+    shell.serve().stop();
+    assert!(shell.run(&["audit", "seal"], "").unwrap_err().contains("has signing keys under this secret key"));
+    database.sql("DELETE FROM signing_keys").await;
+    let with_another_key = |args: &[&str]| {
+        let mut binary = shell.binary().env("COUNTERSIGN_SECRET_KEY", &STANDARD.encode([8; 32])).args(args);
+        let done = binary.0.output().unwrap();
+        (done.status.code().unwrap(), String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr).unwrap())
+    };
+    assert!(with_another_key(&["audit", "verify"]).2.contains("give the one that the other servers of it have"));
+    assert_eq!(with_another_key(&["audit", "seal"]).0, 0);
+    let (code, said, _) = with_another_key(&["audit", "verify"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("from before the trail had this key"), "{said}");
+}
+
 /// The files list their tables, so a restore also copies new ones. A person must decide whether a new table has
 /// credentials that a restore has to end, like sessions, tokens and keys (`auth/operations/backup.rs`).
 #[tokio::test]

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{App, on_postgres, secret_key};
+use crate::support::{App, Binary, on_postgres, secret_key};
 
 /// Computes the hash chain by hand: each hash covers its row and the hash before, under a key derived from the secret key.
 #[tokio::test]
@@ -86,6 +86,20 @@ async fn a_changed_or_missing_record_is_detected() {
         app.database.sql(back).await;
         assert_eq!(verified(&app).await["ok"], true, "{back}");
     }
+}
+
+/// Who lacks the key could otherwise make a record old, and have the server delete it.
+#[tokio::test]
+async fn retention_deletes_no_proof_of_a_change() {
+    let app = App::start_with(&["--audit-retention", "30d"]).await;
+    for _ in 0..3 {
+        app.tokens("root").await;
+    }
+    app.database.sql("UPDATE audit SET at = 0 WHERE seq <= 3").await;
+    assert_eq!(verified(&app).await["broken_at"], 1);
+    app.service.auth().delete_expired().await.unwrap();
+    let answer = verified(&app).await;
+    assert_eq!((&answer["ok"], &answer["broken_at"]), (&json!(false), &json!(7)), "audit.broken says so");
 }
 
 #[tokio::test]
@@ -182,6 +196,36 @@ async fn a_seal_that_was_taken_away_before_a_start_shows() {
     app.database.sql("UPDATE audit_head SET seal = NULL").await;
     let app = App::on(app.database.clone(), &[]).await;
     assert_eq!(verified(&app).await, json!({"ok": false, "records": 3, "unsealed": 0, "broken_at": 4}));
+}
+
+/// Hashes that nobody can check are accepted from a trail that was brought here under its own seal only.
+#[tokio::test]
+async fn a_trail_whose_hashes_and_seal_were_all_replaced_shows() {
+    let app = App::start().await;
+    app.tokens("root").await;
+    let noise = if on_postgres().is_some() { "decode(md5(seq::text), 'hex')" } else { "randomblob(32)" };
+    app.database.sql(&format!("UPDATE audit SET hash = {noise}")).await;
+    app.database
+        .sql("UPDATE audit_head SET seal = NULL, hash = (SELECT hash FROM audit ORDER BY seq DESC LIMIT 1)")
+        .await;
+    let app = App::on(app.database.clone(), &[]).await;
+    assert_eq!(verified(&app).await["ok"], false);
+}
+
+/// A trail from before there was a key, and a server that is first started with a key which is not that of the database.
+#[tokio::test]
+async fn a_wrong_secret_key_seals_nothing() {
+    let app = App::start().await;
+    app.database.sql("UPDATE audit_head SET seal = NULL").await;
+    let count = "SELECT CAST(COUNT(*) AS TEXT) FROM audit";
+    let before = app.database.text(count).await;
+    app.service.auth().stop().await;
+    let wrong = Binary::new(app.database.folder.path())
+        .env("DATABASE_URL", &app.database.url)
+        .env("COUNTERSIGN_SECRET_KEY", &STANDARD.encode([8; 32]));
+    let said = String::from_utf8(wrong.args(&["audit", "verify"]).output().stderr).unwrap();
+    assert!(said.contains("COUNTERSIGN_SECRET_KEY"), "{said}");
+    assert_eq!(app.database.text(count).await, before);
 }
 
 /// Rewrites the trail as an earlier version would have written it.
