@@ -31,8 +31,8 @@ const MAX_WAIT: Duration = Duration::from_secs(5);
 /// How much the hash threads give way to the threads of requests and to other programs: with this they get half of what
 /// another busy thread gets. See docs/benchmarks/notes.md.
 const NICENESS: i32 = 3;
-/// The memory that a worker keeps for the next password, in blocks of a KiB. A larger hash allocates and frees its own.
-pub const MAX_KEPT_BLOCKS: usize = 128 * 1024;
+/// The memory that a worker keeps for the next password, in KiB. A larger hash gets its own, which is freed afterwards.
+const MAX_KEPT_KIB: u64 = 128 * 1024;
 /// When to come again if there is no memory for a hash: others may have freed some.
 const WITHOUT_MEMORY: Duration = Duration::from_secs(2);
 /// What a KiB of argon2 is expected to take before the first hash was measured.
@@ -43,8 +43,10 @@ const TYPICAL_RATE: Duration = Duration::from_nanos(400);
 pub struct Work {
     /// What argon2 would write in the same time, in KiB.
     pub kib: u64,
-    /// The memory that it takes, in KiB.
+    /// The memory that it is given, in KiB: that of argon2.
     pub memory_kib: u64,
+    /// The memory that its function allocates by itself, in KiB.
+    pub own_memory_kib: u64,
     /// Whether at most one such hash may run at a time.
     pub is_dear: bool,
 }
@@ -54,8 +56,7 @@ type Run = dyn FnOnce(Result<&mut Memory, Duration>) + Send;
 
 /// What waits in the queue.
 struct Task {
-    kib: u64,
-    memory_kib: u64,
+    work: Work,
     queued: Instant,
     run: Box<Run>,
 }
@@ -100,19 +101,21 @@ impl Drop for Place<'_> {
 }
 
 impl HashPool {
-    /// Starts `workers` threads with a queue of at most `queue` passwords. Each takes the memory of one of our own hashes now, so
-    /// that a machine with too little of it is noticed at the start.
+    /// Starts `workers` threads with a queue of at most `queue` passwords. The memory of one of our own hashes for each is asked for
+    /// now, so that a limit on memory is noticed at the start.
     pub fn start(workers: usize, memory_kib: u64, queue: usize, registry: &mut Registry) -> Result<Self, StartError> {
         let count = u32::try_from(workers).unwrap_or(u32::MAX);
         let state = State { queue: FairQueue::new(queue, count), rate: TYPICAL_RATE, is_closed: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), ready: Condvar::new(), load: Load::new(registry) });
         let pool = Self { shared };
-        for i in 0..workers {
-            let (shared, mut memory) = (Arc::clone(&pool.shared), Memory::new());
-            if !reserve(&mut memory, memory_kib) {
-                let mend = "there is no memory for so many hashes at a time; set fewer, or a lower COUNTERSIGN_ARGON2_MEMORY_KIB";
-                return Err(StartError::setting("COUNTERSIGN_HASH_WORKERS", mend));
-            }
+        let Some(memories) = (0..workers).map(|_| reserved(memory_kib)).collect::<Option<Vec<_>>>() else {
+            let mend =
+                "there is no memory for so many hashes at a time; set fewer, or a lower COUNTERSIGN_ARGON2_MEMORY_KIB";
+            return Err(StartError::setting("COUNTERSIGN_HASH_WORKERS", mend));
+        };
+        for (i, memory) in memories.into_iter().enumerate() {
+            let shared = Arc::clone(&pool.shared);
+            let memory = if memory_kib > MAX_KEPT_KIB { Memory::new() } else { memory };
             thread::Builder::new()
                 .name(format!("hash-{i}"))
                 .spawn(move || run_worker(&shared, memory))
@@ -133,8 +136,7 @@ impl HashPool {
         let run = Box::new(move |memory: Result<&mut Memory, Duration>| {
             let _caller_is_gone = reply.send(memory.map(job));
         });
-        let task = Task { kib: work.kib, memory_kib: work.memory_kib, queued: Instant::now(), run };
-        let place = self.shared.push(flow, task, work.is_dear)?;
+        let place = self.shared.push(flow, Task { work, queued: Instant::now(), run })?;
         let answer = tokio::select! {
             biased;
             answer = &mut answer => answer,
@@ -162,10 +164,10 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, flow: Flow, task: Task, is_dear: bool) -> Result<Place<'_>, Error> {
+    fn push(&self, flow: Flow, task: Task) -> Result<Place<'_>, Error> {
         let mut state = self.lock();
-        let cost = state.rate.saturating_mul(u32::try_from(task.kib).unwrap_or(u32::MAX));
-        let now = task.queued;
+        let cost = state.rate.saturating_mul(u32::try_from(task.work.kib).unwrap_or(u32::MAX));
+        let (now, is_dear) = (task.queued, task.work.is_dear);
         let queued = state.queue.push(flow, cost, is_dear, task, now);
         self.load.waiting.set(state.queue.len() as i64);
         drop(state);
@@ -206,16 +208,18 @@ impl Load {
     }
 }
 
-/// Makes sure that this much memory is there, without using it yet. What is more than a worker keeps is only tried.
+/// Makes sure that this much memory is there, without using it yet.
 fn reserve(memory: &mut Memory, kib: u64) -> bool {
     let blocks = usize::try_from(kib).unwrap_or(usize::MAX);
-    if blocks > MAX_KEPT_BLOCKS {
-        return Memory::new().try_reserve_exact(blocks).is_ok();
-    }
     memory.try_reserve_exact(blocks.saturating_sub(memory.len())).is_ok()
 }
 
-fn run_worker(shared: &Shared, mut memory: Memory) {
+fn reserved(kib: u64) -> Option<Memory> {
+    let mut memory = Memory::new();
+    reserve(&mut memory, kib).then_some(memory)
+}
+
+fn run_worker(shared: &Shared, mut kept: Memory) {
     lower_priority();
     loop {
         let mut state = shared.lock();
@@ -230,19 +234,25 @@ fn run_worker(shared: &Shared, mut memory: Memory) {
         };
         shared.load.waiting.set(state.queue.len() as i64);
         drop(state);
-        let (Task { kib, memory_kib, queued, run }, done) = job.start();
+        let (Task { work, queued, run }, done) = job.start();
         shared.load.wait.observe(queued.elapsed().as_secs_f64());
         let (begun, processor_time) = (Instant::now(), processor_time());
+        let mut large = Memory::new();
+        let memory = if work.memory_kib > MAX_KEPT_KIB { &mut large } else { &mut kept };
+        // What a function allocates by itself is only tried: if another takes it in between, the process ends after all.
+        let is_there = reserve(memory, work.memory_kib) && reserved(work.own_memory_kib).is_some();
+        let given = if is_there { Ok(memory) } else { Err(WITHOUT_MEMORY) };
         // A panic fails one request and must not end the thread.
-        let given = if reserve(&mut memory, memory_kib) { Ok(&mut memory) } else { Err(WITHOUT_MEMORY) };
         if catch_unwind(AssertUnwindSafe(|| run(given))).is_err() {
-            memory = Memory::new();
+            kept = Memory::new();
         }
-        shared.load.run.observe(begun.elapsed().as_secs_f64());
         let took = self::processor_time().saturating_sub(processor_time);
         let mut state = shared.lock();
-        if let Ok(kib) = u32::try_from(kib.max(1)) {
-            state.rate = state.rate * 7 / 8 + took / kib / 8;
+        if is_there {
+            shared.load.run.observe(begun.elapsed().as_secs_f64());
+            if let Ok(kib) = u32::try_from(work.kib.max(1)) {
+                state.rate = state.rate * 7 / 8 + took / kib / 8;
+            }
         }
         if state.queue.done(&done) {
             shared.ready.notify_one();

@@ -9,7 +9,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::pbkdf2::{self, PBKDF2_HMAC_SHA1, PBKDF2_HMAC_SHA256, PBKDF2_HMAC_SHA512};
 use zeroize::Zeroizing;
 
-use crate::auth::passwords::hash_pool::{MAX_KEPT_BLOCKS, Memory};
+use crate::auth::passwords::hash_pool::Memory;
 use crate::model::HashCost;
 
 /// The maximum cost of bcrypt: some two seconds.
@@ -154,8 +154,6 @@ impl HashScheme {
         match self {
             Self::Argon2 { variant, version, memory_kib, iterations, lanes } => {
                 let params = Params::new(memory_kib, iterations, lanes, Some(length)).ok()?;
-                let mut temporary = Memory::new();
-                let memory = if params.block_count() > MAX_KEPT_BLOCKS { &mut temporary } else { memory };
                 if memory.len() < params.block_count() {
                     memory.resize(params.block_count(), Block::new());
                 }

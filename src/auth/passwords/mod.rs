@@ -144,7 +144,11 @@ impl Auth {
     /// What a hash of this scheme costs; without one, what a new hash costs.
     pub(in crate::auth) fn work(&self, scheme: Option<HashScheme>) -> Work {
         let scheme = scheme.unwrap_or_else(|| HashScheme::ours(self.settings.passwords.cost()));
-        Work { kib: scheme.work(), memory_kib: scheme.memory_kib(), is_dear: !self.is_cheap_enough_to_import(scheme) }
+        let (memory_kib, own_memory_kib) = match scheme {
+            HashScheme::Argon2 { .. } => (scheme.memory_kib(), 0),
+            _ => (0, scheme.memory_kib()),
+        };
+        Work { kib: scheme.work(), memory_kib, own_memory_kib, is_dear: !self.is_cheap_enough_to_import(scheme) }
     }
 
     /// Whether a hash of this scheme costs no more time and memory than an import may bring.

@@ -204,6 +204,11 @@ async fn a_row_that_fails_does_not_take_its_name_from_a_later_one() {
     let (without, with) = (json!({"username": "sergio"}), json!({"username": "sergio", "password_hash": DJANGO}));
     let (rows, _) = ndjson(&app, "", &[without, with.clone(), with]).await;
     assert_eq!(rows, ["1 sergio failed password_hash:required", "2 sergio created", "3 sergio skipped"]);
+    let id = "01a209a4-5175-7d1f-96a9-8817ee5490a8";
+    let (without, with) =
+        (json!({"username": "zoe", "id": id}), json!({"username": "zoe", "id": id, "password_hash": DJANGO}));
+    let (rows, _) = ndjson(&app, "", &[without, with]).await;
+    assert_eq!(rows, ["1 zoe failed password_hash:required", "2 zoe created"]);
 }
 
 #[tokio::test]

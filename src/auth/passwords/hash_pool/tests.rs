@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::model::ClientNetwork;
 
-const CHEAP: Work = Work { kib: 8, memory_kib: 8, is_dear: false };
+const CHEAP: Work = Work { kib: 8, memory_kib: 8, own_memory_kib: 0, is_dear: false };
 
 fn pool(queue: usize) -> HashPool {
     HashPool::start(1, 8, queue, &mut Registry::default()).unwrap()
@@ -84,7 +84,7 @@ async fn only_hash_threads_give_way() {
 #[tokio::test]
 async fn a_hash_that_had_to_wait_for_the_processor_teaches_the_queue_nothing() {
     let pool = pool(1);
-    let work = Work { kib: 1, memory_kib: 8, is_dear: false };
+    let work = Work { kib: 1, memory_kib: 8, own_memory_kib: 0, is_dear: false };
     pool.run(Flow::OWN, work, |_| thread::sleep(Duration::from_millis(200))).await.unwrap();
     // By the time of the second answer, the first has been counted.
     pool.run(Flow::OWN, work, |_| ()).await.unwrap();
@@ -110,4 +110,26 @@ async fn a_panic_fails_only_its_own_caller() {
     let pool = pool(1);
     assert!(matches!(pool.run(flow(1), CHEAP, |_| panic!("on purpose")).await, Err::<(), _>(Error::Internal(_))));
     assert_eq!(pool.run(flow(1), CHEAP, |_| 7).await.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn a_hash_without_memory_is_refused_and_teaches_the_queue_nothing() {
+    const TOO_MUCH: u64 = 1 << 50;
+    let pool = pool(1);
+    let rate = pool.shared.lock().rate;
+    for work in [Work { memory_kib: TOO_MUCH, ..CHEAP }, Work { own_memory_kib: TOO_MUCH, ..CHEAP }] {
+        let refused = pool.run(Flow::OWN, work, |_| ()).await;
+        assert!(matches!(refused, Err(Error::Busy { retry_after }) if retry_after == WITHOUT_MEMORY));
+    }
+    assert_eq!(pool.shared.lock().rate, rate);
+    assert_eq!(pool.run(Flow::OWN, CHEAP, |_| 7).await.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn what_a_worker_would_not_keep_is_given_for_one_hash() {
+    let pool = pool(1);
+    let large = Work { memory_kib: MAX_KEPT_KIB + 1, ..CHEAP };
+    let given = async |work| pool.run(Flow::OWN, work, |memory| memory.capacity() as u64).await.unwrap();
+    assert!(given(large).await > MAX_KEPT_KIB);
+    assert!(given(CHEAP).await < MAX_KEPT_KIB);
 }

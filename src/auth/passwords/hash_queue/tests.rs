@@ -70,6 +70,12 @@ fn whoever_holds_most_of_a_full_queue_makes_room_for_others() {
     assert_eq!(push(&mut queue, flow(1, 3), 7, now), Ok(Some(3)), "nor one account for all of its address");
     assert_eq!(push(&mut queue, flow(2, 2), 8, now), Ok(Some(2)));
     assert!(push(&mut queue, flow(2, 2), 9, now).is_err(), "two each");
+    let mut queue = FairQueue::new(2, 1);
+    for account in [1, 2] {
+        push(&mut queue, flow(1, account), account, now).unwrap();
+    }
+    assert!(push(&mut queue, flow(1, 3), 3, now).is_err(), "a neighbour with one has no more than the newcomer would");
+    assert!(push(&mut queue, flow(2, 4), 4, now) == Ok(Some(2)), "but their address has");
 }
 
 #[test]
@@ -97,6 +103,8 @@ fn a_queue_that_would_take_too_long_is_full() {
     };
     assert!(dear(&mut queue, 1).is_ok() && dear(&mut queue, 2).is_ok());
     assert_eq!(dear(&mut queue, 3), Err(Duration::from_secs(3)));
+    let returned = now + Duration::from_secs(3);
+    assert!(queue.push(flow(3, 1), COST, false, 0, returned).is_ok(), "for those who were told to return it is longer");
 }
 
 #[test]

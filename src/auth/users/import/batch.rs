@@ -38,9 +38,10 @@ impl Batch {
             } else if state.import.conflict == Conflict::Update {
                 return None;
             } else {
+                record.id.map(|id| given.remove(&id));
                 FieldError::new("password_hash", "required", "is missing")
             };
-            // A later row may have this name.
+            // A later row may have this name, and that id unless it is another's.
             names.remove(&record.username);
             row.record = Err(vec![error]);
             None
