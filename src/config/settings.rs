@@ -102,7 +102,7 @@ pub struct ServerSettings {
     /// How long the server goes on after SIGTERM, or auto
     ///
     /// `/ready` answers 503 meanwhile and each answer closes its connection, so that a load balancer sends its next requests
-    /// elsewhere and cuts off none. auto is 0s on a terminal and 2s elsewhere. Up to seven more seconds are for running requests.
+    /// elsewhere and cuts off none. auto is 0s on a terminal and 2s elsewhere. Up to six more seconds are for running requests.
     #[arg(long, env = "COUNTERSIGN_DRAIN_TIME", default_value = "auto", value_name = "TIME")]
     #[arg(global = true, value_parser = drain_time)]
     pub drain_time: OrAuto,

@@ -30,7 +30,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where hyper stops reading a request head, in bytes: twice the limit of the middleware, which answers with a problem.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// How long running requests may take to finish after shutdown begins.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(7);
+const FINISH_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Serves until `shutdown` completes. Then `/ready` answers 503 and each answer closes its connection. After the drain time the
 /// running requests finish, and whoever connects meanwhile is still served once.

@@ -32,33 +32,31 @@ def whole_again(server):
 def torture(binary, name, fault, store, quick):
     least = 1 if quick else 10_000
     batch, between = (QUICK_ROUNDS, QUICK_BETWEEN) if quick else (ROUNDS, BETWEEN_KILLS if fault is kill else BETWEEN)
-    server = Server(binary, store.url, store.folder)
-    server.start()
-    server.add_users()
+    with Server(binary, store.url, store.folder) as server:
+        return [f"{name}: {fault.__doc__}", store.name, *count(fault, server, store, least, batch, between)]
+
+
+def count(fault, server, store, least, batch, between):
+    """The rest of a row, after as many rounds as it takes."""
     rounds, longest, acknowledged, lost, revived, wrong, seen = 0, 0.0, 0, 0, 0, 0, {}
     # Tokens are audited as they come, so that no run is long and no session too old.
     while acknowledged < least:
-        clients = Clients(server)
-        for _ in range(batch):
-            goal = clients.acknowledged + between
-            deadline = time.monotonic() + 60
-            while clients.acknowledged < goal and time.monotonic() < deadline:
-                time.sleep(0.005)
-            fault(server, store)
-            longest = max(longest, whole_again(server))
-            rounds += 1
-        clients.stop()
+        with Clients(server) as clients:
+            for _ in range(batch):
+                goal = clients.acknowledged + between
+                deadline = time.monotonic() + 60
+                while clients.acknowledged < goal and time.monotonic() < deadline:
+                    time.sleep(0.005)
+                fault(server, store)
+                longest = max(longest, whole_again(server))
+                rounds += 1
         gone, back = clients.audit()
         acknowledged, lost, revived = acknowledged + clients.acknowledged, lost + gone, revived + back
         wrong += clients.wrong
-        for status, count in clients.seen.items():
-            seen[status] = seen.get(status, 0) + count
-    server.kill()
-    answers = ", ".join(f"{count:,} × {status}" for status, count in sorted(seen.items(), key=str))
-    return [
-        f"{name}: {fault.__doc__}", store.name, str(rounds), f"{acknowledged:,}", str(lost), str(revived), str(wrong),
-        f"{longest:.1f} s", answers,
-    ]
+        for status, times in clients.seen.items():
+            seen[status] = seen.get(status, 0) + times
+    answers = ", ".join(f"{times:,} × {status}" for status, times in sorted(seen.items(), key=str))
+    return [str(rounds), f"{acknowledged:,}", str(lost), str(revived), str(wrong), f"{longest:.1f} s", answers]
 
 
 def table(rows):

@@ -42,10 +42,13 @@ class Clients:
         self.lock = threading.Lock()
         self.stopping = threading.Event()
         self.threads = [threading.Thread(target=self.work, args=(number,)) for number in range(CLIENTS)]
+
+    def __enter__(self):
         for thread in self.threads:
             thread.start()
+        return self
 
-    def stop(self):
+    def __exit__(self, *_):
         self.stopping.set()
         for thread in self.threads:
             thread.join(PATIENCE * 2)

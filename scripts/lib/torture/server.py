@@ -27,6 +27,14 @@ class Server:
             self.port = free.getsockname()[1]
         self.process = None
 
+    def __enter__(self):
+        self.start()
+        self.add_users()
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
     def environment(self):
         return {
             "PATH": os.environ["PATH"],
@@ -50,6 +58,7 @@ class Server:
         deadline = time.monotonic() + 30
         while self.ready() != 200:
             if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.kill()
                 raise RuntimeError(f"the server does not start: {(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.02)
 

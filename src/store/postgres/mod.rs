@@ -71,9 +71,11 @@ pub async fn open(options: &PgConnectOptions) -> Result<Store, StartError> {
         migrations::POSTGRES.run(&mut first).await.map_err(|error| migrations::outdated(&error))?;
     }
     drop(first.close().await);
-    let patience = format!("{}ms", PATIENCE.as_millis());
+    let (patience, statement) = (format!("{}ms", PATIENCE.as_millis()), format!("{}ms", STATEMENT_TIMEOUT.as_millis()));
     let options = options.clone().options([
         ("lock_timeout", patience.as_str()),
+        // What nobody waits for any more is not done either.
+        ("statement_timeout", statement.as_str()),
         // A server that stops in the middle of a transaction must not stop the others with it.
         ("idle_in_transaction_session_timeout", IDLE_TRANSACTION),
         // The server, too, soon learns that we are gone, and gives up our locks.
@@ -85,15 +87,15 @@ pub async fn open(options: &PgConnectOptions) -> Result<Store, StartError> {
     let silence = Silence::default();
     let pool = |connections| {
         let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
-        let (taken, returned) = (silence.clone(), silence.clone());
+        let silence = silence.clone();
         let pool = pool.test_before_acquire(false).before_acquire(move |connection, known| {
-            let silence = taken.clone();
+            let silence = silence.clone();
             Box::pin(async move { Ok(!silence.is_since(known.age) && silence.is_well(connection).await) })
         });
-        // A connection on which no answer comes any more would keep its place in the pool for ever.
-        let pool = pool.after_release(move |connection, _| {
-            let silence = returned.clone();
-            Box::pin(async move { Ok(silence.is_well(connection).await) })
+        // A connection on which no answer comes any more would keep its place in the pool for ever. It says nothing of the others:
+        // it may be busy with what its request did not wait for.
+        let pool = pool.after_release(|connection, _| {
+            Box::pin(async move { Ok(matches!(time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())))) })
         });
         pool.connect_lazy_with(options.clone())
     };

@@ -380,7 +380,6 @@ async fn a_setup_token_is_invalid_once_an_admin_exists() {
     assert_eq!(app.with(bearer(token)).post("/admin/users", &body).await.expect(401).problem(), "invalid-token");
 }
 
-/// Without memory for its hashes a server does not start, and with too little for a dear imported one it lives.
 #[test]
 fn a_server_without_memory_for_its_hashes_does_not_start_and_says_so() {
     let Some(prlimit) = find_program("prlimit") else { return };
