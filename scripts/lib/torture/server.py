@@ -142,14 +142,14 @@ class Line:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
         self.listener.listen(64)
-        self.open, self.silent = [], []
+        self.open, self.silent = set(), set()
         threading.Thread(target=self.accept, daemon=True).start()
 
     def cut(self):
         self.era += 1
         # Those of the cut before have been given up by either end, as TCP does after a while.
         hang_up(self.silent)
-        self.open, self.silent = [], self.open
+        self.open, self.silent = set(), self.open
 
     def accept(self):
         while True:
@@ -163,7 +163,7 @@ class Line:
             except OSError:
                 client.close()
                 continue
-            self.open += [client, server]
+            self.open |= {client, server}
             for source, sink in ((client, server), (server, client)):
                 threading.Thread(target=self.copy, args=(source, sink, self.era), daemon=True).start()
 
@@ -177,6 +177,7 @@ class Line:
             pass
         if era == self.era:
             hang_up((source, sink))
+            self.open -= {source, sink}
 
     def close(self):
         self.listener.close()
@@ -185,6 +186,8 @@ class Line:
 def hang_up(ends):
     for end in ends:
         try:
+            # Wakes whoever waits for it, which `close` does not.
             end.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
+        end.close()

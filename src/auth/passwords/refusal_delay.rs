@@ -107,3 +107,25 @@ impl Auth {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::HashCost;
+
+    #[test]
+    fn a_refusal_is_delayed_by_the_slowest_scheme_while_there_are_several() {
+        let scheme = |memory_kib| HashScheme::ours(HashCost { memory_kib, iterations: 1 });
+        let (delays, ms) = (RefusalDelay::default(), Duration::from_millis);
+        assert_eq!(delays.duration(), None);
+        delays.record(scheme(8), ms(40));
+        assert_eq!(delays.duration(), None);
+        delays.record(scheme(16), ms(80));
+        assert_eq!(delays.duration(), Some(ms(100)));
+        // The slowest checks weigh most, and are forgotten little by little.
+        delays.record(scheme(16), ms(1));
+        assert_eq!(delays.duration(), Some(ms(75) * 5 / 4));
+        delays.record(scheme(16), ms(800));
+        assert_eq!(delays.duration(), Some(ms(1000)));
+    }
+}

@@ -203,7 +203,8 @@ async fn a_seal_that_was_taken_away_before_a_start_shows() {
 async fn a_trail_whose_hashes_and_seal_were_all_replaced_shows() {
     let app = App::start().await;
     app.tokens("root").await;
-    let noise = if on_postgres().is_some() { "decode(md5(seq::text), 'hex')" } else { "randomblob(32)" };
+    let noise =
+        if on_postgres().is_some() { "decode(md5(seq::text) || md5(seq::text), 'hex')" } else { "randomblob(32)" };
     app.database.sql(&format!("UPDATE audit SET hash = {noise}")).await;
     app.database
         .sql("UPDATE audit_head SET seal = NULL, hash = (SELECT hash FROM audit ORDER BY seq DESC LIMIT 1)")
