@@ -198,7 +198,8 @@ mod tests {
             let address = IpAddr::from(i.to_be_bytes());
             let origin = Origin { address, request_id: Uuid::nil() };
             let actor = Actor::Unknown { method: AuditMethod::Password, origin };
-            refusals.count(Kind { is_limited: false, user: None, address: Some(address) }, actor, now).is_some()
+            let user = Some(UserId(Uuid::from_u128((*i).into())));
+            refusals.count(Kind { is_limited: false, user, address: Some(address) }, actor, now).is_some()
         });
         assert_eq!(counted.count(), MAX_WINDOWS + 1);
         assert_eq!(refusals.take(true, now).len(), 1);

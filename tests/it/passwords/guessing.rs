@@ -75,6 +75,18 @@ async fn right_passwords_are_never_limited_however_many_come_at_once_from_one_ad
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
 }
 
+/// What a cached password depends on may have changed, but if its hash has not, it is still right.
+#[tokio::test]
+async fn a_password_whose_hash_is_unchanged_is_not_hashed_again() {
+    let app = App::start().await;
+    let sergio = app.user("sergio").await;
+    sergio.get("/me").await.expect(200);
+    let before = hashes(&app);
+    app.database.sql("UPDATE users SET name = 'Sergio' WHERE username = 'sergio'").await;
+    assert_eq!(sergio.get("/me").await.expect(200).json()["user"]["name"], "Sergio");
+    assert_eq!(hashes(&app), before);
+}
+
 #[tokio::test]
 async fn every_path_that_checks_a_password_shares_the_limit() {
     let app = App::start().await;

@@ -111,6 +111,7 @@ fn a_queue_that_would_take_too_long_is_full() {
 fn a_job_is_removed_only_while_it_waits() {
     let (mut queue, now) = (FairQueue::new(4, 1), Instant::now());
     let id = queue.push(flow(1, 1), COST, false, 1, now).unwrap_or_else(|_| panic!("no room")).id;
+    assert_eq!(queue.len(), 1);
     assert!(queue.remove(id) && !queue.remove(id));
     assert!(queue.take_next().is_none());
 }
