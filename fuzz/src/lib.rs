@@ -223,8 +223,6 @@ pub fn body(input: &[u8]) {
         (Method::POST, "/oauth/introspect", FORM),
         (Method::POST, "/oauth/revoke", FORM),
         (Method::POST, "/refresh", JSON),
-        (Method::POST, "/admin/import?dry_run=true", "text/csv"),
-        (Method::POST, "/admin/import?dry_run=true", "application/x-ndjson"),
     ];
     let Some((route, body)) = input.split_first() else { return };
     let Some((method, path, content_type)) = routes.get(usize::from(*route) % routes.len()).cloned() else { return };

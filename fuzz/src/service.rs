@@ -22,9 +22,8 @@ use tower::ServiceExt;
 pub const JWT_SECRET: &str = "a secret that is longer than 32 bytes";
 /// The time, which does not go on: 2026-01-01.
 pub const NOW_SECONDS: i64 = 1_767_225_600;
-const PASSWORD: &str = "a-password-that-is-too-long-to-be-common";
-/// Shorter ones are looked for in lists of common passwords, which takes milliseconds.
-const MIN_PASSWORD: &str = "33";
+/// The shortest password. Hardly an input has one, and wrong logins are soon limited, so that hashes take no time from the rest.
+const MIN_PASSWORD: usize = 128;
 const SCOPES: [&str; 5] = ["profile", "users:read", "tokens", "introspect", "admin"];
 
 struct Service {
@@ -74,7 +73,8 @@ impl Service {
         // In memory where that is possible: millions of inputs are written.
         let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).expect("a folder");
         let database = format!("sqlite://{}/countersign.db", folder.path().display());
-        let key = STANDARD.encode([7; 32]);
+        let (key, password) = (STANDARD.encode([7; 32]), "a long password ".repeat(MIN_PASSWORD / 16 + 1));
+        let min_password = MIN_PASSWORD.to_string();
         let flags = [
             ("--database-url", database.as_str()),
             ("--secret-key", &key),
@@ -82,10 +82,9 @@ impl Service {
             ("--jwt-secret", JWT_SECRET),
             ("--argon2-memory-kib", "8"),
             ("--argon2-iterations", "1"),
-            ("--limit-burst", "off"),
-            ("--password-min-length", MIN_PASSWORD),
+            ("--password-min-length", &min_password),
             ("--admin-username", "root"),
-            ("--admin-password", PASSWORD),
+            ("--admin-password", &password),
         ];
         let flags = ["countersign"].into_iter().chain(flags.into_iter().flat_map(|(flag, value)| [flag, value]));
         let config = Cli::try_parse_from(flags).expect("settings").config;
@@ -95,7 +94,7 @@ impl Service {
         let (admin, other_user, session) = (String::new(), String::new(), Value::Null);
         let mut service = Self { runtime, router, admin, other_user, session, _folder: folder };
 
-        let basic = format!("Basic {}", STANDARD.encode(format!("root:{PASSWORD}")));
+        let basic = format!("Basic {}", STANDARD.encode(format!("root:{password}")));
         let post = |path, body: Value| {
             let credential = ("authorization", basic.as_bytes());
             let headers = [("content-type", b"application/json".as_slice()), credential];
@@ -105,8 +104,8 @@ impl Service {
             serde_json::from_slice::<Value>(&answer).expect("JSON")
         };
         let text = |value: &Value| value.as_str().expect("text").to_owned();
-        let login = post("/login", json!({"username": "root", "password": PASSWORD}));
-        let other = post("/admin/users", json!({"username": "mara", "password": PASSWORD, "roles": ["user"]}));
+        let login = post("/login", json!({"username": "root", "password": password}));
+        let other = post("/admin/users", json!({"username": "mara", "password": password, "roles": ["user"]}));
         let token = post("/me/tokens", json!({"name": "fuzz", "scopes": SCOPES, "expires_in": "never"}));
         let claims =
             text(&login["token"]).split('.').nth(1).map(|claims| URL_SAFE_NO_PAD.decode(claims).expect("base64"));

@@ -11,7 +11,7 @@ from faults import POSTGRES, SQLITE, kill
 from server import Postgres, Server, Sqlite
 
 # Writes that are acknowledged before each fault of a run; before those that take no time, fewer, so that there are more of them.
-BETWEEN, BETWEEN_KILLS = 150, 45
+BETWEEN, BETWEEN_KILLS = 150, 40
 # The rounds of a batch, after which every token is shown again; a quick run has one short batch.
 ROUNDS, QUICK_ROUNDS, QUICK_BETWEEN = 5, 2, 40
 PAGE = pathlib.Path("docs/reliability.md")
