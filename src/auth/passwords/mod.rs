@@ -57,6 +57,7 @@ impl Auth {
         if input.normalized.len() > MAX_PASSWORD_BYTES {
             return Err(Error::InvalidCredentials);
         }
+        let begun = Instant::now();
         let username = fold_username(username);
         let found = match is_valid_username(&username) {
             true => self.store.read().await?.password_of(&username).await?,
@@ -71,11 +72,15 @@ impl Auth {
         let flow = Flow { network: attempt.network(), account: self.limiter.account_key(&username) };
         let guess = self.limiter.guess(flow, hash.as_ref(), active.is_some(), password);
         let new_network = guess.as_ref().filter(|guess| guess.is_known() != Some(true)).and(flow.network);
-        let begun = Instant::now();
-        let Some(slot) = self.admit(attempt, known, flow, guess).await? else {
-            self.refusal_delay.wait(begun).await;
-            self.note_refusal(Event::LoginFailed, attempt, known).await;
-            return Err(Error::InvalidCredentials);
+        let slot = match self.admit(attempt, known, flow, guess).await {
+            Ok(Some(slot)) => slot,
+            refused => {
+                if refused.is_ok() {
+                    self.note_refusal(Event::LoginFailed, attempt, known).await;
+                }
+                refusal_delay::wait_without_hash(begun).await;
+                return Err(refused.err().unwrap_or(Error::InvalidCredentials));
+            }
         };
         let work = self.work(hash.as_ref().and_then(ParsedHash::parse).map(|parsed| parsed.scheme));
         let (auth, stored) = (self.clone(), hash.clone());

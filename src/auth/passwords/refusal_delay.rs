@@ -1,7 +1,8 @@
 //! How long a refusal takes.
 //!
 //! Rule: while stored hashes differ in what they cost, a refused password is answered no sooner than the dearest of them would
-//! take, counted from when its check began; while all cost the same, nothing is delayed. A delay costs no processor time.
+//! take, counted from when its check began; while all cost the same, only a refusal without a hash is delayed, by the time in which
+//! a user is found or not. A delay costs no processor time.
 //! Threat: by the time of an answer, somebody tells users whose hashes were imported, or date from before the cost was raised,
 //! from usernames that do not exist.
 
@@ -19,6 +20,8 @@ use crate::error::Error;
 const STEP: u32 = 500;
 /// How long other writers have the database between two such transactions.
 const PAUSE: Duration = Duration::from_millis(10);
+/// How long a refusal takes at least that needs no hash. Nothing that comes before it takes as long.
+const WITHOUT_HASH: Duration = Duration::from_millis(2);
 /// The most schemes that are run to learn what they cost.
 const MAX_MEASURED: usize = 32;
 
@@ -49,6 +52,12 @@ impl RefusalDelay {
             tokio::time::sleep_until((begun + delay).into()).await;
         }
     }
+}
+
+/// Waits until a refusal without a hash may be answered, whose check began at `begun`. Whether that found the row of a user takes
+/// some microseconds more or less, which would tell who exists.
+pub async fn wait_without_hash(begun: Instant) {
+    tokio::time::sleep_until((begun + WITHOUT_HASH).into()).await;
 }
 
 impl Auth {

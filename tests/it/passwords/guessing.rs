@@ -1,6 +1,6 @@
 //! The limit on guessing: what it refuses, whom it never refuses, and how operators see and lift it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use prometheus_client::encoding::text;
@@ -133,6 +133,19 @@ async fn a_program_that_repeats_one_old_password_is_no_attack() {
     }
     assert_eq!(hashes(&app) - before, 1, "nor does it cost a hash each time");
     app.login("sergio").await;
+}
+
+/// `scripts/timing-oracle` could tell by some microseconds who exists.
+#[tokio::test]
+async fn a_password_that_is_known_to_be_wrong_is_refused_no_sooner_than_a_user_is_found() {
+    let app = App::start().await;
+    app.create("sergio", &["user"]).await;
+    for username in ["sergio", "nobody"] {
+        app.with(basic(username, "my-old-password")).get("/me").await.expect(401);
+        let begun = Instant::now();
+        app.with(basic(username, "my-old-password")).get("/me").await.expect(401);
+        assert!(begun.elapsed() >= Duration::from_millis(2), "{username}");
+    }
 }
 
 #[tokio::test]

@@ -375,6 +375,7 @@ async fn while_slower_hashes_exist_an_unknown_name_is_refused_no_sooner() {
     let app = App::start().await;
     let dear = "pbkdf2_sha256$1000000$somesalt$aqusDOCYp2m+J7gNDpSViXOWSnXnLj02rdU+gCrGf18=";
     ndjson(&app, "", &[json!({"username": "dear", "password_hash": dear})]).await;
+    app.service.auth().refresh_known_costs().await.unwrap();
     let took = async |username: &str| {
         let begun = std::time::Instant::now();
         app.with(basic(username, "wrong-password")).get("/me").await.expect(401);
@@ -386,7 +387,7 @@ async fn while_slower_hashes_exist_an_unknown_name_is_refused_no_sooner() {
     let iterations = std::num::NonZeroU32::new(1_000_000).unwrap();
     aws_lc_rs::pbkdf2::derive(aws_lc_rs::pbkdf2::PBKDF2_HMAC_SHA256, iterations, b"somesalt", b"x", &mut output);
     let least = begun.elapsed() / 2;
-    for username in ["dear", "nobody", "root", "a:b"] {
+    for username in ["nobody", "dear", "root", "a:b"] {
         assert!(took(username).await > least, "{username}");
     }
 }
