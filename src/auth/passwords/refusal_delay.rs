@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::auth::Auth;
 use crate::auth::passwords::formats::{self, ParsedHash};
 use crate::auth::passwords::hash_queue::Flow;
 use crate::auth::passwords::hash_scheme::HashScheme;
+use crate::auth::{Auth, random};
 use crate::error::Error;
 
 /// Rows whose scheme is filled in by one transaction.
@@ -22,6 +22,8 @@ const STEP: u32 = 500;
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long a refusal takes at least that needs no hash. Nothing that comes before it takes as long.
 const WITHOUT_HASH: Duration = Duration::from_millis(2);
+/// It takes up to this much longer, at random, in microseconds: the timer leaves a trace of when it was set.
+const SPREAD: u16 = 8192;
 /// The most schemes that are run to learn what they cost.
 const MAX_MEASURED: usize = 32;
 
@@ -57,7 +59,8 @@ impl RefusalDelay {
 /// Waits until a refusal without a hash may be answered, whose check began at `begun`. Whether that found the row of a user takes
 /// some microseconds more or less, which would tell who exists.
 pub async fn wait_without_hash(begun: Instant) {
-    tokio::time::sleep_until((begun + WITHOUT_HASH).into()).await;
+    let spread = Duration::from_micros((u16::from_ne_bytes(random()) % SPREAD).into());
+    tokio::time::sleep_until((begun + WITHOUT_HASH + spread).into()).await;
 }
 
 impl Auth {
