@@ -15,7 +15,7 @@
 //! * [`store`] is the only place that knows SQL: one file a table, one text for SQLite and PostgreSQL.
 //! * [`auth`] is the whole service, without HTTP and without SQL: [`auth::Auth`]. Its folders are credentials, passwords,
 //!   sessions, keys, users and operations (maintenance, backup, doctor); beside them lie the audit trail, idempotent
-//!   requests, and grants: why a caller may act.
+//!   requests, grants (why a caller may act), and the opening of the database with its keys.
 //! * [`http`] is routes, the JSON views they answer with, extractors, middleware, and errors as `application/problem+json`.
 //! * [`cli`] is the command line: [`cli::serve`] is the server from settings to shutdown.
 //!
