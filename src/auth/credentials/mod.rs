@@ -17,6 +17,7 @@ use secrecy::SecretString;
 
 use crate::auth::credentials::cache::{Authenticated, Authentication, CacheKey, Evidence};
 use crate::auth::credentials::parse::{Credential, RawCredential};
+use crate::auth::passwords::hash_replaced;
 use crate::auth::sessions::jwt;
 use crate::auth::{Actor, Auth};
 use crate::error::Error;
@@ -146,17 +147,9 @@ impl Auth {
             Some(Evidence::Password(hash)) => self.user_with_hash(username, hash).await?,
             _ => None,
         };
-        let attempt = Actor::Unknown { method: Method::Basic.into(), origin };
         let (id, hash) = match unchanged {
             Some(unchanged) => unchanged,
-            None => {
-                let checked = self.check_password(attempt, username, password).await?;
-                // Another request may have upgraded the hash meanwhile; what confirms this one later is the stored hash.
-                match self.user_with_hash(username, &checked.1).await? {
-                    Some(stored) => stored,
-                    None => self.check_password(attempt, username, password).await?,
-                }
-            }
+            None => self.check_stored_password(username, password, origin).await?,
         };
         // Read after the password is hashed: a user who was disabled meanwhile is refused.
         let user = self.store.read().await?.user(id).await?;
@@ -172,6 +165,24 @@ impl Auth {
             expires_at: None,
         };
         Ok(Authentication { principal, evidence: Evidence::Password(hash), seen_at: self.clock.now(), ends_at: None })
+    }
+
+    /// The user and the hash that is stored, which confirms the request later.
+    async fn check_stored_password(
+        &self,
+        username: &str,
+        password: &SecretString,
+        origin: Origin,
+    ) -> Result<(UserId, PasswordHash), Error> {
+        let attempt = Actor::Unknown { method: Method::Basic.into(), origin };
+        // Another request may have upgraded the hash meanwhile.
+        for _ in 0..2 {
+            let (_, checked) = self.check_password(attempt, username, password).await?;
+            if let Some(stored) = self.user_with_hash(username, &checked).await? {
+                return Ok(stored);
+            }
+        }
+        Err(hash_replaced())
     }
 
     /// The active user with this name, if their password hash is still the one that the password matched.

@@ -6,6 +6,7 @@
 
 use secrecy::SecretString;
 
+use crate::auth::passwords::hash_replaced;
 use crate::auth::passwords::policy::normalize;
 use crate::auth::{Actor, Auth};
 use crate::error::{Error, FieldError};
@@ -60,9 +61,9 @@ impl Auth {
         self.finish(async move {
             let mut tx = auth.write_as(actor).await?;
             let user = tx.locked_user(id, None).await?;
-            // Another request may have changed the password while the hashes ran.
+            // Another request may have changed the password while the hashes ran, or a login upgraded its hash.
             if !tx.has_password_hash(id, &checked).await? {
-                return Err(Error::InvalidCredentials);
+                return Err(hash_replaced());
             }
             tx.set_password(id, &hash, false, user.next_version(now)).await?;
             tx.end_sessions_of(id, session, now).await?;

@@ -165,6 +165,12 @@ impl Auth {
     }
 }
 
+/// The password was right, but its hash has been replaced each time before the check could count: by a change, or by an
+/// upgrade, whose commit may have failed since. Whether the password is right now, only another attempt can tell.
+pub(in crate::auth) fn hash_replaced() -> Error {
+    Error::Unavailable("the password hash was replaced while it was checked".into())
+}
+
 /// A password to check. We hash the NFC form; other software may have hashed the raw form, which is `None` if equal.
 struct PasswordInput {
     normalized: Zeroizing<String>,

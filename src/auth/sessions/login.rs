@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::auth::passwords::hash_replaced;
 use crate::auth::sessions::jwt::Jwt;
 use crate::auth::sessions::status_lists;
 use crate::auth::{Actor, Auth, random};
@@ -46,7 +47,7 @@ impl Auth {
                 return Ok(outcome);
             }
         }
-        Err(Error::InvalidCredentials)
+        Err(hash_replaced())
     }
 
     /// Begins a session. Returns none when the user or the password hash has changed since the check.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Answer, App, PASSWORD, basic, bearer, claims_of, header_of};
+use crate::support::{Answer, App, PASSWORD, basic, bearer, claims_of, header_of, on_postgres};
 
 #[tokio::test]
 async fn login_returns_two_tokens_of_one_session() {
@@ -186,6 +186,31 @@ async fn concurrent_logins_succeed_during_a_hash_upgrade() {
             answer.expect(200);
         }
     }
+}
+
+/// A commit that fails takes an upgrade back. Others may have seen it by then, and met the old hash again.
+#[tokio::test]
+async fn a_right_password_whose_hash_is_replaced_during_each_check_is_503_and_not_401() {
+    let app = App::start().await;
+    app.create("sergio", &["user"]).await;
+    let put_back = match on_postgres() {
+        Some(_) => {
+            "CREATE FUNCTION put_back() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.password_hash = OLD.password_hash; \
+             RETURN NEW; END'; \
+             CREATE TRIGGER put_back BEFORE UPDATE OF password_hash ON users FOR EACH ROW EXECUTE FUNCTION put_back()"
+        }
+        None => {
+            "CREATE TRIGGER put_back AFTER UPDATE OF password_hash ON users BEGIN \
+             UPDATE users SET password_hash = OLD.password_hash WHERE id = OLD.id; END"
+        }
+    };
+    app.database.sql(put_back).await;
+    let strong = App::on(app.database.clone(), &["--argon2-iterations", "2"]).await;
+    let sergio = strong.with(basic("sergio", PASSWORD));
+    assert_eq!(sergio.send(Method::POST, "/login").await.expect(503).problem(), "unavailable");
+    assert_eq!(sergio.get("/me").await.expect(503).problem(), "unavailable");
+    strong.with(basic("sergio", "another-password")).get("/me").await.expect(401);
+    app.login("sergio").await;
 }
 
 #[tokio::test]
