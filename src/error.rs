@@ -28,6 +28,12 @@ pub enum Error {
     /// The resource does not exist, or belongs to another user.
     #[error("not found")]
     NotFound,
+    /// The user is disabled.
+    #[error("the user is disabled")]
+    UserDisabled,
+    /// The one-time link was used, has expired, or was replaced; or there never was one.
+    #[error("the link is not valid any more")]
+    LinkSpent,
     /// Another user has this username.
     #[error("the username is taken")]
     UsernameTaken,

@@ -16,7 +16,8 @@
 //! * [`auth`] is the whole service, without HTTP and without SQL: [`auth::Auth`]. Its folders are credentials, passwords,
 //!   sessions, keys, users and operations (maintenance, backup, doctor); beside them lie the audit trail, idempotent
 //!   requests, grants (why a caller may act), and the opening of the database with its keys.
-//! * [`http`] is routes, the JSON views they answer with, extractors, middleware, and errors as `application/problem+json`.
+//! * [`http`] is routes, the JSON views they answer with, extractors, middleware, and errors as `application/problem+json`;
+//!   its `pages` are for people.
 //! * [`cli`] is the command line: [`cli::serve`] is the server from settings to shutdown.
 //!
 //! [`config`] is every setting and command; `cli`, `auth` and `telemetry` import it. [`error`] is everything that can go
@@ -31,7 +32,8 @@
 //! * The *credential cache* keeps checked credentials in memory. *Invalidation* makes entries stale: each SQL statement that
 //!   writes names whose credentials it touches, and its commit advances a version number that entries are compared with.
 //! * A *status list* (an IETF draft) tells services that verify JWTs by themselves which sessions have ended.
-//! * A *one-time secret* is good for one use, such as the setup token, which creates the first administrator.
+//! * A *one-time secret* is good for one use: that of a link, with which a user chooses a password, and the setup token, which
+//!   creates the first administrator.
 //! * The *audit trail* is a hash chain of what happened, written in the transaction that did it.
 //!
 //! # Four requests

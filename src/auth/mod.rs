@@ -44,6 +44,7 @@ use self::passwords::admission::NewNetworks;
 pub use self::passwords::formats::ParsedHash;
 use self::passwords::hash_pool::HashPool;
 use self::passwords::limiter::Limiter;
+pub use self::passwords::recovery::{Link, OpenedLink};
 use self::passwords::refusal_delay::RefusalDelay;
 use self::passwords::refusals::Refusals;
 pub use self::sessions::login::{Login, LoginOutcome};

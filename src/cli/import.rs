@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use secrecy::ExposeSecret;
 use serde::Serialize;
 
 use crate::auth::{self, Actor, Auth, Durability, Import, RowReport, Rows, Summary};
@@ -13,7 +14,8 @@ use crate::cli::{Outcome, explain, print, with_durability};
 use crate::config::{Config, ImportCommand};
 use crate::error::CommandError;
 use crate::http::views::{RowView, SummaryView};
-use crate::model::Format;
+use crate::model::{Format, to_csv_cell};
+use crate::private_file;
 
 /// The most failed rows that are printed without `--report` or `--json`.
 const MAX_SHOWN: u64 = 20;
@@ -43,7 +45,8 @@ async fn import(
 ) -> Result<Summary, CommandError> {
     let bar = progress_bar(&command.file);
     let rows = Rows::read(format, bar.wrap_read(source)).map_err(explain)?;
-    let import = Import { actor: Actor::Operator, conflict: command.on_conflict, dry_run: command.dry_run };
+    let (conflict, invite, dry_run) = (command.on_conflict, command.invite.is_some(), command.dry_run);
+    let import = Import { actor: Actor::Operator, conflict, invite, dry_run };
     let done = auth.import(import, rows, |row| report.add(&row)).await;
     bar.finish_and_clear();
     done.map_err(explain)
@@ -81,6 +84,7 @@ fn progress_bar(file: &Path) -> ProgressBar {
 /// Collects the outcomes of rows, for the report or for the terminal.
 struct Report {
     lines: Option<BufWriter<Box<dyn Write>>>,
+    invitations: Option<csv::Writer<File>>,
     shown: String,
 }
 
@@ -94,12 +98,19 @@ impl Report {
             None if command.json => Some(Box::new(io::stdout())),
             None => None,
         };
-        Ok(Self { lines: lines.map(BufWriter::new), shown: String::new() })
+        let invitations = match &command.invite {
+            Some(file) if !command.dry_run => Some(invitations(file)?),
+            _ => None,
+        };
+        Ok(Self { lines: lines.map(BufWriter::new), invitations, shown: String::new() })
     }
 
     fn add(&mut self, row: &RowReport) -> io::Result<()> {
         if let Some(lines) = &mut self.lines {
             write_line(lines, &RowView::from(row))?;
+        }
+        if let (Some(file), Some(link), Some(username)) = (&mut self.invitations, &row.link, &row.username) {
+            file.write_record([&to_csv_cell(username), link.url.expose_secret(), &link.expires_at.to_string()])?;
         }
         if row.outcome == auth::Outcome::Failed && self.shown.lines().count() < MAX_SHOWN as usize {
             let username = row.username.as_deref().unwrap_or("-");
@@ -115,6 +126,10 @@ impl Report {
             let written = write_line(lines, &view).and_then(|()| lines.flush());
             written.map_err(|error| CommandError(format!("the report cannot be written: {error}")))?;
         }
+        if let Some(file) = self.invitations.take() {
+            let written = file.into_inner().map_err(csv::IntoInnerError::into_error).and_then(|file| file.sync_all());
+            written.map_err(|error| CommandError(format!("the invitations cannot be written: {error}")))?;
+        }
         if command.json {
             return if command.report.is_some() { print(&super::json_line(&view)?) } else { Ok(()) };
         }
@@ -124,6 +139,14 @@ impl Report {
         }
         print(&(self.shown + &summary_text(summary, command.dry_run)))
     }
+}
+
+/// A new file for the links. They let whoever reads them choose a password.
+fn invitations(file: &Path) -> Result<csv::Writer<File>, CommandError> {
+    let cannot = |error: io::Error| CommandError(format!("{} cannot be written: {error}", file.display()));
+    let mut rows = csv::Writer::from_writer(private_file::create_new(file).map_err(cannot)?);
+    rows.write_record(["username", "url", "expires_at"]).map_err(|error| cannot(error.into()))?;
+    Ok(rows)
 }
 
 fn write_line(lines: &mut impl Write, line: &impl Serialize) -> io::Result<()> {

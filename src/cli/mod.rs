@@ -158,6 +158,7 @@ fn explain(error: Error) -> CommandError {
         Error::LastAdmin => {
             CommandError("without this user no admin could come in any more; make another one first".into())
         }
+        Error::UserDisabled => CommandError("the user is disabled; enable them first".into()),
         Error::Stale => CommandError("the user was changed in the meantime; try again".into()),
         error => error.into(),
     }

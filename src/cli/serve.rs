@@ -11,7 +11,7 @@ use tokio::time;
 use crate::auth::{Auth, FirstAdmin};
 use crate::config::Config;
 use crate::error::StartError;
-use crate::http::{self, Access, App, Tls};
+use crate::http::{self, Access, App, Pages, Tls};
 use crate::model::Clock;
 use crate::telemetry;
 
@@ -98,6 +98,7 @@ pub fn access(config: &Config) -> Result<Access, StartError> {
         connections_per_address: config.server.connections_per_address,
         cors_origins: config.server.cors_origins.clone(),
         tls,
+        pages: Pages::new(&config.settings.pages.service_name, config.settings.pages.logo.as_deref())?,
         drain_time: config.server.drain_time.unwrap_or_else(default_drain_time),
     })
 }

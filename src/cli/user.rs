@@ -1,17 +1,17 @@
 //! `countersign user`: creates, lists and changes users.
 
-use std::fmt::Write;
-use std::io::{BufRead, IsTerminal};
+use std::fmt::Write as _;
+use std::io::{BufRead, IsTerminal, Write};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
-use crate::auth::{Actor, Auth, Creator};
+use crate::auth::{Actor, Auth, Creator, Link};
 use crate::cli::table::{cell, line};
 use crate::cli::{confirm, explain, find, json_line, print, print_page, with_auth};
 use crate::config::{Config, UserCommand};
 use crate::error::CommandError;
-use crate::http::views::UserView;
-use crate::model::{NewUser, Roles, Status, User, UserFilter, UserPatch};
+use crate::http::views::{LinkView, UserView};
+use crate::model::{LinkPurpose, NewUser, Roles, Status, User, UserFilter, UserPatch};
 
 /// Users read per page.
 const PAGE: u32 = 1000;
@@ -23,7 +23,7 @@ pub fn run(config: &Config, command: &UserCommand) -> Result<(), CommandError> {
 
 async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, CommandError> {
     match command {
-        UserCommand::Create { username, name, email, roles, must_change_password } => {
+        UserCommand::Create { username, name, email, roles, must_change_password, invite } => {
             let roles = if roles.is_empty() { vec![Roles::DEFAULT.to_owned()] } else { roles.clone() };
             let new = NewUser {
                 username: username.clone(),
@@ -32,8 +32,22 @@ async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, CommandErr
                 roles,
                 must_change_password: *must_change_password,
             };
-            let user = auth.create_user(Creator::Operator, new, &read_password()?, None).await.map_err(explain)?;
-            Ok(format!("{} was made, with the id {}\n", user.username, user.id))
+            let password = if *invite { None } else { Some(read_password()?) };
+            let created = auth.create_user(Creator::Operator, new, password.as_ref(), None).await.map_err(explain)?;
+            match created {
+                (_, Some(link)) => show(&link, false),
+                (user, None) => Ok(format!("{} was made, with the id {}\n", user.username, user.id)),
+            }
+        }
+        UserCommand::Link { username, purpose, json } => {
+            let user = find(auth, username).await?;
+            let purpose = match purpose {
+                Some(purpose) => *purpose,
+                None if auth.has_password(user.id).await.map_err(explain)? => LinkPurpose::PasswordReset,
+                None => LinkPurpose::Invitation,
+            };
+            let link = auth.create_link(Actor::Operator, user.id, purpose).await.map_err(explain)?;
+            show(&link, *json)
         }
         UserCommand::List { begins_with, role, json } => {
             list(auth, begins_with.clone(), role.clone(), *json).await?;
@@ -66,6 +80,16 @@ async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, CommandErr
             Ok(format!("{} has the roles: {}\n", user.username, user.roles))
         }
     }
+}
+
+/// The link alone on standard output, so that a script can take it; what there is to know about it on standard error.
+fn show(link: &Link, json: bool) -> Result<String, CommandError> {
+    if json {
+        return json_line(&LinkView::from(link));
+    }
+    let about = format!("Hand this over; it works once, until {}.\n", link.expires_at);
+    let _closed = std::io::stderr().write_all(about.as_bytes());
+    Ok(format!("{}\n", link.url.expose_secret()))
 }
 
 async fn change_status(auth: &Auth, username: &str, status: Status) -> Result<String, CommandError> {

@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use uuid::Uuid;
 
 use crate::config::values::lifetime;
-use crate::model::{Conflict, Format, Lifetime, Scope, Timestamp};
+use crate::model::{Conflict, Format, Lifetime, LinkPurpose, Scope, Timestamp};
 
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
@@ -92,6 +92,20 @@ pub enum UserCommand {
         /// They must choose another password before anything else
         #[arg(long)]
         must_change_password: bool,
+        /// Without a password: print a link, alone on its line, with which they choose one
+        #[arg(long, conflicts_with = "must_change_password")]
+        invite: bool,
+    },
+    /// Print a link, this once, with which a user chooses a password; the one they had ends
+    Link {
+        /// What they log in with
+        username: String,
+        /// How long it works, and what its page says [default: invitation, if they have no password yet]
+        #[arg(long)]
+        purpose: Option<LinkPurpose>,
+        /// As JSON, for programs: with its expiry
+        #[arg(long)]
+        json: bool,
     },
     /// List users
     List {
@@ -247,6 +261,9 @@ pub struct ImportCommand {
     /// Do everything but keep it
     #[arg(long)]
     pub dry_run: bool,
+    /// Invite whom a row names without a password, and write the links to this new file, which only its owner may read
+    #[arg(long, value_name = "FILE")]
+    pub invite: Option<PathBuf>,
     /// Write what became of each row to this file, as a JSON object a line
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,

@@ -48,7 +48,7 @@ impl Cli {
     /// fills in the settings that follow others.
     fn completed(mut self) -> Self {
         let Config { settings, first_admin, server, .. } = &mut self.config;
-        for file in [&mut server.tls_cert, &mut server.tls_key] {
+        for file in [&mut server.tls_cert, &mut server.tls_key, &mut settings.pages.logo] {
             file.take_if(|file| file.as_os_str().is_empty());
         }
         settings.tokens.issuer.take_if(|issuer| issuer.is_empty());

@@ -77,6 +77,11 @@ pub fn audience(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
+pub fn service_name(text: &str) -> Result<String, &'static str> {
+    let fits = !text.trim().is_empty() && text.len() <= 64 && !text.contains(char::is_control);
+    if fits { Ok(text.to_owned()) } else { Err("must be a name of at most 64 bytes, such as Acme") }
+}
+
 /// A hundred years, the longest anything lives.
 const LONGEST: u64 = 36_500 * 86_400;
 

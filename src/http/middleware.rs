@@ -26,6 +26,7 @@ use crate::http::access_log::AccessLogEntry;
 use crate::http::cors::Cors;
 use crate::http::extract::client_address::{Peer, client_address};
 use crate::http::metrics::Requests;
+use crate::http::pages::Pages;
 use crate::http::problem::{self, Problem, ProblemContext};
 use crate::http::request_context::RequestContext;
 use crate::http::unread_body::UnreadBody;
@@ -48,6 +49,8 @@ pub struct Surroundings {
     pub trusted_proxies: Networks,
     /// The origins whose pages may call the service.
     pub cors: Cors,
+    /// The pages for people.
+    pub pages: Option<Pages>,
     /// Whether clients connect by TLS.
     pub has_tls: bool,
     /// Whether the server is shutting down.
@@ -72,7 +75,7 @@ fn handle(
     mut request: Request,
     route: &mut Route,
 ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
-    let Surroundings { requests, trusted_proxies, cors, has_tls, draining } = surroundings;
+    let Surroundings { requests, trusted_proxies, cors, pages, has_tls, draining } = surroundings;
     let (requests, has_tls, draining) = (requests.clone(), *has_tls, draining.clone());
     let peer = request.extensions().get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| peer.ip());
     let context = RequestContext::new(Uuid::new_v4(), client_address(peer, request.headers(), trusted_proxies));
@@ -88,6 +91,7 @@ fn handle(
         by_page_script: is_page_script(request.headers()),
         is_oauth: request.uri().path().starts_with("/oauth/"),
     };
+    let pages = pages.as_ref().filter(|_| Pages::has(request.uri().path())).cloned();
     let cross_origin = cors.of(request.uri().path(), request.headers());
     let preflight = cross_origin.preflight(request.method(), request.headers());
     let request_id = context.origin().request_id.simple().to_string();
@@ -117,7 +121,11 @@ fn handle(
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             cause = problem.cause.clone();
             response.headers_mut().remove(CONTENT_LENGTH);
-            let body = problem.render(&request_id, problem_context, response.headers_mut());
+            let headers = response.headers_mut();
+            let body = match &pages {
+                Some(pages) => pages.problem(&problem, &request_id, headers),
+                None => problem.render(&request_id, problem_context, headers),
+            };
             *response.body_mut() = body;
         }
         set_common_headers(response.headers_mut(), &request_id);

@@ -11,6 +11,7 @@ mod extract;
 mod metrics;
 mod middleware;
 mod openapi;
+mod pages;
 mod problem;
 mod request_context;
 mod routes;
@@ -33,6 +34,7 @@ use self::cors::Cors;
 pub use self::extract::client_address::client_address;
 use self::metrics::Requests;
 use self::middleware::Surroundings;
+pub use self::pages::Pages;
 use self::problem::Problem;
 pub use self::problem::{KINDS, Kind};
 pub use self::routes::document;
@@ -51,6 +53,7 @@ struct AppInner {
     connections_per_address: Option<u32>,
     cors: Cors,
     tls: Option<Tls>,
+    pages: Pages,
     draining: Arc<AtomicBool>,
     drain_time: Duration,
     requests: Requests,
@@ -68,6 +71,8 @@ pub struct Access {
     pub cors_origins: Vec<String>,
     /// The certificate and the key, when clients connect by TLS.
     pub tls: Option<Tls>,
+    /// The pages for people.
+    pub pages: Pages,
     /// How long the server goes on after it was told to stop, so that load balancers see that it is not ready any more.
     pub drain_time: Duration,
 }
@@ -83,6 +88,7 @@ impl App {
             connections_per_address: access.connections_per_address,
             cors: Cors::new(&access.cors_origins),
             tls: access.tls,
+            pages: access.pages,
             draining: Arc::default(),
             drain_time: access.drain_time,
             requests,
@@ -93,6 +99,11 @@ impl App {
     /// The authentication service.
     pub fn auth(&self) -> &Auth {
         &self.0.auth
+    }
+
+    /// The pages for people.
+    fn pages(&self) -> &Pages {
+        &self.0.pages
     }
 
     /// The metrics of the HTTP layer.
@@ -135,6 +146,7 @@ pub fn router(app: App) -> Router {
         trusted_proxies: app.0.trusted_proxies.clone(),
         cors: app.0.cors.clone(),
         has_tls: app.0.tls.is_some(),
+        pages: Some(app.0.pages.clone()),
         draining: app.0.draining.clone(),
     };
     middleware::apply(router, surroundings).with_state(app)

@@ -133,6 +133,8 @@ problems! {
     }
     LastAdmin { 409 "`last-admin`" }
     PreconditionFailed { 412 "`precondition-failed`: the resource is no longer what `If-Match` names" }
+    UserDisabled { 409 "`user-disabled`" }
+    LinkSpent { 410 "`link-spent`: it was used, has expired or was replaced" }
     UsernameTaken { 409 "`username-taken`" }
     NotFound { 404 "`not-found`" }
     Unavailable { 503 "`unavailable`, `starting` or `draining`, with `Retry-After`" }

@@ -73,10 +73,14 @@ kinds! {
         "The body did not arrive in time. Send it without pauses.";
     USERNAME_TAKEN = 409 "username-taken" "Username taken"
         "Another user has this username already; case is ignored. Choose another.";
+    USER_DISABLED = 409 "user-disabled" "User disabled"
+        "This user is disabled, so a link would open nothing. Enable the user first.";
     NO_SESSION = 409 "no-session" "No session"
         "HTTP Basic and personal access tokens have no session to end. Present the token whose session should end.";
     LAST_ADMIN = 409 "last-admin" "Last admin"
         "This user is the last active admin. Create another admin first.";
+    LINK_SPENT = 410 "link-spent" "Link not valid any more"
+        "A link works once and for a limited time, and a newer one replaces it. Ask for a new link.";
     PRECONDITION_FAILED = 412 "precondition-failed" "Changed meanwhile"
         "The resource has changed since the version that If-Match names. Read it again.";
     TOO_MANY_TOKENS = 409 "too-many-tokens" "Too many tokens"
@@ -237,22 +241,32 @@ impl Problem {
         Self { cause: Some(text.into()), ..self }
     }
 
-    /// Renders the problem: returns the body and sets the headers. A script on a page gets no Basic challenge, since
-    /// the browser would prompt its user for a password.
+    /// Says when to try again, if that helps.
+    pub(super) fn set_retry_after(&self, headers: &mut HeaderMap) {
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+    }
+
+    /// What happened and what to do.
+    pub(super) fn detail(&self) -> &str {
+        self.detail.as_deref().unwrap_or(self.kind.about)
+    }
+
+    /// Renders the problem for a program: returns the body and sets the headers. A script on a page gets no Basic challenge,
+    /// since the browser would prompt its user for a password.
     pub(super) fn render(self, request_id: &str, context: ProblemContext, headers: &mut HeaderMap) -> Body {
         let body = ProblemBody {
             type_: format!("/problems/{}", self.kind.code),
             title: self.kind.title,
             status: self.kind.status,
-            detail: self.detail.as_deref().unwrap_or(self.kind.about),
+            detail: self.detail(),
             error: self.kind.oauth_error().filter(|_| context.is_oauth),
             request_id,
             errors: self.errors.iter().map(FieldProblem::from).collect(),
         };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = self.retry_after {
-            headers.insert(RETRY_AFTER, seconds.into());
-        }
+        self.set_retry_after(headers);
         let basic = "Basic realm=\"countersign\", charset=\"UTF-8\"";
         let bearer = "Bearer realm=\"countersign\"";
         let mut challenge = |text: &str| {
@@ -287,6 +301,8 @@ impl From<Error> for Problem {
             }
             Error::ForeignPage => Self::new(&FOREIGN_PAGE),
             Error::NotFound => Self::new(&NOT_FOUND),
+            Error::UserDisabled => Self::new(&USER_DISABLED),
+            Error::LinkSpent => Self::new(&LINK_SPENT),
             Error::UsernameTaken => Self::new(&USERNAME_TAKEN),
             Error::NoSession => Self::new(&NO_SESSION),
             Error::MissingRole => Self::new(&INSUFFICIENT_ROLE),

@@ -53,6 +53,11 @@ impl RequestContext {
         let _already = self.0.caller.set((Some(user.id), AuditMethod::Password));
     }
 
+    /// Records the user whom a one-time link was made for.
+    pub fn record_link(&self, user: &User) {
+        let _already = self.0.caller.set((Some(user.id), AuditMethod::Link));
+    }
+
     /// Records that the caller authenticated with the setup token.
     pub fn record_setup(&self) {
         let _already = self.0.caller.set((None, AuditMethod::Setup));

@@ -43,6 +43,8 @@ pub enum Event {
     UserDeleted,
     /// The password of a user was set or changed.
     PasswordSet,
+    /// A one-time link was made, with which a user chooses a password. The target says for what.
+    LinkCreated,
     /// An import created users.
     UsersImported,
     /// An export of all users with their password hashes began.
@@ -74,6 +76,7 @@ impl Event {
             Self::UserEnabled => "user.enabled",
             Self::UserDeleted => "user.deleted",
             Self::PasswordSet => "user.password-set",
+            Self::LinkCreated => "link.created",
             Self::UsersImported => "user.imported",
             Self::UsersExported => "user.exported",
             Self::DatabaseRestored => "database.restored",
@@ -90,6 +93,8 @@ pub enum AuditMethod {
     Credential(Method),
     /// The setup token.
     Setup,
+    /// A one-time link.
+    Link,
     /// The command line, on the machine itself.
     Command,
     /// The service itself.
@@ -103,6 +108,7 @@ impl AuditMethod {
             Self::Password => "password",
             Self::Credential(method) => method.as_str(),
             Self::Setup => "setup",
+            Self::Link => "link",
             Self::Command => "command",
             Self::System => "system",
         }

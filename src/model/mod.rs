@@ -7,6 +7,7 @@ mod hash_cost;
 mod id;
 mod import;
 mod key;
+mod link;
 mod networks;
 pub mod pagination;
 mod principal;
@@ -23,12 +24,13 @@ pub use hash_cost::HashCost;
 pub use id::{BlockId, SessionId, StatusListId, TokenId, UserId};
 pub use import::{Conflict, Format, UserRecord, from_csv_cell, to_csv_cell};
 pub use key::{Algorithm, SealedKey};
+pub use link::{LinkPurpose, LinkSecret, SecretPurpose};
 pub use networks::{ClientNetwork, Networks};
 pub use principal::{CredentialId, Holder, Method, Principal};
 pub use scope::{Scope, Scopes};
 pub use session::{Client, LiveSession, Origin, Session, StatusIndex, StatusList};
 pub use time::{Clock, Timestamp};
-pub use token::{Lifetime, NewToken, OpaqueToken, PersonalSecret, PersonalToken, SecretPurpose, TokenHash};
+pub use token::{Lifetime, NewToken, OpaqueToken, PersonalSecret, PersonalToken, TokenHash};
 pub use user::{
     HashedPassword, NewUser, PasswordHash, Roles, Status, Step, User, UserFilter, UserPatch, fold_username,
     is_valid_role, is_valid_username,

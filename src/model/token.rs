@@ -170,22 +170,6 @@ impl<'de> Deserialize<'de> for Lifetime {
     }
 }
 
-/// What a one-time secret is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SecretPurpose {
-    /// Creating users while there is no administrator.
-    Setup,
-}
-
-impl SecretPurpose {
-    /// Returns the word in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Setup => "setup",
-        }
-    }
-}
-
 /// The SHA-256 of a token. The database stores it in place of the token, so that a stolen database holds no usable
 /// token. A fast hash is enough, because the token is random and cannot be guessed.
 #[derive(Clone, Copy)]

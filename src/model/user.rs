@@ -119,6 +119,22 @@ impl Status {
 #[sqlx(transparent)]
 pub struct PasswordHash(pub String);
 
+impl PasswordHash {
+    /// What is stored for a user who has no password yet. It is no hash, so no password matches it; as in `/etc/shadow`, and
+    /// in Django, it begins with an exclamation mark.
+    pub const NONE: &'static str = "!";
+
+    /// The hash of a user who has no password yet.
+    pub fn none() -> Self {
+        Self(Self::NONE.to_owned())
+    }
+
+    /// Whether there is no password.
+    pub fn is_none(&self) -> bool {
+        self.0 == Self::NONE
+    }
+}
+
 /// A password hash to be stored, with the scheme it was made by.
 #[derive(Clone, Debug)]
 pub struct HashedPassword {

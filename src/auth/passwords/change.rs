@@ -1,6 +1,6 @@
 //! Setting and changing passwords.
 //!
-//! Rule: a new password revokes all sessions and tokens of the user but the one that changed it; users must present
+//! Rule: a new password revokes all sessions, tokens and links of the user but the one that changed it; users must present
 //! their current password to change it. Threats: an attacker who stays logged in after the owner has changed the
 //! password, or who changes it from a session left open.
 
@@ -68,6 +68,7 @@ impl Auth {
             tx.set_password(id, &hash, false, user.next_version(now)).await?;
             tx.end_sessions_of(id, session, now).await?;
             tx.delete_personal_tokens_of(id, token).await?;
+            tx.end_links_of(id, now).await?;
             tx.record(actor.did(Event::PasswordSet, now).on(id));
             tx.commit().await
         })

@@ -153,6 +153,14 @@ impl Limiter {
         Some(Guess { fingerprint: hasher.finish128().as_bytes(), account, network, limits })
     }
 
+    /// Forgets the wrong passwords of an account from a network that has shown in another way that the account is theirs.
+    pub fn admit_again(&self, flow: Flow) {
+        if let Some(account) = self.accounts.get(&flow) {
+            account.history().is_known = Some(true);
+            account.bucket.clear();
+        }
+    }
+
     /// Lifts a block of this process. With that of an account goes the limit of the network: the same guesses used both up.
     pub fn lift(&self, id: BlockId) {
         let accounts = self.accounts.iter().filter(|(_, account)| account.bucket.is_of(id));

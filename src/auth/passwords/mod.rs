@@ -14,6 +14,7 @@ pub mod hash_queue;
 pub mod hash_scheme;
 pub mod limiter;
 pub mod policy;
+pub mod recovery;
 pub mod refusal_delay;
 pub mod refusals;
 
@@ -139,7 +140,7 @@ impl Auth {
         self.hash_in(Flow { network: actor.network(), ..Flow::OWN }, password).await
     }
 
-    async fn hash_in(&self, flow: Flow, password: &SecretString) -> Result<HashedPassword, Error> {
+    pub(in crate::auth) async fn hash_in(&self, flow: Flow, password: &SecretString) -> Result<HashedPassword, Error> {
         let (cost, password) = (self.settings.passwords.cost(), normalize(password));
         let hash = move |memory: &mut Memory| formats::hash(memory, cost, password.as_bytes());
         let hash = self.hash_pool.run(flow, self.work(None), hash).await?;

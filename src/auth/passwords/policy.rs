@@ -18,6 +18,11 @@ pub const MAX_PASSWORD_BYTES: usize = 1024;
 const MAX_COMMON_CHARS: usize = 32;
 
 impl Auth {
+    /// The fewest characters of a new password.
+    pub fn password_min_length(&self) -> usize {
+        self.settings.passwords.password_min_length
+    }
+
     /// Checks a new password against the policy and returns the first violation. `own` are the names of the user:
     /// username, display name and e-mail address.
     pub(in crate::auth) fn check_policy(

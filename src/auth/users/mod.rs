@@ -1,7 +1,7 @@
 //! Creating, finding, updating and deleting users.
 //!
 //! Rule: all fields are validated before the password is hashed, and the hash is made before the transaction begins;
-//! disabling or deleting a user revokes their sessions and tokens in the same transaction; one active admin remains.
+//! disabling or deleting a user revokes their sessions, tokens and links in the same transaction; one active admin remains.
 //! Threats: usernames that imitate others or break a header, a write lock held for the time of a hash, rights that
 //! outlive their revocation, and an installation without an admin.
 
@@ -9,16 +9,18 @@ pub mod export;
 pub mod first_admin;
 pub mod import;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 use validator::Validate;
 
-use crate::auth::{Actor, Auth, IdempotentRequest, random};
+use crate::auth::passwords::formats;
+use crate::auth::{Actor, Auth, IdempotentRequest, Link, random};
 use crate::error::{Error, FieldError};
 use crate::model::pagination::cut_to;
 use crate::model::{
-    Event, NewUser, Roles, SecretPurpose, Status, Timestamp, TokenHash, User, UserFilter, UserId, UserPatch,
-    fold_username, is_valid_role, is_valid_username,
+    Event, LinkPurpose, NewUser, PasswordHash, Roles, SecretPurpose, Status, Timestamp, TokenHash, User, UserFilter,
+    UserId, UserPatch, fold_username, is_valid_role, is_valid_username,
 };
 use crate::store::Tx;
 
@@ -42,24 +44,39 @@ impl Creator {
     }
 }
 
+/// The response to the creation of a user, as it is stored for retries.
+#[derive(Serialize, Deserialize)]
+struct CreatedUser {
+    #[serde(flatten)]
+    user: User,
+    /// The address and the expiry of the invitation.
+    #[serde(default)]
+    link: Option<(String, Timestamp)>,
+}
+
 /// The position in a list of users: the key by which the last one was found, and their id.
 pub type Cursor = (String, UserId);
 
 impl Auth {
-    /// Creates a user, or returns the one that the same idempotent request created before. Fails with
-    /// [`Error::Invalid`], which names all invalid fields, or [`Error::UsernameTaken`].
+    /// Creates a user, or returns the one that the same idempotent request created before. Without a password the user is
+    /// invited: the link comes with the user. Fails with [`Error::Invalid`], which names all invalid fields, or
+    /// [`Error::UsernameTaken`].
     pub async fn create_user(
         &self,
         creator: Creator,
         new: NewUser,
-        password: &SecretString,
+        password: Option<&SecretString>,
         once: Option<IdempotentRequest>,
-    ) -> Result<User, Error> {
+    ) -> Result<(User, Option<Link>), Error> {
         let new =
             NewUser { username: fold_username(&new.username), name: new.name.map(|name| name.nfc().collect()), ..new };
         self.check_new_user(creator, &new, password)?;
         let actor = creator.actor();
-        let hash = self.hash_password(actor, password).await?;
+        let hash = match password {
+            Some(password) => self.hash_password(actor, password).await?,
+            None => formats::with_scheme(PasswordHash::none()),
+        };
+        let is_invited = password.is_none();
         let now = self.clock.now();
         let user = User {
             name: new.name,
@@ -76,23 +93,34 @@ impl Auth {
             {
                 return Err(Error::InvalidToken);
             }
-            if let Some(user) = auth.stored_response(&mut tx, actor, once.as_ref(), now).await? {
+            if let Some(CreatedUser { user, link }) = auth.stored_response(&mut tx, actor, once.as_ref(), now).await? {
                 tx.commit().await?;
-                return Ok(user);
+                return Ok((user, link.map(|(url, expires_at)| Link { url: url.into(), expires_at })));
             }
             tx.insert_user(&user, &hash).await?;
-            if user.roles.contains(Roles::ADMIN) {
+            let link = match is_invited {
+                true => Some(auth.insert_link(&mut tx, user.id, LinkPurpose::Invitation, now).await?),
+                false => None,
+            };
+            // An invited administrator is none before they have a password.
+            if user.roles.contains(Roles::ADMIN) && !is_invited {
                 tx.use_up_secret(SecretPurpose::Setup, None, now).await?;
             }
-            auth.store_response(&mut tx, actor, once.as_ref(), &user, now).await?;
+            let stored = link.as_ref().map(|link| (link.url.expose_secret().to_owned(), link.expires_at));
+            let created = CreatedUser { user, link: stored };
+            auth.store_response(&mut tx, actor, once.as_ref(), &created, now).await?;
+            let user = created.user;
             tx.record(actor.did(Event::UserCreated, now).on(user.id).with_detail(format!("roles: {}", user.roles)));
+            if is_invited {
+                tx.record(actor.did(Event::LinkCreated, now).on(user.id).to(LinkPurpose::Invitation.as_str()));
+            }
             tx.commit().await?;
-            Ok(user)
+            Ok((user, link))
         })
         .await
     }
 
-    fn check_new_user(&self, creator: Creator, new: &NewUser, password: &SecretString) -> Result<(), Error> {
+    fn check_new_user(&self, creator: Creator, new: &NewUser, password: Option<&SecretString>) -> Result<(), Error> {
         let mut fields = FieldError::all(new.validate());
         // Otherwise whoever forgets the role finds out when nobody can do anything.
         if matches!(creator, Creator::Setup(..)) && !new.roles.iter().any(|role| role == Roles::ADMIN) {
@@ -100,7 +128,7 @@ impl Auth {
             fields.push(FieldError::new("roles", "admin-required", message));
         }
         let own = [Some(new.username.as_str()), new.name.as_deref(), new.email.as_deref()];
-        fields.extend(self.check_policy("password", password, &own));
+        fields.extend(password.and_then(|password| self.check_policy("password", password, &own)));
         if fields.is_empty() { Ok(()) } else { Err(Error::Invalid(fields)) }
     }
 
@@ -222,6 +250,10 @@ pub(in crate::auth) async fn write_change(
     now: Timestamp,
 ) -> Result<(), Error> {
     tx.update_user(changed).await?;
+    if user.email != changed.email {
+        // Whoever reads the mail of the old address is no longer meant.
+        tx.end_links_of(user.id, now).await?;
+    }
     let event = match (user.status, changed.status) {
         (Status::Active, Status::Disabled) => Event::UserDisabled,
         (Status::Disabled, Status::Active) => Event::UserEnabled,

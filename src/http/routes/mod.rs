@@ -7,13 +7,14 @@ pub mod health;
 pub mod login;
 pub mod me;
 pub mod oauth;
+pub mod password;
 pub mod verify;
 pub mod well_known;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::http::{App, openapi};
+use crate::http::{App, openapi, pages};
 
 /// Returns every route with its documentation.
 pub fn routes() -> OpenApiRouter<App> {
@@ -33,11 +34,13 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(me::sessions::end_my_session))
         .routes(routes!(me::tokens::create_my_token, me::tokens::list_my_tokens))
         .routes(routes!(me::tokens::revoke_my_token))
+        .routes(routes!(password::reset_password))
         .routes(routes!(oauth::introspect_token))
         .routes(routes!(oauth::revoke_presented_token))
         .routes(routes!(admin::users::create_user, admin::users::list_users))
         .routes(routes!(admin::users::get_user, admin::users::update_user, admin::users::delete_user))
         .routes(routes!(admin::users::set_user_password))
+        .routes(routes!(admin::links::create_link))
         .routes(routes!(admin::sessions::list_user_sessions, admin::sessions::end_user_sessions))
         .routes(routes!(admin::sessions::end_session))
         .routes(routes!(admin::tokens::list_user_tokens, admin::tokens::revoke_user_tokens))
@@ -55,6 +58,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(well_known::get_status_list))
         .routes(routes!(docs::get_openapi))
         .routes(routes!(docs::get_problem))
+        .route("/link/{token}", axum::routing::get(pages::link::show_link).post(pages::link::use_link))
+        .route("/assets/{file}", axum::routing::get(pages::get_asset))
         .route("/docs", axum::routing::get(docs::redirect_to_docs))
         .route("/docs/", axum::routing::get(docs::get_docs_index))
         .route("/docs/{*file}", axum::routing::get(docs::get_docs_file))

@@ -1,10 +1,10 @@
-//! `one_time_secrets`: secrets that are good for one use. Only the hash of a secret is stored. A secret is live from its
+//! `one_time_secrets`: secrets that are good for one use, such as those of links. Only the hash of a secret is stored. A secret is live from its
 //! creation until `expires_at` or `used_at`; of one purpose each user, or nobody in particular, has at most one unused secret.
 
 use crate::error::Error;
-use crate::model::{SecretPurpose, Timestamp, TokenHash, UserId};
+use crate::model::{LinkPurpose, SecretPurpose, Timestamp, TokenHash, UserId};
 use crate::store::invalidation::Invalidate;
-use crate::store::query::{execute, fetch_scalar};
+use crate::store::query::{execute, fetch_optional, fetch_scalar};
 use crate::store::{Conn, Connection, Tx};
 
 impl<C: Connection> Conn<C> {
@@ -22,6 +22,18 @@ impl<C: Connection> Conn<C> {
             AND used_at IS NULL AND (expires_at IS NULL OR expires_at > $3)) AS "is_live!: bool""#,
             hash.as_bytes(),
             purpose,
+            now as _,
+        )?)
+    }
+
+    /// The live link with this hash: what it is for, and whose it is. It uses nothing up.
+    pub async fn live_link(&mut self, hash: TokenHash, now: Timestamp) -> Result<Option<(LinkPurpose, UserId)>, Error> {
+        Ok(fetch_optional!(
+            self,
+            |row| (row.purpose, row.user_id),
+            r#"SELECT purpose AS "purpose!: LinkPurpose", user_id AS "user_id!: UserId" FROM one_time_secrets
+            WHERE secret_hash = $1 AND user_id IS NOT NULL AND used_at IS NULL AND expires_at > $2"#,
+            hash.as_bytes(),
             now as _,
         )?)
     }
@@ -88,6 +100,18 @@ impl Tx {
             WHERE purpose = $2 AND used_at IS NULL AND user_id IS NOT DISTINCT FROM $3",
             now as _,
             purpose,
+            user as _,
+        )?;
+        Ok(())
+    }
+
+    /// Marks every unused link of a user as used.
+    pub async fn end_links_of(&mut self, user: UserId, now: Timestamp) -> Result<(), Error> {
+        execute!(
+            self,
+            Invalidate::Nothing,
+            "UPDATE one_time_secrets SET used_at = $1 WHERE user_id = $2 AND used_at IS NULL",
+            now as _,
             user as _,
         )?;
         Ok(())

@@ -103,12 +103,13 @@ impl<C: Connection> Conn<C> {
         )?)
     }
 
-    /// Whether there is an active administrator. It reads only users with uncommon roles, by their index.
+    /// Whether there is an active administrator who has a password: one who was invited cannot log in yet. It reads only users
+    /// with uncommon roles, by their index.
     pub async fn has_admin(&mut self) -> Result<bool, Error> {
         Ok(fetch_scalar!(
             self,
             r#"SELECT EXISTS (SELECT 1 FROM users WHERE roles <> 'user' AND status = 'active'
-            AND ' ' || roles || ' ' LIKE '% admin %') AS "has_admin!: bool""#,
+            AND password_hash <> '!' AND ' ' || roles || ' ' LIKE '% admin %') AS "has_admin!: bool""#,
         )?)
     }
 }
@@ -143,7 +144,7 @@ impl Tx {
         Ok(user)
     }
 
-    /// Locks every active administrator until this transaction ends, so that of two requests that each take away one of the
+    /// Locks every active administrator who has a password until this transaction ends, so that of two requests that each take away one of the
     /// last two, the second sees what the first did. Returns their ids. It comes before any other lock: two transactions that
     /// took it last could wait for each other (a deadlock).
     pub async fn lock_admins(&mut self) -> Result<Vec<UserId>, Error> {
@@ -152,7 +153,7 @@ impl Tx {
             Invalidate::Nothing,
             |row| row.id,
             r#"UPDATE users SET status = status WHERE roles <> 'user' AND status = 'active'
-            AND ' ' || roles || ' ' LIKE '% admin %' RETURNING id AS "id!: UserId""#,
+            AND password_hash <> '!' AND ' ' || roles || ' ' LIKE '% admin %' RETURNING id AS "id!: UserId""#,
         )?)
     }
 
@@ -178,11 +179,11 @@ impl Tx {
         Ok(())
     }
 
-    /// Ends every session of a user and deletes every personal token.
+    /// Ends every session and link of a user and deletes every personal token.
     pub async fn end_all_of(&mut self, id: UserId, now: Timestamp) -> Result<(), Error> {
         self.end_sessions_of(id, None, now).await?;
         self.delete_personal_tokens_of(id, None).await?;
-        Ok(())
+        self.end_links_of(id, now).await
     }
 
     /// Deletes a user with everything they own. End their sessions before, so that the status lists show it.

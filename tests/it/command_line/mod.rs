@@ -5,6 +5,7 @@ mod backup;
 mod completions;
 mod doctor;
 mod import;
+mod links;
 mod migrate;
 mod restore;
 mod tokens;

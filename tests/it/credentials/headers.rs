@@ -41,6 +41,7 @@ const PROTECTED: &[(&str, &str, u16)] = &[
     ("PATCH", "/admin/users/{id}", 415),
     ("DELETE", "/admin/users/{id}", 404),
     ("PUT", "/admin/users/{id}/password", 415),
+    ("POST", "/admin/users/{id}/link", 415),
     ("GET", "/admin/users/{id}/sessions", 404),
     ("DELETE", "/admin/users/{id}/sessions", 404),
     ("DELETE", "/admin/sessions/{id}", 404),

@@ -2,3 +2,4 @@
 
 mod guessing;
 mod hash_pool;
+mod recovery;

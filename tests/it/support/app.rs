@@ -148,7 +148,8 @@ impl App {
             must_change_password: false,
         };
         let creator = countersign::auth::Creator::Operator;
-        let user = self.service.auth().create_user(creator, new, &PASSWORD.into(), None).await.unwrap();
+        let password = PASSWORD.into();
+        let (user, _) = self.service.auth().create_user(creator, new, Some(&password), None).await.unwrap();
         user.id.to_string()
     }
 

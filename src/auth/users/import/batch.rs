@@ -3,10 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::auth::passwords::formats;
-use crate::auth::random;
 use crate::auth::users::import::{Import, Outcome, Row, RowReport, State, Written, taken, update};
+use crate::auth::{Auth, random};
 use crate::error::{Error, FieldError};
-use crate::model::{Conflict, Event, Roles, SecretPurpose, Status, Timestamp, User, UserId, UserRecord};
+use crate::model::{
+    Conflict, Event, HashedPassword, LinkPurpose, PasswordHash, Roles, SecretPurpose, Status, Timestamp, User, UserId,
+    UserRecord,
+};
 use crate::store::{PackedUsers, Tx};
 
 /// A batch of rows, prepared without access to the database.
@@ -15,8 +18,10 @@ pub struct Batch {
     rows: Vec<(Row, Option<UserId>)>,
     /// The users to insert.
     users: PackedUsers,
-    /// Those of them who are active admins.
+    /// Those of them who are active admins with a password.
     admins: Vec<UserId>,
+    /// Those of them who are to be invited.
+    invited: HashSet<UserId>,
 }
 
 impl Batch {
@@ -30,10 +35,12 @@ impl Batch {
             }
             let error = if record.id.is_some_and(|id| !given.insert(id)) {
                 taken("id")
-            } else if let Some(hash) = &record.password_hash {
+            } else if let Some(hash) =
+                record.password_hash.clone().or_else(|| state.import.invite.then(PasswordHash::none))
+            {
                 let user = new_user(record, record.id.or_else(|| ids.next()).unwrap_or_default(), now);
                 let id = user.id;
-                users.push((user, formats::with_scheme(hash.clone())));
+                users.push((user, formats::with_scheme(hash)));
                 return Some(id);
             } else if state.import.conflict == Conflict::Update {
                 return None;
@@ -53,13 +60,18 @@ impl Batch {
         let rows = rows.into_iter().map(with_id).collect();
         // In the order of the index, so that rows on the same page are written together.
         users.sort_unstable_by(|(a, _), (b, _)| a.username.cmp(&b.username));
-        let admins = users.iter().filter(|(user, _)| user.is_active_admin()).map(|(user, _)| user.id).collect();
-        Ok(Self { rows, users: PackedUsers::new(&users)?, admins })
+        let is_admin = |(user, password): &&(User, HashedPassword)| user.is_active_admin() && !password.hash.is_none();
+        let admins = users.iter().filter(is_admin).map(|(user, _)| user.id).collect();
+        let is_invited = |(user, password): &&(User, HashedPassword)| {
+            state.import.invite && user.status == Status::Active && password.hash.is_none()
+        };
+        let invited = users.iter().filter(is_invited).map(|(user, _)| user.id).collect();
+        Ok(Self { rows, users: PackedUsers::new(&users)?, admins, invited })
     }
 }
 
 /// Writes a batch and returns a report of each row.
-pub async fn write(tx: &mut Tx, import: Import, batch: Batch, now: Timestamp) -> Result<Written, Error> {
+pub async fn write(auth: &Auth, tx: &mut Tx, import: Import, batch: Batch, now: Timestamp) -> Result<Written, Error> {
     // This must come before any other lock, see `lock_admins`.
     let mut admins = match import.conflict {
         Conflict::Update => tx.lock_admins().await?,
@@ -69,34 +81,45 @@ pub async fn write(tx: &mut Tx, import: Import, batch: Batch, now: Timestamp) ->
     let owners = tx.usernames_of(&given).await?;
     let inserted = tx.insert_users(&batch.users).await?;
     let is_created = |id: &UserId| !owners.contains_key(id) && inserted.contains(id);
-    admins.extend(batch.admins.into_iter().filter(is_created));
+    admins.extend(batch.admins.iter().copied().filter(is_created));
     if !admins.is_empty() {
         tx.use_up_secret(SecretPurpose::Setup, None, now).await?;
     }
 
     let mut reports = Vec::with_capacity(batch.rows.len());
     for (Row { line, username, record }, id) in batch.rows {
+        let (mut link, created) = (None, id.filter(is_created));
         let (outcome, errors) = match record {
             Err(errors) => (Outcome::Failed, errors),
-            Ok(_) if id.as_ref().is_some_and(is_created) => (Outcome::Created, Vec::new()),
+            Ok(_) if created.is_some() => {
+                if let Some(id) = created.filter(|id| batch.invited.contains(id)) {
+                    link = Some(auth.insert_link(tx, id, LinkPurpose::Invitation, now).await?);
+                }
+                (Outcome::Created, Vec::new())
+            }
             Ok(record) if has_id_of_other(&record, &owners) => (Outcome::Failed, vec![taken("id")]),
             Ok(record) => match import.conflict {
                 Conflict::Skip => (Outcome::Skipped, Vec::new()),
-                Conflict::Update => update::update_from(tx, import.actor, &record, &mut admins, now).await?,
+                Conflict::Update => update::update_from(tx, import, &record, &mut admins, now).await?,
                 Conflict::Fail => {
                     let errors = vec![taken("username")];
-                    let reports = vec![RowReport { line, username, outcome: Outcome::Failed, errors }];
+                    let reports = vec![RowReport { line, username, outcome: Outcome::Failed, errors, link }];
                     return Ok(Written { reports, stopped: Some(line) });
                 }
             },
         };
-        reports.push(RowReport { line, username, outcome, errors });
+        reports.push(RowReport { line, username, outcome, errors, link });
     }
     // One audit record for all created users. Updated users have records of their own.
     let created = reports.iter().filter(|report| report.outcome == Outcome::Created).count();
     if let (1.., Some(first), Some(last)) = (created, reports.first(), reports.last()) {
         let target = format!("{created} users, lines {} to {}", first.line, last.line);
         tx.record(import.actor.did(Event::UsersImported, now).to(target));
+    }
+    let links = reports.iter().filter(|report| report.link.is_some()).count();
+    if links > 0 {
+        let target = format!("{links} of {}", LinkPurpose::Invitation.as_str());
+        tx.record(import.actor.did(Event::LinkCreated, now).to(target));
     }
     Ok(Written { reports, stopped: None })
 }

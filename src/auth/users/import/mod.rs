@@ -18,7 +18,7 @@ pub use rows::Rows;
 use rows::{ReadError, Row};
 
 use crate::auth::passwords::formats::ParsedHash;
-use crate::auth::{Actor, Auth};
+use crate::auth::{Actor, Auth, Link};
 use crate::error::{Error, FieldError};
 use crate::model::Conflict;
 
@@ -61,6 +61,8 @@ pub struct RowReport {
     pub outcome: Outcome,
     /// The errors of a rejected row.
     pub errors: Vec<FieldError>,
+    /// The invitation of a created user without a password.
+    pub link: Option<Link>,
 }
 
 /// The counts of all outcomes of an import.
@@ -105,6 +107,8 @@ pub struct Import {
     pub actor: Actor,
     /// What to do when a username exists.
     pub conflict: Conflict,
+    /// Whether rows without a password create users, who are invited.
+    pub invite: bool,
     /// Whether to roll back all changes.
     pub dry_run: bool,
 }
@@ -226,7 +230,8 @@ impl Auth {
                 // Prepares the next batch while the database writes this one.
                 let prepared =
                     async { more.map(|rows| Batch::new(auth.without_dear_hashes(rows), &state, now)).transpose() };
-                let (written, prepared) = tokio::join!(batch::write(&mut tx, state.import, batch, now), prepared);
+                let (written, prepared) =
+                    tokio::join!(batch::write(&auth, &mut tx, state.import, batch, now), prepared);
                 let written = written?;
                 if written.stopped.is_some() {
                     return Ok((written, state));

@@ -246,12 +246,12 @@ fn checked(line: u64, record: Result<UserRecord, Vec<FieldError>>) -> Row {
     };
     record.username = fold_username(&record.username);
     record.name = record.name.map(|name| name.nfc().collect());
-    record.password_hash = record.password_hash.map(without_django_prefix);
+    record.password_hash = record.password_hash.map(normalized);
     let mut errors = FieldError::all(record.validate());
     if record.id.is_some_and(|id| id.0.get_version_num() != 7) {
         errors.push(FieldError::new("id", "malformed", "must be a UUIDv7"));
     }
-    if record.password_hash.as_ref().is_some_and(|hash| ParsedHash::parse(hash).is_none()) {
+    if record.password_hash.as_ref().is_some_and(|hash| !hash.is_none() && ParsedHash::parse(hash).is_none()) {
         let message = "is of no known form, was cut, or costs more than is paid";
         errors.push(FieldError::new("password_hash", "malformed", message));
     }
@@ -259,8 +259,12 @@ fn checked(line: u64, record: Result<UserRecord, Vec<FieldError>>) -> Row {
     Row { line, username, record: if errors.is_empty() { Ok(record) } else { Err(errors) } }
 }
 
-/// Removes the prefix `argon2` that Django writes before PHC strings, which name their function themselves.
-fn without_django_prefix(hash: PasswordHash) -> PasswordHash {
+/// Removes the prefix `argon2` that Django writes before PHC strings, which name their function themselves, and what it writes
+/// after the exclamation mark of a user without a password.
+fn normalized(hash: PasswordHash) -> PasswordHash {
+    if hash.0.starts_with(PasswordHash::NONE) {
+        return PasswordHash::none();
+    }
     match hash.0.strip_prefix("argon2$") {
         Some(phc) => PasswordHash(format!("${phc}")),
         None => hash,

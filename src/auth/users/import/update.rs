@@ -1,25 +1,24 @@
 //! Rows of an import whose user exists.
 
-use crate::auth::Actor;
 use crate::auth::passwords::formats;
-use crate::auth::users::import::Outcome;
+use crate::auth::users::import::{Import, Outcome};
 use crate::auth::users::{ensure_admin_remains, write_change};
 use crate::error::{Error, FieldError};
-use crate::model::{Event, SecretPurpose, Timestamp, User, UserId, UserPatch, UserRecord};
+use crate::model::{Event, PasswordHash, SecretPurpose, Timestamp, User, UserId, UserPatch, UserRecord};
 use crate::store::Tx;
 
 /// Updates a user with the fields of a row, with the consequences that such a change has elsewhere. `admins` are the
 /// active admins, whose rows are locked.
 pub async fn update_from(
     tx: &mut Tx,
-    actor: Actor,
+    Import { actor, invite, .. }: Import,
     record: &UserRecord,
     admins: &mut Vec<UserId>,
     now: Timestamp,
 ) -> Result<(Outcome, Vec<FieldError>), Error> {
     let failed = |field, code, message| Ok((Outcome::Failed, vec![FieldError::new(field, code, message)]));
     let Some(user) = tx.user_named(&record.username).await? else {
-        if record.password_hash.is_none() {
+        if record.password_hash.is_none() && !invite {
             return failed("password_hash", "required", "is missing");
         }
         // A dry run has not created the user of an earlier row.
@@ -41,7 +40,10 @@ pub async fn update_from(
         return failed("roles", "last-admin", "would leave no active admin");
     }
     let hash = match &record.password_hash {
-        Some(hash) if !tx.has_password_hash(user.id, hash).await? => Some(formats::with_scheme(hash.clone())),
+        // A row without a password takes none away.
+        Some(hash) if !hash.is_none() && !tx.has_password_hash(user.id, hash).await? => {
+            Some(formats::with_scheme(hash.clone()))
+        }
         _ => None,
     };
     let fields = |user: &User| (user.name.clone(), user.email.clone(), user.roles.clone(), user.status);
@@ -56,7 +58,7 @@ pub async fn update_from(
         tx.record(actor.did(Event::PasswordSet, now).on(user.id));
     }
     admins.retain(|admin| *admin != user.id);
-    if changed.is_active_admin() {
+    if changed.is_active_admin() && (hash.is_some() || !tx.has_password_hash(user.id, &PasswordHash::none()).await?) {
         admins.push(user.id);
         tx.use_up_secret(SecretPurpose::Setup, None, now).await?;
     }

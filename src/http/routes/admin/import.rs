@@ -63,7 +63,8 @@ pub async fn import_users(
     let format = upload_format(request.headers())?;
     let chunks = StreamReader::new(Box::pin(body_chunks(request.into_body())));
     let rows = Rows::read(format, SyncIoBridge::new(chunks))?;
-    let import = Import { actor: caller.actor(), conflict: query.on_conflict, dry_run: query.dry_run };
+    let (actor, conflict, dry_run) = (caller.actor(), query.on_conflict, query.dry_run);
+    let import = Import { actor, conflict, invite: false, dry_run };
     // A client may read only after it has sent everything: a file neither blocks the import nor fills the memory.
     let mut report = BufWriter::new(tempfile::tempfile().map_err(report_failed)?);
     let write = |row: RowReport| write_line(&mut report, &RowView::from(&row));

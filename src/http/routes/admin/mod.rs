@@ -4,6 +4,7 @@ pub mod audit;
 pub mod blocks;
 pub mod import;
 pub mod keys;
+pub mod links;
 pub mod sessions;
 pub mod tokens;
 pub mod users;

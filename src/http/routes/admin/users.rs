@@ -18,7 +18,7 @@ use crate::http::openapi::{
     AuthErrors, InvalidBody, InvalidQuery, LastAdmin, NotFound, PreconditionFailed, UsernameTaken,
 };
 use crate::http::problem::Problem;
-use crate::http::views::UserView;
+use crate::http::views::{CreatedUserView, UserView};
 use crate::model::{NewUser, Roles, Status, User, UserFilter, UserId, UserPatch};
 
 /// The user to create.
@@ -28,9 +28,12 @@ pub struct CreateUser {
     /// At most 128 bytes, without colons or spaces. Stored in lower case.
     #[schema(example = "sergio")]
     username: String,
-    /// At least 8 characters, unless configured otherwise, and at most 1,024 bytes.
-    #[schema(value_type = String, format = Password, example = "my-password")]
-    password: SecretString,
+    /// At least 8 characters, unless configured otherwise, and at most 1,024 bytes. Absent with `invite`.
+    #[schema(value_type = Option<String>, format = Password, example = "my-password")]
+    password: Option<SecretString>,
+    /// Whether to invite the user, who then chooses a password with the link in the response.
+    #[serde(default)]
+    invite: bool,
     /// The display name; by default the username.
     name: Option<String>,
     #[schema(format = Email)]
@@ -113,11 +116,12 @@ fn decode_cursor(text: &str) -> Result<Cursor, Problem> {
     decode().ok_or_else(|| Problem::validation(vec![invalid()]))
 }
 
-/// Creates a user. While there is no admin, the setup token also works here.
+/// Creates a user. With `invite`, the response has the `url` with which they choose a password, and its `expires_at`. While
+/// there is no admin, the setup token also works here.
 #[utoipa::path(
     post, path = "/admin/users", tag = "admin", request_body = CreateUser, params(("Idempotency-Key" = Option<String>, Header)), security(("basic" = []), ("bearer" = ["admin"])),
     responses(
-        (status = 201, body = UserView<'_>, headers(("Location", description = "The address of the user"), ("ETag"))),
+        (status = 201, body = CreatedUserView<'_>, headers(("Location", description = "The address of the user"), ("ETag"))),
         UsernameTaken,
         AuthErrors, InvalidBody,
     ),
@@ -127,13 +131,21 @@ pub async fn create_user(
     creator: Creator,
     IdempotentJson(new, request): IdempotentJson<CreateUser>,
 ) -> Result<Response, Problem> {
+    let error = match (new.invite, &new.password) {
+        (true, Some(_)) => Some(FieldError::new("password", "not-allowed", "must be absent when the user is invited")),
+        (false, None) => Some(FieldError::new("password", "required", "is missing; or send \"invite\": true")),
+        _ => None,
+    };
+    if let Some(error) = error {
+        return Err(Problem::validation(vec![error]));
+    }
     let roles = new.roles.unwrap_or_else(|| vec![Roles::DEFAULT.to_owned()]);
     let must_change_password = new.must_change_password;
     let user = NewUser { username: new.username, name: new.name, email: new.email, roles, must_change_password };
-    let user = app.auth().create_user(creator, user, &new.password, request).await?;
+    let (user, link) = app.auth().create_user(creator, user, new.password.as_ref(), request).await?;
     let location = header_value(&format!("/admin/users/{}", user.id));
     let headers = [(LOCATION, location), (ETAG, etag(&user))];
-    Ok((StatusCode::CREATED, headers, Json(UserView::from(&user))).into_response())
+    Ok((StatusCode::CREATED, headers, Json(CreatedUserView::new(&user, link.as_ref()))).into_response())
 }
 
 /// Lists the users: all, or those that match the query.
