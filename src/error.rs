@@ -34,6 +34,15 @@ pub enum Error {
     /// The one-time link was used, has expired, or was replaced; or there never was one.
     #[error("the link is not valid any more")]
     LinkSpent,
+    /// Another user has this e-mail address, and has verified it.
+    #[error("the e-mail address is taken")]
+    EmailTaken,
+    /// Nobody may make an account for themselves.
+    #[error("registration is closed")]
+    RegistrationClosed,
+    /// There is no mail server.
+    #[error("no mail server is set")]
+    MailUnavailable,
     /// Another user has this username.
     #[error("the username is taken")]
     UsernameTaken,

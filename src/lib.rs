@@ -12,15 +12,16 @@
 //! ```
 //!
 //! * [`model`] is plain data: users, sessions, tokens, scopes, time.
+//! * [`mail`] is what mails say and how they get to the SMTP server. When they are sent is `auth`'s.
 //! * [`store`] is the only place that knows SQL: one file a table, one text for SQLite and PostgreSQL.
 //! * [`auth`] is the whole service, without HTTP and without SQL: [`auth::Auth`]. Its folders are credentials, passwords,
-//!   sessions, keys, users and operations (maintenance, backup, doctor); beside them lie the audit trail, idempotent
-//!   requests, grants (why a caller may act), and the opening of the database with its keys.
+//!   recovery (links, addresses, registration), sessions, keys, users and operations (maintenance, backup, doctor); beside
+//!   them lie the audit trail, the outbox of mails, idempotent requests, grants (why a caller may act), and the opening of the database with its keys.
 //! * [`http`] is routes, the JSON views they answer with, extractors, middleware, and errors as `application/problem+json`;
 //!   its `pages` are for people.
 //! * [`cli`] is the command line: [`cli::serve`] is the server from settings to shutdown.
 //!
-//! [`config`] is every setting and command; `cli`, `auth` and `telemetry` import it. [`error`] is everything that can go
+//! [`config`] is every setting and command; `cli`, `auth`, `mail` and `telemetry` import it. [`error`] is everything that can go
 //! wrong ([`http`] gives each its status), [`telemetry`] the log, [`private_file`] files that only their owner may read.
 //!
 //! # Seven words
@@ -67,6 +68,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod http;
+pub mod mail;
 pub mod model;
 pub mod private_file;
 pub mod store;

@@ -9,7 +9,9 @@ mod idempotency;
 mod keys;
 mod opening;
 mod operations;
+mod outbox;
 mod passwords;
+mod recovery;
 mod sessions;
 mod users;
 
@@ -40,13 +42,14 @@ use self::opening::{Opened, open};
 pub use self::opening::{existing_file, migrate, seal_audit};
 pub use self::operations::backup::{backup, restore};
 pub use self::operations::doctor::{Finding, Verdict, examine, examine_settings, mode};
+use self::outbox::MailMetrics;
 use self::passwords::admission::NewNetworks;
 pub use self::passwords::formats::ParsedHash;
 use self::passwords::hash_pool::HashPool;
 use self::passwords::limiter::Limiter;
-pub use self::passwords::recovery::{Link, OpenedLink};
 use self::passwords::refusal_delay::RefusalDelay;
 use self::passwords::refusals::Refusals;
+pub use self::recovery::{Link, OpenedLink};
 pub use self::sessions::login::{Login, LoginOutcome};
 pub use self::sessions::refresh::Refreshed;
 pub use self::sessions::status_lists::SignedStatusList;
@@ -54,9 +57,10 @@ use self::sessions::status_lists::SignedStatusLists;
 pub use self::users::export::{header as export_header, write_users};
 pub use self::users::first_admin::FirstAdmin;
 pub use self::users::import::{Import, Outcome, RowReport, Rows, Summary};
-pub use self::users::{Creator, Cursor};
+pub use self::users::{Creator, Cursor, Password};
 use crate::config::Settings;
 use crate::error::{Error, StartError};
+use crate::mail::Mailer;
 use crate::model::Clock;
 pub use crate::store::Durability;
 use crate::store::{Location, Store};
@@ -75,6 +79,8 @@ pub struct Inner {
     clock: Clock,
     settings: Settings,
     hash_pool: HashPool,
+    mailer: Option<Mailer>,
+    mail_metrics: MailMetrics,
     limiter: Limiter,
     new_networks: NewNetworks,
     refusals: Refusals,
@@ -168,6 +174,8 @@ impl Auth {
                 settings.limits.hash_queue,
                 &mut metrics,
             )?,
+            mailer: Mailer::new(&settings)?,
+            mail_metrics: MailMetrics::new(&mut metrics),
             limiter: Limiter::new(&settings.guessing),
             new_networks: NewNetworks::default(),
             refusals: Refusals::new(&mut metrics),

@@ -109,8 +109,10 @@ impl Report {
         if let Some(lines) = &mut self.lines {
             write_line(lines, &RowView::from(row))?;
         }
-        if let (Some(file), Some(link), Some(username)) = (&mut self.invitations, &row.link, &row.username) {
-            file.write_record([&to_csv_cell(username), link.url.expose_secret(), &link.expires_at.to_string()])?;
+        if let (Some(file), Some(link), Some(username)) = (&mut self.invitations, &row.link, &row.username)
+            && let Some(url) = &link.url
+        {
+            file.write_record([&to_csv_cell(username), url.expose_secret(), &link.expires_at.to_string()])?;
         }
         if row.outcome == auth::Outcome::Failed && self.shown.lines().count() < MAX_SHOWN as usize {
             let username = row.username.as_deref().unwrap_or("-");

@@ -7,6 +7,7 @@ mod doctor;
 mod export;
 mod import;
 mod key;
+mod mail;
 pub mod serve;
 mod session;
 mod table;
@@ -53,6 +54,7 @@ pub fn run(cli: &Cli) -> Result<Outcome, CommandError> {
         Some(Command::User(command)) => user::run(config, command)?,
         Some(Command::Import(command)) => return import::run(config, command),
         Some(Command::Export(command)) => export::run(config, command)?,
+        Some(Command::Mail(command)) => mail::run(config, command)?,
         Some(Command::Token(command)) => token::run(config, command)?,
         Some(Command::Session(command)) => session::run(config, command)?,
         Some(Command::Block(command)) => block::run(config, *command)?,
@@ -158,6 +160,7 @@ fn explain(error: Error) -> CommandError {
         Error::LastAdmin => {
             CommandError("without this user no admin could come in any more; make another one first".into())
         }
+        Error::MailUnavailable => CommandError("no mail server is set; set COUNTERSIGN_SMTP_URL".into()),
         Error::UserDisabled => CommandError("the user is disabled; enable them first".into()),
         Error::Stale => CommandError("the user was changed in the meantime; try again".into()),
         error => error.into(),

@@ -60,7 +60,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
         tracing::warn!(public_url, issuer = tokens.issuer(), "the issuer of JWTs is not the public address");
     }
     let service = auth.clone();
-    let maintenance = tokio::spawn(async move { service.run_maintenance().await });
+    let maintenance = tokio::spawn(async move { tokio::join!(service.run_maintenance(), service.run_outbox()) });
     if let Some(tls) = access.tls.clone() {
         tokio::spawn(async move { tls.watch().await });
     }

@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::auth::{Actor, Auth, Creator, Link};
+use crate::auth::{Actor, Auth, Creator, Link, Password};
 use crate::cli::table::{cell, line};
 use crate::cli::{confirm, explain, find, json_line, print, print_page, with_auth};
 use crate::config::{Config, UserCommand};
@@ -23,7 +23,7 @@ pub fn run(config: &Config, command: &UserCommand) -> Result<(), CommandError> {
 
 async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, CommandError> {
     match command {
-        UserCommand::Create { username, name, email, roles, must_change_password, invite } => {
+        UserCommand::Create { username, name, email, roles, must_change_password, invite, deliver } => {
             let roles = if roles.is_empty() { vec![Roles::DEFAULT.to_owned()] } else { roles.clone() };
             let new = NewUser {
                 username: username.clone(),
@@ -33,20 +33,24 @@ async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, CommandErr
                 must_change_password: *must_change_password,
             };
             let password = if *invite { None } else { Some(read_password()?) };
-            let created = auth.create_user(Creator::Operator, new, password.as_ref(), None).await.map_err(explain)?;
+            let password = match &password {
+                Some(password) => Password::Given(password),
+                None => Password::Invite { deliver: *deliver },
+            };
+            let created = auth.create_user(Creator::Operator, new, password, None).await.map_err(explain)?;
             match created {
                 (_, Some(link)) => show(&link, false),
                 (user, None) => Ok(format!("{} was made, with the id {}\n", user.username, user.id)),
             }
         }
-        UserCommand::Link { username, purpose, json } => {
+        UserCommand::Link { username, purpose, deliver, json } => {
             let user = find(auth, username).await?;
             let purpose = match purpose {
                 Some(purpose) => *purpose,
                 None if auth.has_password(user.id).await.map_err(explain)? => LinkPurpose::PasswordReset,
                 None => LinkPurpose::Invitation,
             };
-            let link = auth.create_link(Actor::Operator, user.id, purpose).await.map_err(explain)?;
+            let link = auth.create_link(Actor::Operator, user.id, purpose, *deliver).await.map_err(explain)?;
             show(&link, *json)
         }
         UserCommand::List { begins_with, role, json } => {
@@ -87,9 +91,12 @@ fn show(link: &Link, json: bool) -> Result<String, CommandError> {
     if json {
         return json_line(&LinkView::from(link));
     }
+    let Some(url) = &link.url else {
+        return Ok(format!("a server sends it within seconds; it works once, until {}\n", link.expires_at));
+    };
     let about = format!("Hand this over; it works once, until {}.\n", link.expires_at);
     let _closed = std::io::stderr().write_all(about.as_bytes());
-    Ok(format!("{}\n", link.url.expose_secret()))
+    Ok(format!("{}\n", url.expose_secret()))
 }
 
 async fn change_status(auth: &Auth, username: &str, status: Status) -> Result<String, CommandError> {

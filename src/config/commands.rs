@@ -22,6 +22,9 @@ pub enum Command {
     Import(ImportCommand),
     /// Write all users to a file, with the hashes of their passwords, in the form that an import takes
     Export(ExportCommand),
+    /// See whether mail arrives
+    #[command(subcommand)]
+    Mail(MailCommand),
     /// See, issue and revoke personal access tokens
     #[command(subcommand)]
     Token(TokenCommand),
@@ -95,6 +98,9 @@ pub enum UserCommand {
         /// Without a password: print a link, alone on its line, with which they choose one
         #[arg(long, conflicts_with = "must_change_password")]
         invite: bool,
+        /// Send the link by mail in place of printing it
+        #[arg(long, requires = "invite", requires = "email")]
+        deliver: bool,
     },
     /// Print a link, this once, with which a user chooses a password; the one they had ends
     Link {
@@ -103,6 +109,9 @@ pub enum UserCommand {
         /// How long it works, and what its page says [default: invitation, if they have no password yet]
         #[arg(long)]
         purpose: Option<LinkPurpose>,
+        /// Send it to their e-mail address in place of printing it
+        #[arg(long, conflicts_with = "json")]
+        deliver: bool,
         /// As JSON, for programs: with its expiry
         #[arg(long)]
         json: bool,
@@ -162,6 +171,16 @@ pub enum UserCommand {
         /// A role to take away
         #[arg(long, value_name = "ROLE")]
         remove: Vec<String>,
+    },
+}
+
+/// What to do with mail.
+#[derive(Clone, Debug, Subcommand)]
+pub enum MailCommand {
+    /// Send a mail to this address, now, and say what the mail server answered
+    Test {
+        /// To whom
+        address: String,
     },
 }
 

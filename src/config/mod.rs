@@ -1,9 +1,10 @@
 //! Every setting: a flag, a variable of the environment, a line in `.env`, and its documentation, from one declaration
-//! (`settings.rs`). `.env.example` and `docs/settings.md` are generated from them (`reference.rs`).
+//! (`settings.rs`, `people.rs`). `.env.example` and `docs/settings.md` are generated from them (`reference.rs`).
 //!
 //! Secrets have a type that does not print, and their values are kept out of `--help` and of errors.
 
 mod commands;
+mod people;
 mod reference;
 mod secrets;
 mod settings;
@@ -16,9 +17,10 @@ use clap::{CommandFactory, Parser};
 use secrecy::ExposeSecret;
 
 pub use self::commands::{
-    AuditCommand, BlockCommand, Command, ExportCommand, ImportCommand, KeyCommand, ReferenceFormat, SessionCommand,
-    TokenCommand, UserCommand, Which,
+    AuditCommand, BlockCommand, Command, ExportCommand, ImportCommand, KeyCommand, MailCommand, ReferenceFormat,
+    SessionCommand, TokenCommand, UserCommand, Which,
 };
+pub use self::people::{MailSettings, Registration};
 pub use self::reference::reference;
 pub use self::settings::{Config, GuessingSettings, LogFormat, Settings};
 use crate::error::StartError;
@@ -48,7 +50,8 @@ impl Cli {
     /// fills in the settings that follow others.
     fn completed(mut self) -> Self {
         let Config { settings, first_admin, server, .. } = &mut self.config;
-        for file in [&mut server.tls_cert, &mut server.tls_key, &mut settings.pages.logo] {
+        let pages = [&mut settings.pages.logo, &mut settings.mail.mail_templates];
+        for file in [&mut server.tls_cert, &mut server.tls_key].into_iter().chain(pages) {
             file.take_if(|file| file.as_os_str().is_empty());
         }
         settings.tokens.issuer.take_if(|issuer| issuer.is_empty());
@@ -60,6 +63,7 @@ impl Cli {
         for secret in [
             &mut settings.database.secret_key,
             &mut settings.keys.jwt_secret,
+            &mut settings.mail.smtp_url,
             &mut first_admin.setup_token,
             &mut first_admin.admin_password,
         ] {

@@ -13,6 +13,8 @@ use crate::error::StartError;
 
 /// The end of the name of a variable that names a file.
 const FILE: &str = "_FILE";
+/// The variables with an address that is a secret only if it has a password in it.
+const URLS: [&str; 2] = ["DATABASE_URL", "COUNTERSIGN_SMTP_URL"];
 
 /// The variable of a setting that is a secret.
 fn variable(setting: &Arg) -> Option<&str> {
@@ -51,14 +53,14 @@ fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// Refuses a secret that is an argument. The address of a database is one when it has a password in it.
+/// Refuses a secret that is an argument. An address is one when it has a password in it.
 pub fn refuse_flags(matches: &ArgMatches) -> Result<(), StartError> {
     for setting in Cli::command().get_arguments() {
         let (Some(name), Some(flag)) = (variable(setting), setting.get_long()) else { continue };
         let id = setting.get_id().as_str();
         let is_argument = matches.value_source(id) == Some(ValueSource::CommandLine);
         let raw = || matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy());
-        if is_argument && (name != "DATABASE_URL" || raw().any(|url| has_password(&url))) {
+        if is_argument && (!URLS.contains(&name) || raw().any(|url| has_password(&url))) {
             return Err(StartError::setting(
                 name,
                 format_args!(

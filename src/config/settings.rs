@@ -8,15 +8,15 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::config::people::{MailSettings, PageSettings, RecoverySettings};
 use crate::config::values::{
     self, AddressOrOff, NumberOrOff, OrAuto, OrOff, Origins, address, audience, audit_retention,
     connections_per_address, cors_origins, credential_cache, drain_time, hash_queue, hash_workers, idle_ttl,
     import_max_cost, key_rotation, lifetime, limit_burst, limit_refill, listen, metrics_listen, number,
-    password_min_length, path, personal_token_ttl, secret, service_name, sessions_per_user, status_ttl,
-    trusted_proxies,
+    password_min_length, path, personal_token_ttl, secret, sessions_per_user, status_ttl, trusted_proxies,
 };
 use crate::error::StartError;
-use crate::model::{Algorithm, HashCost, LinkPurpose, Networks};
+use crate::model::{Algorithm, HashCost, Networks};
 
 /// The shortest HS256 secret: as long as its hash (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
@@ -49,6 +49,8 @@ pub struct Settings {
     pub passwords: PasswordSettings,
     #[command(flatten)]
     pub recovery: RecoverySettings,
+    #[command(flatten)]
+    pub mail: MailSettings,
     #[command(flatten)]
     pub pages: PageSettings,
     #[command(flatten)]
@@ -275,48 +277,6 @@ impl PasswordSettings {
     pub fn cost(&self) -> HashCost {
         HashCost { memory_kib: self.argon2_memory_kib, iterations: self.argon2_iterations }
     }
-}
-
-/// Invitations, and passwords that were forgotten.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Invitations and recovery")]
-pub struct RecoverySettings {
-    /// How long the link of an invitation works
-    #[arg(long, env = "COUNTERSIGN_INVITATION_TTL", default_value = "7d", value_name = "DURATION")]
-    #[arg(global = true, value_parser = lifetime)]
-    pub invitation_ttl: Duration,
-
-    /// How long a link to choose another password works
-    #[arg(long, env = "COUNTERSIGN_RESET_TTL", default_value = "1h", value_name = "DURATION")]
-    #[arg(global = true, value_parser = lifetime)]
-    pub reset_ttl: Duration,
-}
-
-impl RecoverySettings {
-    /// How long a link works.
-    pub fn link_ttl(&self, purpose: LinkPurpose) -> Duration {
-        match purpose {
-            LinkPurpose::Invitation => self.invitation_ttl,
-            LinkPurpose::PasswordReset => self.reset_ttl,
-        }
-    }
-}
-
-/// What people see.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Pages")]
-pub struct PageSettings {
-    /// What the service is called on its pages
-    #[arg(long, env = "COUNTERSIGN_SERVICE_NAME", default_value = "Countersign", value_name = "NAME")]
-    #[arg(global = true, value_parser = service_name)]
-    pub service_name: String,
-
-    /// A picture that its pages show in place of the name
-    ///
-    /// PNG, JPEG, WebP or SVG, at most 256 KiB.
-    #[arg(long, env = "COUNTERSIGN_LOGO", value_name = "FILE")]
-    #[arg(global = true, value_parser = path)]
-    pub logo: Option<PathBuf>,
 }
 
 /// The limit on guessing passwords.

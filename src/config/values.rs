@@ -82,6 +82,20 @@ pub fn service_name(text: &str) -> Result<String, &'static str> {
     if fits { Ok(text.to_owned()) } else { Err("must be a name of at most 64 bytes, such as Acme") }
 }
 
+pub fn mail_language(text: &str) -> Result<String, &'static str> {
+    let is_name =
+        (2..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if is_name { Ok(text.to_owned()) } else { Err("must be the name of a language, such as en, de or pt-BR") }
+}
+
+pub fn on_off(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("must be on or off"),
+    }
+}
+
 /// A hundred years, the longest anything lives.
 const LONGEST: u64 = 36_500 * 86_400;
 

@@ -135,6 +135,12 @@ problems! {
     PreconditionFailed { 412 "`precondition-failed`: the resource is no longer what `If-Match` names" }
     UserDisabled { 409 "`user-disabled`" }
     LinkSpent { 410 "`link-spent`: it was used, has expired or was replaced" }
+    EmailTaken { 409 "`email-taken`: another user has verified this address" }
+    MailRequest {
+        403 "`registration-closed`"
+        429 "`too-many-attempts`: too many such requests from this address, with `Retry-After`"
+        503 "`mail-unavailable`: the service sends no mail"
+    }
     UsernameTaken { 409 "`username-taken`" }
     NotFound { 404 "`not-found`" }
     Unavailable { 503 "`unavailable`, `starting` or `draining`, with `Retry-After`" }

@@ -75,6 +75,12 @@ kinds! {
         "Another user has this username already; case is ignored. Choose another.";
     USER_DISABLED = 409 "user-disabled" "User disabled"
         "This user is disabled, so a link would open nothing. Enable the user first.";
+    EMAIL_TAKEN = 409 "email-taken" "E-mail address taken"
+        "Another user has verified this e-mail address. Log in as that user, or use another address.";
+    REGISTRATION_CLOSED = 403 "registration-closed" "Registration closed"
+        "Accounts are made by an administrator here. Ask for an invitation.";
+    MAIL_UNAVAILABLE = 503 "mail-unavailable" "No mail"
+        "This service sends no mail, so an administrator has to help. The operator can set COUNTERSIGN_SMTP_URL.";
     NO_SESSION = 409 "no-session" "No session"
         "HTTP Basic and personal access tokens have no session to end. Present the token whose session should end.";
     LAST_ADMIN = 409 "last-admin" "Last admin"
@@ -303,6 +309,9 @@ impl From<Error> for Problem {
             Error::NotFound => Self::new(&NOT_FOUND),
             Error::UserDisabled => Self::new(&USER_DISABLED),
             Error::LinkSpent => Self::new(&LINK_SPENT),
+            Error::EmailTaken => Self::new(&EMAIL_TAKEN),
+            Error::RegistrationClosed => Self::new(&REGISTRATION_CLOSED),
+            Error::MailUnavailable => Self::new(&MAIL_UNAVAILABLE),
             Error::UsernameTaken => Self::new(&USERNAME_TAKEN),
             Error::NoSession => Self::new(&NO_SESSION),
             Error::MissingRole => Self::new(&INSUFFICIENT_ROLE),

@@ -45,6 +45,8 @@ pub enum Event {
     PasswordSet,
     /// A one-time link was made, with which a user chooses a password. The target says for what.
     LinkCreated,
+    /// A mail was given up: its server refused it, or could not be reached for a day. The target is the id of the mail.
+    MailFailed,
     /// An import created users.
     UsersImported,
     /// An export of all users with their password hashes began.
@@ -77,6 +79,7 @@ impl Event {
             Self::UserDeleted => "user.deleted",
             Self::PasswordSet => "user.password-set",
             Self::LinkCreated => "link.created",
+            Self::MailFailed => "mail.failed",
             Self::UsersImported => "user.imported",
             Self::UsersExported => "user.exported",
             Self::DatabaseRestored => "database.restored",

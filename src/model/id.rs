@@ -44,6 +44,8 @@ ids! {
     TokenId,
     /// The id of a status list.
     StatusListId,
+    /// The id of a mail that is to be sent.
+    MailId,
     /// The id of a block: a network that may try no more passwords for a while.
     BlockId
 }

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use super::TokenHash;
+use super::{MailId, Timestamp, TokenHash, UserId};
 
 /// What a secret that is good for one use allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,14 @@ pub enum LinkPurpose {
     Invitation,
     /// A user who has forgotten the password chooses another.
     PasswordReset,
+    /// A user shows that mail to an address reaches them.
+    #[serde(skip_deserializing)]
+    #[value(skip)]
+    EmailVerification,
+    /// Somebody who has shown that makes an account for themselves. It belongs to no user.
+    #[serde(skip_deserializing)]
+    #[value(skip)]
+    Registration,
 }
 
 impl LinkPurpose {
@@ -35,6 +43,8 @@ impl LinkPurpose {
         match self {
             Self::Invitation => "invitation",
             Self::PasswordReset => "password-reset",
+            Self::EmailVerification => "email-verification",
+            Self::Registration => "registration",
         }
     }
 }
@@ -53,6 +63,36 @@ impl From<LinkPurpose> for SecretPurpose {
     fn from(purpose: LinkPurpose) -> Self {
         Self::Link(purpose)
     }
+}
+
+/// What a live link allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveLink {
+    /// What it is for.
+    pub purpose: LinkPurpose,
+    /// Whose it is; none of a registration.
+    pub user: Option<UserId>,
+    /// The address that it was sent to, if it was sent by mail.
+    pub email: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A mail in the outbox.
+#[derive(Clone, Debug)]
+pub struct QueuedMail {
+    /// Its id.
+    pub id: MailId,
+    /// The user whom it concerns.
+    pub user: Option<UserId>,
+    /// What it says, sealed with the secret key.
+    pub sealed: Vec<u8>,
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// When it is to be sent, or tried again.
+    pub due_at: Timestamp,
+    /// How often it was tried.
+    pub attempts: i32,
 }
 
 /// The secret at the end of a one-time link: 256 random bits in base64url, 43 characters. Its `Debug` output hides it;

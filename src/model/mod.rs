@@ -21,10 +21,10 @@ pub use audit::{AuditFilter, AuditMethod, AuditRecord, Event, Outcome, Unsealed}
 pub use audit_chain::{AuditHead, AuditRow, ChainKey};
 pub use block::{Block, Reach};
 pub use hash_cost::HashCost;
-pub use id::{BlockId, SessionId, StatusListId, TokenId, UserId};
+pub use id::{BlockId, MailId, SessionId, StatusListId, TokenId, UserId};
 pub use import::{Conflict, Format, UserRecord, from_csv_cell, to_csv_cell};
 pub use key::{Algorithm, SealedKey};
-pub use link::{LinkPurpose, LinkSecret, SecretPurpose};
+pub use link::{LinkPurpose, LinkSecret, LiveLink, QueuedMail, SecretPurpose};
 pub use networks::{ClientNetwork, Networks};
 pub use principal::{CredentialId, Holder, Method, Principal};
 pub use scope::{Scope, Scopes};
@@ -32,6 +32,6 @@ pub use session::{Client, LiveSession, Origin, Session, StatusIndex, StatusList}
 pub use time::{Clock, Timestamp};
 pub use token::{Lifetime, NewToken, OpaqueToken, PersonalSecret, PersonalToken, TokenHash};
 pub use user::{
-    HashedPassword, NewUser, PasswordHash, Roles, Status, Step, User, UserFilter, UserPatch, fold_username,
-    is_valid_role, is_valid_username,
+    HashedPassword, NewUser, PasswordHash, Roles, Status, Step, StoredPassword, User, UserFilter, UserPatch,
+    fold_username, is_valid_email, is_valid_role, is_valid_username,
 };

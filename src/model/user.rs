@@ -26,8 +26,11 @@ pub struct User {
     pub username: String,
     /// The display name, if set.
     pub name: Option<String>,
-    /// The e-mail address; not verified.
+    /// The e-mail address.
     pub email: Option<String>,
+    /// Whether the user has shown that mail to it reaches them. Of a verified address there is one user.
+    #[serde(default)]
+    pub email_verified: bool,
     /// The roles.
     pub roles: Roles,
     /// Whether the user may log in.
@@ -50,6 +53,7 @@ impl User {
             username,
             name: None,
             email: None,
+            email_verified: false,
             roles: Roles::default(),
             status: Status::Active,
             must_change_password: false,
@@ -77,6 +81,11 @@ impl User {
     /// Returns username, display name and e-mail address, which a password must not repeat.
     pub fn names(&self) -> [Option<&str>; 3] {
         [Some(&self.username), self.name.as_deref(), self.email.as_deref()]
+    }
+
+    /// Returns the e-mail address, if it is verified.
+    pub fn verified_email(&self) -> Option<&str> {
+        self.email.as_deref().filter(|_| self.email_verified)
     }
 
     /// Returns the display name, or else the username.
@@ -142,6 +151,19 @@ pub struct HashedPassword {
     pub hash: PasswordHash,
     /// The function and what it costs, in words that are the same for the same scheme. Empty is not known.
     pub scheme: String,
+}
+
+/// What a password is checked against, and whose it is.
+#[derive(Clone, Debug)]
+pub struct StoredPassword {
+    /// The id of the user.
+    pub id: UserId,
+    /// The username, whatever the user was found by.
+    pub username: String,
+    /// The hash.
+    pub hash: PasswordHash,
+    /// Whether the user may log in.
+    pub status: Status,
 }
 
 impl fmt::Debug for PasswordHash {
@@ -262,9 +284,12 @@ impl UserPatch {
     /// Returns the changed user, with the next version at `now`.
     pub fn apply(&self, user: &User, now: Timestamp) -> User {
         let patch = self.clone();
+        let email = patch.email.unwrap_or_else(|| user.email.clone());
         User {
             name: patch.name.unwrap_or_else(|| user.name.clone()),
-            email: patch.email.unwrap_or_else(|| user.email.clone()),
+            // Another address is to be verified anew.
+            email_verified: user.email_verified && email == user.email,
+            email,
             roles: patch.roles.map_or_else(|| user.roles.clone(), |roles| roles.into_iter().collect()),
             status: patch.status.unwrap_or(user.status),
             updated_at: user.next_version(now),
@@ -333,6 +358,11 @@ pub fn is_valid_role(role: &str) -> bool {
     role.len() <= 32
         && role.starts_with(|c: char| c.is_ascii_lowercase())
         && role.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-:.".contains(&b))
+}
+
+/// Returns whether this has the form of an e-mail address.
+pub fn is_valid_email(email: &str) -> bool {
+    email_rule(email).is_ok()
 }
 
 pub(super) fn email_rule(email: &str) -> Result<(), ValidationError> {

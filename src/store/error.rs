@@ -4,6 +4,9 @@ use deadpool::unmanaged::PoolError;
 
 use crate::error::Error;
 
+/// The index that keeps verified addresses unique.
+const VERIFIED_EMAIL: &str = "users_by_verified_email";
+
 impl From<PoolError> for Error {
     fn from(error: PoolError) -> Self {
         Self::Unavailable(error.into())
@@ -12,6 +15,10 @@ impl From<PoolError> for Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
+        // Two users who verify one address at the same moment, each of whom has looked before.
+        if error.as_database_error().and_then(sqlx::error::DatabaseError::constraint) == Some(VERIFIED_EMAIL) {
+            return Self::EmailTaken;
+        }
         let is_transient = match &error {
             // A line that is cut while sqlx asks for TLS is to it an answer that it does not know.
             sqlx::Error::Protocol(_)

@@ -17,6 +17,7 @@ mod credentials;
 mod fuzzing;
 mod http;
 mod keys;
+mod mail;
 mod model;
 mod operations;
 mod passwords;

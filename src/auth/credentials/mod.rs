@@ -21,9 +21,7 @@ use crate::auth::passwords::hash_replaced;
 use crate::auth::sessions::jwt;
 use crate::auth::{Actor, Auth};
 use crate::error::Error;
-use crate::model::{
-    LiveSession, Method, Origin, PasswordHash, Principal, Status, Timestamp, TokenHash, UserId, fold_username,
-};
+use crate::model::{LiveSession, Method, Origin, PasswordHash, Principal, Status, Timestamp, TokenHash, UserId};
 
 impl Auth {
     /// Authenticates the caller by an `Authorization` header.
@@ -191,8 +189,9 @@ impl Auth {
         username: &str,
         known: &PasswordHash,
     ) -> Result<Option<(UserId, PasswordHash)>, Error> {
-        let found = self.store.read().await?.password_of(&fold_username(username)).await?;
-        let same = found.filter(|(_, hash, status)| hash == known && *status == Status::Active);
-        Ok(same.map(|(id, hash, _)| (id, hash)))
+        let Some((username, email)) = self.login_name(username) else { return Ok(None) };
+        let found = self.store.read().await?.password_of(&username, email.as_deref()).await?;
+        let same = found.filter(|found| found.hash == *known && found.status == Status::Active);
+        Ok(same.map(|found| (found.id, found.hash)))
     }
 }

@@ -12,6 +12,7 @@ use validator::Validate;
 use crate::auth::audit::EVERYONE;
 use crate::auth::{Actor, Auth, IdempotentRequest, random};
 use crate::error::{Error, FieldError};
+use crate::mail::Subject;
 use crate::model::{
     Event, Lifetime, Method, NewToken, PersonalSecret, PersonalToken, Principal, Scopes, SessionId, Status, Timestamp,
     TokenId, User, UserId,
@@ -103,11 +104,16 @@ impl Auth {
                 return Ok((token, PersonalSecret::parse(&secret).ok_or(Error::KeyReused)?));
             }
             // The lock keeps two concurrent requests from both creating the hundredth token.
-            tx.lock_user(token.user_id).await?.filter(|status| *status == Status::Active).ok_or(Error::InvalidToken)?;
+            let owner = match tx.locked_user(token.user_id, None).await {
+                Err(Error::NotFound) => None,
+                found => Some(found?).filter(|user| user.status == Status::Active),
+            };
+            let owner = owner.ok_or(Error::InvalidToken)?;
             if tx.personal_tokens_of(token.user_id, now).await?.len() >= MAX_TOKENS {
                 return Err(Error::TooManyTokens);
             }
             tx.insert_personal_token(&token, hash, authority.parent, authority.session).await?;
+            auth.notify(&mut tx, &owner, actor, Subject::TokenCreated, [("token", token.name.clone())], now).await?;
             auth.store_response(&mut tx, actor, once.as_ref(), &(&token, secret.reveal()), now).await?;
             tx.record(actor.did(Event::TokenCreated, now).on(token.user_id).to(token.id));
             tx.commit().await?;

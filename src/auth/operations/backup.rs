@@ -66,6 +66,7 @@ async fn replace(
     tx.delete_all_personal_tokens().await?;
     tx.delete_all_stored_responses().await?;
     tx.delete_all_secrets().await?;
+    tx.delete_all_mails().await?;
     tx.delete_all_signing_keys().await?;
     chain::seal(&mut tx, key, now).await?;
     tx.record(Actor::Operator.did(Event::DatabaseRestored, now).to(name));

@@ -14,6 +14,7 @@ use crate::auth::keys::Keys;
 use crate::auth::keys::sealing::SecretKey;
 use crate::auth::users::first_admin;
 use crate::error::StartError;
+use crate::mail::Mailer;
 use crate::model::{Clock, Timestamp};
 use crate::private_file;
 use crate::store::{Conn, Location, Store};
@@ -84,7 +85,8 @@ pub fn examine_settings(settings: &Settings, setup_token: Option<&SecretString>)
     let secret_key =
         settings.database.secret_key.as_ref().map_or(Ok(()), |key| SecretKey::parse(key.expose_secret()).map(drop));
     let setup_token = setup_token.map_or(Ok(()), |token| first_admin::check_given(token.expose_secret()));
-    let checks = [location, secret_key, settings.check(), setup_token];
+    let mail = Mailer::new(settings).map(drop);
+    let checks = [location, secret_key, settings.check(), setup_token, mail];
     checks.into_iter().filter_map(Result::err).collect()
 }
 
@@ -120,7 +122,24 @@ pub async fn examine(clock: &Clock, settings: &Settings) -> Vec<Finding> {
             store.close().await;
         }
     }
+    findings.push(mail_server(settings).await);
     findings
+}
+
+/// Connects to the mail server, and sends nothing.
+async fn mail_server(settings: &Settings) -> Finding {
+    match Mailer::new(settings) {
+        Ok(None) => Finding::ok("mail", "there is no mail server; links are handed over by hand"),
+        Ok(Some(mailer)) => match mailer.try_server().await {
+            Ok(()) => Finding::ok("mail", "the mail server answers; countersign mail test ADDRESS sends a mail"),
+            Err(error) => Finding::failed(
+                "mail",
+                error,
+                "correct COUNTERSIGN_SMTP_URL, or start the mail server; mails wait for a day",
+            ),
+        },
+        Err(error) => Finding::error("mail", error),
+    }
 }
 
 /// Checks that only its owner can access a file. Returns `None` if the file does not exist.
@@ -151,6 +170,7 @@ async fn examine_database(conn: &mut Conn, location: &Location, now: Timestamp, 
         findings.push(times(conn, now).await);
         findings.push(admin(conn).await);
         findings.push(signing_key(conn, location, now, settings).await);
+        findings.push(addresses(conn).await);
     }
     findings
 }
@@ -195,6 +215,20 @@ async fn admin(conn: &mut Conn) -> Finding {
         Ok(true) => Finding::ok("admin", "there is an active admin"),
         Ok(false) => Finding::failed("admin", "there is no active admin", remedy),
         Err(error) => Finding::error("admin", StartError::from(error)),
+    }
+}
+
+/// Checks for e-mail addresses of more than one user. Before addresses were verified, nothing kept users from that.
+async fn addresses(conn: &mut Conn) -> Finding {
+    match conn.shared_emails().await {
+        Ok((0, _)) => Finding::ok("e-mail", "no two users have the same address"),
+        Ok((count, example)) => {
+            let found =
+                format!("{count} addresses belong to several users each, such as {}", example.unwrap_or_default());
+            let remedy = "only one of them can verify it; countersign user list ADDRESS shows them";
+            Finding::warning("e-mail", found, remedy)
+        }
+        Err(error) => Finding::error("e-mail", StartError::from(error)),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::auth::passwords::hash_queue::Flow;
 use crate::auth::passwords::limiter::{Admission, Attempt, Guess};
 use crate::auth::{Actor, Auth};
 use crate::error::Error;
+use crate::mail::Subject;
 use crate::model::{ClientNetwork, Event, UserId};
 
 /// How long a password waits until it is known whether those before it were right.
@@ -73,8 +74,17 @@ impl Auth {
             let mut tx = self.store.write().await?;
             for (user, network) in step {
                 // A user may have been deleted meanwhile.
-                if tx.lock_user(*user).await?.is_some() {
-                    tx.add_known_network(*user, *network, self.clock.now()).await?;
+                let user = match tx.locked_user(*user, None).await {
+                    Err(Error::NotFound) => continue,
+                    found => found?,
+                };
+                let now = self.clock.now();
+                // The first network of all is no news to anybody.
+                let is_news = tx.has_known_network(user.id).await? && !tx.is_known_network(user.id, *network).await?;
+                tx.add_known_network(user.id, *network, now).await?;
+                if is_news {
+                    let address = [("address", network.to_string())];
+                    self.notify(&mut tx, &user, Actor::System, Subject::NewAddress, address, now).await?;
                 }
             }
             tx.commit().await?;

@@ -10,6 +10,7 @@ use crate::auth::passwords::hash_replaced;
 use crate::auth::passwords::policy::normalize;
 use crate::auth::{Actor, Auth};
 use crate::error::{Error, FieldError};
+use crate::mail::Subject;
 use crate::model::{Event, Principal, UserId};
 
 impl Auth {
@@ -32,6 +33,7 @@ impl Auth {
             let user = tx.locked_user(id, None).await?;
             tx.set_password(id, &hash, must_change, user.next_version(now)).await?;
             tx.end_all_of(id, now).await?;
+            auth.notify(&mut tx, &user, actor, Subject::PasswordChanged, [], now).await?;
             tx.record(actor.did(Event::PasswordSet, now).on(id));
             tx.commit().await
         })
@@ -69,6 +71,7 @@ impl Auth {
             tx.end_sessions_of(id, session, now).await?;
             tx.delete_personal_tokens_of(id, token).await?;
             tx.end_links_of(id, now).await?;
+            auth.notify(&mut tx, &user, actor, Subject::PasswordChanged, [], now).await?;
             tx.record(actor.did(Event::PasswordSet, now).on(id));
             tx.commit().await
         })

@@ -28,9 +28,14 @@ use crate::model::{BlockId, ClientNetwork, PasswordHash, Timestamp};
 /// The most networks, and the most accounts of networks, that are remembered. The least used are forgotten.
 const MAX_REMEMBERED: usize = 50_000;
 
+/// How many requests that end in a mail a network may send at once, and how long until one more after that.
+const REQUESTS: u32 = 10;
+const REQUEST_REFILL: Duration = Duration::from_secs(60);
+
 /// Who guessed what lately.
 pub struct Limiter {
     limits: Option<Limits>,
+    requests: Cache<ClientNetwork, Arc<Bucket>>,
     networks: Cache<ClientNetwork, Arc<Bucket>>,
     accounts: Cache<Flow, Arc<Account>>,
     /// Initialised with a random key.
@@ -119,6 +124,7 @@ impl Limiter {
         });
         Self {
             limits,
+            requests: Cache::new(MAX_REMEMBERED),
             networks: Cache::new(MAX_REMEMBERED),
             accounts: Cache::new(MAX_REMEMBERED),
             hasher: SipHasher13::new_with_key(&random()),
@@ -159,6 +165,17 @@ impl Limiter {
             account.history().is_known = Some(true);
             account.bucket.clear();
         }
+    }
+
+    /// Counts a request that ends in a mail to somebody. Returns when the next is admitted if this one is not.
+    pub fn count_request(&self, network: ClientNetwork, now: Timestamp) -> Option<Timestamp> {
+        self.limits?;
+        let Ok::<_, Infallible>(bucket) = self.requests.get_or_insert_with(&network, || Ok(Arc::default()));
+        if let Slot::UsedUp(until) = bucket.lock().look(REQUESTS, REQUEST_REFILL, now) {
+            return Some(until);
+        }
+        bucket.settle(Some((REQUEST_REFILL, now)));
+        None
     }
 
     /// Lifts a block of this process. With that of an account goes the limit of the network: the same guesses used both up.

@@ -14,7 +14,6 @@ pub mod hash_queue;
 pub mod hash_scheme;
 pub mod limiter;
 pub mod policy;
-pub mod recovery;
 pub mod refusal_delay;
 pub mod refusals;
 
@@ -30,7 +29,9 @@ use crate::auth::passwords::hash_scheme::HashScheme;
 use crate::auth::passwords::policy::{MAX_PASSWORD_BYTES, normalize};
 use crate::auth::{Actor, Auth};
 use crate::error::Error;
-use crate::model::{Event, HashCost, HashedPassword, PasswordHash, Status, UserId, fold_username, is_valid_username};
+use crate::model::{
+    Event, HashCost, HashedPassword, PasswordHash, Status, UserId, fold_username, is_valid_email, is_valid_username,
+};
 
 /// The result of checking a password against a hash.
 enum Verdict {
@@ -59,15 +60,16 @@ impl Auth {
             return Err(Error::InvalidCredentials);
         }
         let begun = Instant::now();
-        let username = fold_username(username);
-        let found = match is_valid_username(&username) {
-            true => self.store.read().await?.password_of(&username).await?,
-            false => None,
+        let found = match self.login_name(username) {
+            Some((username, email)) => self.store.read().await?.password_of(&username, email.as_deref()).await?,
+            None => None,
         };
-        let known = found.as_ref().map(|(id, _, _)| *id);
+        // Two names of one account have one limit.
+        let username = found.as_ref().map_or_else(|| fold_username(username), |found| found.username.clone());
+        let known = found.as_ref().map(|found| found.id);
         // The hash of a disabled user is run all the same, so that the time does not reveal the status.
         let (active, hash) = match found {
-            Some((id, hash, status)) => (Some(id).filter(|_| status == Status::Active), Some(hash)),
+            Some(found) => (Some(found.id).filter(|_| found.status == Status::Active), Some(found.hash)),
             None => (None, None),
         };
         let flow = Flow { network: attempt.network(), account: self.limiter.account_key(&username) };
@@ -109,6 +111,14 @@ impl Auth {
                 Err(Error::InvalidCredentials)
             }
         }
+    }
+
+    /// The username that somebody typed, and the e-mail address that it may be instead, both folded. None when nobody can have
+    /// either, so that the database need not be asked; PostgreSQL would even refuse a text with a NUL byte.
+    pub(in crate::auth) fn login_name(&self, typed: &str) -> Option<(String, Option<String>)> {
+        let username = fold_username(typed);
+        let email = (self.settings.recovery.email_login && is_valid_email(typed)).then(|| username.clone());
+        (email.is_some() || is_valid_username(&username)).then_some((username, email))
     }
 
     /// Replaces a weak hash and returns the current one. A failure, such as a full queue, is logged and does not refuse

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::auth::credentials::parse::{AuthScheme, RawCredential};
-use crate::auth::{Auth, Creator, random};
+use crate::auth::{Auth, Creator, Password, random};
 use crate::error::{Error, StartError};
 use crate::model::{NewUser, Roles, SecretPurpose, TokenHash};
 
@@ -78,7 +78,7 @@ impl Auth {
         let roles = vec![Roles::DEFAULT.to_owned(), Roles::ADMIN.to_owned()];
         let admin =
             NewUser { username: username.to_owned(), name: None, email: None, roles, must_change_password: false };
-        match self.create_user(Creator::Operator, admin, Some(password), None).await {
+        match self.create_user(Creator::Operator, admin, Password::Given(password), None).await {
             Ok(_) => Ok(true),
             // Another server starting on the same database was first.
             Err(Error::UsernameTaken) if self.store.read().await?.has_admin().await? => Ok(false),

@@ -17,6 +17,7 @@ use validator::Validate;
 use crate::auth::passwords::formats;
 use crate::auth::{Actor, Auth, IdempotentRequest, Link, random};
 use crate::error::{Error, FieldError};
+use crate::mail::Subject;
 use crate::model::pagination::cut_to;
 use crate::model::{
     Event, LinkPurpose, NewUser, PasswordHash, Roles, SecretPurpose, Status, Timestamp, TokenHash, User, UserFilter,
@@ -44,6 +45,18 @@ impl Creator {
     }
 }
 
+/// The password of a new user.
+#[derive(Clone, Copy, Debug)]
+pub enum Password<'a> {
+    /// This one.
+    Given(&'a SecretString),
+    /// None yet: the user chooses one with a link, which is sent to them if it is to be delivered.
+    Invite {
+        /// Whether to send it.
+        deliver: bool,
+    },
+}
+
 /// The response to the creation of a user, as it is stored for retries.
 #[derive(Serialize, Deserialize)]
 struct CreatedUser {
@@ -51,7 +64,7 @@ struct CreatedUser {
     user: User,
     /// The address and the expiry of the invitation.
     #[serde(default)]
-    link: Option<(String, Timestamp)>,
+    link: Option<(Option<String>, Timestamp)>,
 }
 
 /// The position in a list of users: the key by which the last one was found, and their id.
@@ -59,24 +72,23 @@ pub type Cursor = (String, UserId);
 
 impl Auth {
     /// Creates a user, or returns the one that the same idempotent request created before. Without a password the user is
-    /// invited: the link comes with the user. Fails with [`Error::Invalid`], which names all invalid fields, or
-    /// [`Error::UsernameTaken`].
+    /// invited: the link comes with the user. Fails with [`Error::Invalid`], which names all invalid fields,
+    /// [`Error::UsernameTaken`], or [`Error::MailUnavailable`].
     pub async fn create_user(
         &self,
         creator: Creator,
         new: NewUser,
-        password: Option<&SecretString>,
+        password: Password<'_>,
         once: Option<IdempotentRequest>,
     ) -> Result<(User, Option<Link>), Error> {
         let new =
             NewUser { username: fold_username(&new.username), name: new.name.map(|name| name.nfc().collect()), ..new };
         self.check_new_user(creator, &new, password)?;
         let actor = creator.actor();
-        let hash = match password {
-            Some(password) => self.hash_password(actor, password).await?,
-            None => formats::with_scheme(PasswordHash::none()),
+        let (hash, invite) = match password {
+            Password::Given(password) => (self.hash_password(actor, password).await?, None),
+            Password::Invite { deliver } => (formats::with_scheme(PasswordHash::none()), Some(deliver)),
         };
-        let is_invited = password.is_none();
         let now = self.clock.now();
         let user = User {
             name: new.name,
@@ -95,23 +107,24 @@ impl Auth {
             }
             if let Some(CreatedUser { user, link }) = auth.stored_response(&mut tx, actor, once.as_ref(), now).await? {
                 tx.commit().await?;
-                return Ok((user, link.map(|(url, expires_at)| Link { url: url.into(), expires_at })));
+                return Ok((user, link.map(|(url, expires_at)| Link { url: url.map(Into::into), expires_at })));
             }
             tx.insert_user(&user, &hash).await?;
-            let link = match is_invited {
-                true => Some(auth.insert_link(&mut tx, user.id, LinkPurpose::Invitation, now).await?),
-                false => None,
+            let link = match invite {
+                Some(deliver) => Some(auth.issue_link(&mut tx, &user, LinkPurpose::Invitation, deliver, now).await?),
+                None => None,
             };
             // An invited administrator is none before they have a password.
-            if user.roles.contains(Roles::ADMIN) && !is_invited {
+            if user.roles.contains(Roles::ADMIN) && link.is_none() {
                 tx.use_up_secret(SecretPurpose::Setup, None, now).await?;
             }
-            let stored = link.as_ref().map(|link| (link.url.expose_secret().to_owned(), link.expires_at));
+            let url = |link: &Link| link.url.as_ref().map(|url| url.expose_secret().to_owned());
+            let stored = link.as_ref().map(|link| (url(link), link.expires_at));
             let created = CreatedUser { user, link: stored };
             auth.store_response(&mut tx, actor, once.as_ref(), &created, now).await?;
             let user = created.user;
             tx.record(actor.did(Event::UserCreated, now).on(user.id).with_detail(format!("roles: {}", user.roles)));
-            if is_invited {
+            if link.is_some() {
                 tx.record(actor.did(Event::LinkCreated, now).on(user.id).to(LinkPurpose::Invitation.as_str()));
             }
             tx.commit().await?;
@@ -120,7 +133,7 @@ impl Auth {
         .await
     }
 
-    fn check_new_user(&self, creator: Creator, new: &NewUser, password: Option<&SecretString>) -> Result<(), Error> {
+    fn check_new_user(&self, creator: Creator, new: &NewUser, password: Password<'_>) -> Result<(), Error> {
         let mut fields = FieldError::all(new.validate());
         // Otherwise whoever forgets the role finds out when nobody can do anything.
         if matches!(creator, Creator::Setup(..)) && !new.roles.iter().any(|role| role == Roles::ADMIN) {
@@ -128,7 +141,13 @@ impl Auth {
             fields.push(FieldError::new("roles", "admin-required", message));
         }
         let own = [Some(new.username.as_str()), new.name.as_deref(), new.email.as_deref()];
-        fields.extend(password.and_then(|password| self.check_policy("password", password, &own)));
+        match password {
+            Password::Given(password) => fields.extend(self.check_policy("password", password, &own)),
+            Password::Invite { deliver: true } if new.email.is_none() => {
+                fields.push(FieldError::new("email", "required", "is missing; the invitation is sent there"));
+            }
+            Password::Invite { .. } => {}
+        }
         if fields.is_empty() { Ok(()) } else { Err(Error::Invalid(fields)) }
     }
 
@@ -198,7 +217,7 @@ impl Auth {
             if patch.may_revoke_rights() && !changed.is_active_admin() {
                 ensure_admin_remains(&admins, id)?;
             }
-            write_change(&mut tx, actor, &user, &changed, now).await?;
+            auth.write_change(&mut tx, actor, &user, &changed, now).await?;
             tx.commit().await?;
             Ok(changed)
         })
@@ -241,31 +260,35 @@ pub(in crate::auth) fn ensure_admin_remains(admins: &[UserId], id: UserId) -> Re
     if admins == [id] { Err(Error::LastAdmin) } else { Ok(()) }
 }
 
-/// Writes the changes of a user with an audit record. Disabling revokes all sessions and tokens.
-pub(in crate::auth) async fn write_change(
-    tx: &mut Tx,
-    actor: Actor,
-    user: &User,
-    changed: &User,
-    now: Timestamp,
-) -> Result<(), Error> {
-    tx.update_user(changed).await?;
-    if user.email != changed.email {
-        // Whoever reads the mail of the old address is no longer meant.
-        tx.end_links_of(user.id, now).await?;
+impl Auth {
+    /// Writes the changes of a user with an audit record. Disabling revokes all sessions and tokens.
+    pub(in crate::auth) async fn write_change(
+        &self,
+        tx: &mut Tx,
+        actor: Actor,
+        user: &User,
+        changed: &User,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        tx.update_user(changed).await?;
+        if user.email != changed.email {
+            // Whoever reads the mail of the old address is no longer meant.
+            tx.end_links_of(user.id, now).await?;
+            self.notify(tx, user, actor, Subject::EmailChanged, [], now).await?;
+        }
+        let event = match (user.status, changed.status) {
+            (Status::Active, Status::Disabled) => Event::UserDisabled,
+            (Status::Disabled, Status::Active) => Event::UserEnabled,
+            _ => Event::UserChanged,
+        };
+        if event == Event::UserDisabled {
+            tx.end_all_of(user.id, now).await?;
+        }
+        let record = actor.did(event, now).on(user.id);
+        let changes = changes(user, changed);
+        tx.record(if changes.is_empty() { record } else { record.with_detail(changes) });
+        Ok(())
     }
-    let event = match (user.status, changed.status) {
-        (Status::Active, Status::Disabled) => Event::UserDisabled,
-        (Status::Disabled, Status::Active) => Event::UserEnabled,
-        _ => Event::UserChanged,
-    };
-    if event == Event::UserDisabled {
-        tx.end_all_of(user.id, now).await?;
-    }
-    let record = actor.did(event, now).on(user.id);
-    let changes = changes(user, changed);
-    tx.record(if changes.is_empty() { record } else { record.with_detail(changes) });
-    Ok(())
 }
 
 /// What differs between two states of a user, such as `roles: +admin -editor; email`. Of names and addresses it says only

@@ -27,10 +27,11 @@ const PAGE_CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self';
 /// The paths below which people, not programs, read what went wrong.
 const PATHS: [&str; 1] = ["/link/"];
 
-const TEMPLATES: [(&str, &str); 4] = [
+const TEMPLATES: [(&str, &str); 5] = [
     ("base.html", include_str!("templates/base.html")),
     ("choose_password.html", include_str!("templates/choose_password.html")),
-    ("password_chosen.html", include_str!("templates/password_chosen.html")),
+    ("confirm_address.html", include_str!("templates/confirm_address.html")),
+    ("link_used.html", include_str!("templates/link_used.html")),
     ("problem.html", include_str!("templates/problem.html")),
 ];
 

@@ -3,11 +3,13 @@
 pub mod admin;
 pub mod directory;
 pub mod docs;
+pub mod email;
 pub mod health;
 pub mod login;
 pub mod me;
 pub mod oauth;
 pub mod password;
+pub mod register;
 pub mod verify;
 pub mod well_known;
 
@@ -34,7 +36,12 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(me::sessions::end_my_session))
         .routes(routes!(me::tokens::create_my_token, me::tokens::list_my_tokens))
         .routes(routes!(me::tokens::revoke_my_token))
+        .routes(routes!(password::forgot_password))
         .routes(routes!(password::reset_password))
+        .routes(routes!(email::change_my_email))
+        .routes(routes!(email::verify_email))
+        .routes(routes!(register::register))
+        .routes(routes!(register::complete_registration))
         .routes(routes!(oauth::introspect_token))
         .routes(routes!(oauth::revoke_presented_token))
         .routes(routes!(admin::users::create_user, admin::users::list_users))

@@ -7,9 +7,29 @@ use utoipa::ToSchema;
 
 use crate::http::App;
 use crate::http::extract::Json;
-use crate::http::openapi::{InvalidBody, LinkSpent};
+use crate::http::openapi::{InvalidBody, LinkSpent, MailRequest};
 use crate::http::problem::Problem;
 use crate::http::request_context::RequestContext;
+
+/// Who has forgotten a password.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForgotPassword {
+    /// The username or the e-mail address.
+    #[schema(example = "sergio")]
+    login: String,
+}
+
+/// Sends a link to choose another password, if there is such a user with a verified e-mail address. The answer does not tell.
+#[utoipa::path(post, path = "/password/forgot", tag = "open", responses((status = 202), InvalidBody, MailRequest))]
+pub async fn forgot_password(
+    app: App,
+    context: RequestContext,
+    Json(forgot): Json<ForgotPassword>,
+) -> Result<StatusCode, Problem> {
+    app.auth().forgot_password(&forgot.login, context.origin()).await?;
+    Ok(StatusCode::ACCEPTED)
+}
 
 /// A one-time link and the new password.
 #[derive(Deserialize, ToSchema)]

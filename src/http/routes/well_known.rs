@@ -75,6 +75,10 @@ pub struct Metadata {
     response_types_supported: [&'static str; 0],
     grant_types_supported: [&'static str; 0],
     service_documentation: String,
+    /// Whether the service sends mail. Without it, an administrator hands over links.
+    mail_available: bool,
+    /// Whether people can make accounts for themselves.
+    registration_open: bool,
 }
 
 /// Returns the authorization server metadata (RFC 8414).
@@ -96,6 +100,8 @@ pub async fn get_metadata(app: App) -> Response {
         response_types_supported: [],
         grant_types_supported: [],
         service_documentation: url("/docs"),
+        mail_available: app.auth().has_mail(),
+        registration_open: app.auth().is_registration_open(),
     };
     ([("cache-control", "public, max-age=3600")], Json(metadata)).into_response()
 }

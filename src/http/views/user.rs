@@ -14,6 +14,8 @@ pub struct UserView<'a> {
     /// The display name; the username until it is set.
     name: &'a str,
     email: Option<&'a str>,
+    /// Whether the user has shown that mail to it reaches them.
+    email_verified: bool,
     #[schema(value_type = Vec<String>)]
     roles: &'a Roles,
     #[schema(value_type = String, example = "active")]
@@ -34,6 +36,7 @@ impl<'a> From<&'a User> for UserView<'a> {
             username: &user.username,
             name: user.display_name(),
             email: user.email.as_deref(),
+            email_verified: user.email_verified,
             roles: &user.roles,
             status: user.status,
             must_change_password: user.must_change_password,

@@ -20,6 +20,15 @@ impl<C: Connection> Conn<C> {
 }
 
 impl Tx {
+    /// Whether the user has logged in from any network.
+    pub async fn has_known_network(&mut self, user: UserId) -> Result<bool, Error> {
+        Ok(fetch_scalar!(
+            self,
+            r#"SELECT EXISTS (SELECT 1 FROM known_networks WHERE user_id = $1) AS "has_known!: bool""#,
+            user as _,
+        )?)
+    }
+
     /// Notes that the user has logged in from this network.
     pub async fn add_known_network(
         &mut self,

@@ -5,6 +5,7 @@ pub mod blocks;
 pub mod idempotency_keys;
 pub mod known_networks;
 pub mod one_time_secrets;
+pub mod outbox;
 pub mod personal_tokens;
 pub mod rotated_tokens;
 pub mod sessions;

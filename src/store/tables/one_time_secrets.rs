@@ -2,7 +2,7 @@
 //! creation until `expires_at` or `used_at`; of one purpose each user, or nobody in particular, has at most one unused secret.
 
 use crate::error::Error;
-use crate::model::{LinkPurpose, SecretPurpose, Timestamp, TokenHash, UserId};
+use crate::model::{LinkPurpose, LiveLink, SecretPurpose, Timestamp, TokenHash, UserId};
 use crate::store::invalidation::Invalidate;
 use crate::store::query::{execute, fetch_optional, fetch_scalar};
 use crate::store::{Conn, Connection, Tx};
@@ -26,13 +26,14 @@ impl<C: Connection> Conn<C> {
         )?)
     }
 
-    /// The live link with this hash: what it is for, and whose it is. It uses nothing up.
-    pub async fn live_link(&mut self, hash: TokenHash, now: Timestamp) -> Result<Option<(LinkPurpose, UserId)>, Error> {
+    /// The live link with this hash. It uses nothing up.
+    pub async fn live_link(&mut self, hash: TokenHash, now: Timestamp) -> Result<Option<LiveLink>, Error> {
         Ok(fetch_optional!(
             self,
-            |row| (row.purpose, row.user_id),
-            r#"SELECT purpose AS "purpose!: LinkPurpose", user_id AS "user_id!: UserId" FROM one_time_secrets
-            WHERE secret_hash = $1 AND user_id IS NOT NULL AND used_at IS NULL AND expires_at > $2"#,
+            |row| LiveLink { purpose: row.purpose, user: row.user_id, email: row.email, created_at: row.created_at },
+            r#"SELECT purpose AS "purpose!: LinkPurpose", user_id AS "user_id: UserId", email,
+            created_at AS "created_at!: Timestamp" FROM one_time_secrets
+            WHERE secret_hash = $1 AND purpose <> 'setup' AND used_at IS NULL AND expires_at > $2"#,
             hash.as_bytes(),
             now as _,
         )?)
@@ -40,6 +41,66 @@ impl<C: Connection> Conn<C> {
 }
 
 impl Tx {
+    /// When the live link of this purpose for this user, or the live registration of this address, was made, if there is one.
+    pub async fn link_made_at(
+        &mut self,
+        purpose: LinkPurpose,
+        user: Option<UserId>,
+        email: &str,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, Error> {
+        let purpose = purpose.as_str();
+        Ok(fetch_optional!(
+            self,
+            |row| row.created_at,
+            r#"SELECT created_at AS "created_at!: Timestamp" FROM one_time_secrets
+            WHERE purpose = $1 AND used_at IS NULL AND expires_at > $2
+            AND (user_id = $3 OR (user_id IS NULL AND email = $4))"#,
+            purpose,
+            now as _,
+            user as _,
+            email,
+        )?)
+    }
+
+    /// Marks the unused registration of this address as used, if there is one.
+    pub async fn end_registration(&mut self, email: &str, now: Timestamp) -> Result<(), Error> {
+        execute!(
+            self,
+            Invalidate::Nothing,
+            "UPDATE one_time_secrets SET used_at = $1 WHERE email = $2 AND purpose = 'registration' AND used_at IS NULL",
+            now as _,
+            email,
+        )?;
+        Ok(())
+    }
+
+    /// Adds a link, unless there is an unused one of this purpose for this user, or of a registration for this address. Returns
+    /// whether it was added. `email` is the address that it is sent to.
+    pub async fn insert_link(
+        &mut self,
+        purpose: LinkPurpose,
+        user: Option<UserId>,
+        hash: TokenHash,
+        email: Option<&str>,
+        (now, expires_at): (Timestamp, Timestamp),
+    ) -> Result<bool, Error> {
+        let purpose = purpose.as_str();
+        let inserted = execute!(
+            self,
+            Invalidate::Nothing,
+            "INSERT INTO one_time_secrets (secret_hash, purpose, user_id, email, created_at, expires_at)
+            VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+            hash.as_bytes(),
+            purpose,
+            user as _,
+            email,
+            now as _,
+            expires_at as _,
+        )?;
+        Ok(inserted == 1)
+    }
+
     /// Adds a secret, unless there is an unused one of this purpose for this user. Returns whether it was added.
     pub async fn insert_secret(
         &mut self,

@@ -19,7 +19,7 @@ macro_rules! select_users {
         $crate::store::query::$fetch!(
             $($on),+,
             |$row| $make,
-            $before + r#" id AS "id!: crate::model::UserId", username AS "username!", name, email, roles AS "roles!",
+            $before + r#" id AS "id!: crate::model::UserId", username AS "username!", name, email, email_verified AS "email_verified!: bool", roles AS "roles!",
             status AS "status!: crate::model::Status", must_change_password AS "must_change_password!: bool",
             created_at AS "created_at!: crate::model::Timestamp", updated_at AS "updated_at!: crate::model::Timestamp",
             last_login_at AS "last_login_at: crate::model::Timestamp" "# $(+ $after)*
@@ -36,6 +36,7 @@ macro_rules! user {
             username: $row.username,
             name: $row.name,
             email: $row.email,
+            email_verified: $row.email_verified,
             roles: $crate::model::Roles::from($row.roles),
             status: $row.status,
             must_change_password: $row.must_change_password,
@@ -148,12 +149,13 @@ impl Tx {
         execute!(
             self,
             Invalidate::CredentialsOf(user.id.0),
-            "UPDATE users SET name = $1, name_key = $2, email = $3, email_key = $4, roles = $5, status = $6,
-            must_change_password = $7, updated_at = $8 WHERE id = $9",
+            "UPDATE users SET name = $1, name_key = $2, email = $3, email_key = $4, email_verified = $5, roles = $6,
+            status = $7, must_change_password = $8, updated_at = $9 WHERE id = $10",
             user.name,
             name_key,
             user.email,
             email_key,
+            user.email_verified,
             roles,
             status,
             user.must_change_password,

@@ -2,7 +2,9 @@
 //! as a [`PasswordHash`], which does not print.
 
 use crate::error::Error;
-use crate::model::{CredentialId, HashedPassword, Holder, PasswordHash, Scopes, Status, Timestamp, User, UserId};
+use crate::model::{
+    CredentialId, HashedPassword, Holder, PasswordHash, Scopes, Status, StoredPassword, Timestamp, User, UserId,
+};
 use crate::store::invalidation::Invalidate;
 use crate::store::query::{execute, fetch_all, fetch_optional, fetch_scalar, returning_all, returning_optional};
 use crate::store::tables::user_columns::{PackedUsers, select_users, user};
@@ -29,14 +31,49 @@ impl<C: Connection> Conn<C> {
         )?)
     }
 
-    /// The id, the password hash and the status of the user with this username.
-    pub async fn password_of(&mut self, username: &str) -> Result<Option<(UserId, PasswordHash, Status)>, Error> {
+    /// What a password of the user with this username, or else with this verified e-mail address, is checked against.
+    pub async fn password_of(&mut self, username: &str, email: Option<&str>) -> Result<Option<StoredPassword>, Error> {
         Ok(fetch_optional!(
             self,
-            |row| (row.id, row.password_hash, row.status),
-            r#"SELECT id AS "id!: UserId", password_hash AS "password_hash!: PasswordHash", status AS "status!: Status"
-            FROM users WHERE username = $1"#,
+            |row| StoredPassword { id: row.id, username: row.username, hash: row.password_hash, status: row.status },
+            r#"SELECT id AS "id!: UserId", username AS "username!", password_hash AS "password_hash!: PasswordHash",
+            status AS "status!: Status"
+            FROM users WHERE username = $1 OR (email_key = $2 AND email_verified) ORDER BY username = $1 DESC LIMIT 1"#,
             username,
+            email,
+        )?)
+    }
+
+    /// The user with this username, or else with this verified e-mail address.
+    pub async fn user_by_login(&mut self, username: &str, email: Option<&str>) -> Result<Option<User>, Error> {
+        Ok(select_users!(
+            fetch_optional(self),
+            |row| user!(row),
+            "SELECT"
+                + "FROM users WHERE username = $1 OR (email_key = $2 AND email_verified) ORDER BY username = $1 DESC LIMIT 1",
+            username,
+            email
+        )?)
+    }
+
+    /// How many e-mail addresses belong to more than one user, and one of them.
+    pub async fn shared_emails(&mut self) -> Result<(i64, Option<String>), Error> {
+        Ok(fetch_optional!(
+            self,
+            |row| (row.count, row.example),
+            r#"SELECT COUNT(*) AS "count!: i64", MIN(email_key) AS example
+            FROM (SELECT email_key FROM users WHERE email_key IS NOT NULL GROUP BY email_key HAVING COUNT(*) > 1) AS shared"#,
+        )?
+        .unwrap_or_default())
+    }
+
+    /// Whether a user other than this one has this verified e-mail address, in its folded form.
+    pub async fn is_email_taken(&mut self, email_key: &str, but: UserId) -> Result<bool, Error> {
+        Ok(fetch_scalar!(
+            self,
+            r#"SELECT EXISTS (SELECT 1 FROM users WHERE email_key = $1 AND email_verified AND id <> $2) AS "taken!: bool""#,
+            email_key,
+            but as _,
         )?)
     }
 
@@ -55,7 +92,7 @@ impl<C: Connection> Conn<C> {
             }),
             CredentialId::Password(id) => match self.user(id).await? {
                 Some(user) => {
-                    let password = self.password_of(&user.username).await?.map(|(_, hash, _)| hash);
+                    let password = self.password_of(&user.username, None).await?.map(|stored| stored.hash);
                     Some(Holder { user, scopes: Scopes::all(), password })
                 }
                 None => None,

@@ -107,7 +107,7 @@ async fn a_healthy_installation_passes_with_and_without_a_server() {
     let mut checks: Vec<_> = checks.collect();
     checks.dedup();
     let all = ["settings", "issuer", "password hashing", "password length", "file mode", "database", "schema", "clock"];
-    assert_eq!(checks, [&all[..], &["admin", "signing key"]].concat());
+    assert_eq!(checks, [&all[..], &["admin", "signing key", "e-mail", "mail"]].concat());
     let server = binary(&database).serve();
     let done = binary(&database).args(&["doctor"]).output();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));

@@ -307,7 +307,7 @@ async fn every_table_is_classified_for_restore() {
     let restored =
         ["audit", "audit_head", "audit_start", "blocks", "known_networks", "status_lists", "revoked_statuses", "users"];
     let restored_and_ended = ["rotated_tokens", "sessions"];
-    let emptied = ["idempotency_keys", "one_time_secrets", "personal_tokens", "signing_keys"];
+    let emptied = ["idempotency_keys", "one_time_secrets", "outbox", "personal_tokens", "signing_keys"];
     let mut known = [&restored[..], &restored_and_ended, &emptied].concat();
     known.sort_unstable();
     assert_eq!(database.text(tables).await, known.join(" "));

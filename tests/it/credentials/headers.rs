@@ -18,6 +18,7 @@ const PROTECTED: &[(&str, &str, u16)] = &[
     ("GET", "/users/", 200),
     ("GET", "/me", 200),
     ("PATCH", "/me", 415),
+    ("POST", "/me/email", 415),
     ("POST", "/me/password", 415),
     ("GET", "/me/sessions", 200),
     ("DELETE", "/me/sessions", 204),

@@ -194,8 +194,9 @@ async fn whoever_has_tried_too_many_passwords_gets_in_with_the_one_of_a_link() {
     // The limit of the whole network holds for the admin of this test, too.
     let admin = countersign::auth::Actor::Operator;
     let auth = app.service.auth();
-    let link = auth.create_link(admin, id.parse().unwrap(), countersign::model::LinkPurpose::PasswordReset).await;
-    let url = secrecy::ExposeSecret::expose_secret(&link.unwrap().url).to_owned();
+    let link =
+        auth.create_link(admin, id.parse().unwrap(), countersign::model::LinkPurpose::PasswordReset, false).await;
+    let url = secrecy::ExposeSecret::expose_secret(&link.unwrap().url.unwrap()).to_owned();
     reset(&app, url.rsplit('/').next().unwrap(), NEW).await.expect(204);
     app.with(basic("ana", NEW)).get("/me").await.expect(200);
 }

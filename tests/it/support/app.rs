@@ -77,6 +77,11 @@ impl App {
         Self::try_listening(0, database, &[], Arc::new(AtomicI64::new(START))).await
     }
 
+    /// As [`App::on`], with flags with which the service may refuse to start.
+    pub async fn try_with(database: Database, flags: &[&str]) -> Result<Self, StartError> {
+        Self::try_listening(0, database, flags, Arc::new(AtomicI64::new(START))).await
+    }
+
     async fn listening(port: u16, database: Database, flags: &[&str]) -> Self {
         Self::try_listening(port, database, flags, Arc::new(AtomicI64::new(START))).await.unwrap()
     }
@@ -148,8 +153,9 @@ impl App {
             must_change_password: false,
         };
         let creator = countersign::auth::Creator::Operator;
-        let password = PASSWORD.into();
-        let (user, _) = self.service.auth().create_user(creator, new, Some(&password), None).await.unwrap();
+        let text = PASSWORD.into();
+        let password = countersign::auth::Password::Given(&text);
+        let (user, _) = self.service.auth().create_user(creator, new, password, None).await.unwrap();
         user.id.to_string()
     }
 

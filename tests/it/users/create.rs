@@ -17,7 +17,7 @@ async fn an_admin_creates_a_user_who_can_then_log_in() {
     assert_eq!(
         user,
         json!({
-            "id": user["id"], "username": "sergio", "name": "Sergio R.", "email": "sergio@example.com",
+            "id": user["id"], "username": "sergio", "name": "Sergio R.", "email": "sergio@example.com", "email_verified": false,
             "roles": ["user"], "status": "active", "must_change_password": false,
             "created_at": "2026-01-01T00:00:00.000Z", "updated_at": "2026-01-01T00:00:00.000Z", "last_login_at": null,
         })

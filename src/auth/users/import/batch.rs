@@ -93,14 +93,14 @@ pub async fn write(auth: &Auth, tx: &mut Tx, import: Import, batch: Batch, now: 
             Err(errors) => (Outcome::Failed, errors),
             Ok(_) if created.is_some() => {
                 if let Some(id) = created.filter(|id| batch.invited.contains(id)) {
-                    link = Some(auth.insert_link(tx, id, LinkPurpose::Invitation, now).await?);
+                    link = Some(auth.insert_link(tx, id, LinkPurpose::Invitation, None, now).await?);
                 }
                 (Outcome::Created, Vec::new())
             }
             Ok(record) if has_id_of_other(&record, &owners) => (Outcome::Failed, vec![taken("id")]),
             Ok(record) => match import.conflict {
                 Conflict::Skip => (Outcome::Skipped, Vec::new()),
-                Conflict::Update => update::update_from(tx, import, &record, &mut admins, now).await?,
+                Conflict::Update => update::update_from(auth, tx, import, &record, &mut admins, now).await?,
                 Conflict::Fail => {
                     let errors = vec![taken("username")];
                     let reports = vec![RowReport { line, username, outcome: Outcome::Failed, errors, link }];

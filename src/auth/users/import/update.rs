@@ -1,8 +1,9 @@
 //! Rows of an import whose user exists.
 
+use crate::auth::Auth;
 use crate::auth::passwords::formats;
+use crate::auth::users::ensure_admin_remains;
 use crate::auth::users::import::{Import, Outcome};
-use crate::auth::users::{ensure_admin_remains, write_change};
 use crate::error::{Error, FieldError};
 use crate::model::{Event, PasswordHash, SecretPurpose, Timestamp, User, UserId, UserPatch, UserRecord};
 use crate::store::Tx;
@@ -10,6 +11,7 @@ use crate::store::Tx;
 /// Updates a user with the fields of a row, with the consequences that such a change has elsewhere. `admins` are the
 /// active admins, whose rows are locked.
 pub async fn update_from(
+    auth: &Auth,
     tx: &mut Tx,
     Import { actor, invite, .. }: Import,
     record: &UserRecord,
@@ -50,7 +52,7 @@ pub async fn update_from(
     let must_change_alone = hash.is_none() && must_change_password != user.must_change_password;
     let is_changed = fields(&user) != fields(&changed) || must_change_alone;
     if is_changed {
-        write_change(tx, actor, &user, &changed, now).await?;
+        auth.write_change(tx, actor, &user, &changed, now).await?;
     }
     if let Some(hash) = &hash {
         tx.set_password(user.id, hash, must_change_password, changed.updated_at).await?;

@@ -5,15 +5,15 @@ const password = document.getElementById("new_password");
 const again = document.getElementById("again");
 const rules = document.getElementById("rules");
 const fold = (text) => text.normalize("NFC").toUpperCase().toLowerCase();
-const names = rules.dataset.names
-  .split("\n")
-  .flatMap((name) => [fold(name), fold(name.split("@")[0])])
-  .filter((name) => name !== "");
+const names = () =>
+  [...rules.dataset.names.split("\n"), document.getElementById("username").value]
+    .flatMap((name) => [fold(name), fold(name.split("@")[0])])
+    .filter((name) => name !== "");
 
 // Whether a rule is met; null while nobody can say.
 const checks = {
   length: (text, item) => [...text.normalize("NFC")].length >= Number(item.dataset.least),
-  "own-name": (text) => !names.includes(fold(text)),
+  "own-name": (text) => !names().includes(fold(text)),
   common: () => null,
   same: (text) => (again.value === "" ? null : text === again.value),
 };

@@ -19,9 +19,13 @@ pub struct CreateLink {
     /// `invitation` or `password-reset`. They differ in how long they work and in what their page says.
     #[schema(value_type = String, example = "password-reset")]
     purpose: LinkPurpose,
+    /// Whether to send it to the user's e-mail address, in place of returning it.
+    #[serde(default)]
+    deliver: bool,
 }
 
-/// Makes a link with which the user chooses a password, once. The one they had ends.
+/// Makes a link with which the user chooses a password, once. The one they had ends. With `deliver` it is sent to their e-mail
+/// address, which using it verifies; without a mail server that is 503 `mail-unavailable`.
 #[utoipa::path(
     post, path = "/admin/users/{id}/link", tag = "admin", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),
@@ -33,6 +37,6 @@ pub async fn create_link(
     PathId(id): PathId<UserId>,
     extract::Json(new): extract::Json<CreateLink>,
 ) -> Result<(StatusCode, Json<LinkView>), Problem> {
-    let link = app.auth().create_link(caller.actor(), id, new.purpose).await?;
+    let link = app.auth().create_link(caller.actor(), id, new.purpose, new.deliver).await?;
     Ok((StatusCode::CREATED, Json(LinkView::from(&link))))
 }

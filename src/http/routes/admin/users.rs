@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::auth::{Creator, Cursor};
+use crate::auth::{Creator, Cursor, Password};
 use crate::error::FieldError;
 use crate::http::App;
 use crate::http::extract::{self, Admin, Caller, IdempotentJson, IfMatch, PathId, Query, nullable, pagination};
@@ -34,6 +34,9 @@ pub struct CreateUser {
     /// Whether to invite the user, who then chooses a password with the link in the response.
     #[serde(default)]
     invite: bool,
+    /// Whether to send the link to `email`, in place of returning it.
+    #[serde(default)]
+    deliver: bool,
     /// The display name; by default the username.
     name: Option<String>,
     #[schema(format = Email)]
@@ -131,18 +134,18 @@ pub async fn create_user(
     creator: Creator,
     IdempotentJson(new, request): IdempotentJson<CreateUser>,
 ) -> Result<Response, Problem> {
-    let error = match (new.invite, &new.password) {
-        (true, Some(_)) => Some(FieldError::new("password", "not-allowed", "must be absent when the user is invited")),
-        (false, None) => Some(FieldError::new("password", "required", "is missing; or send \"invite\": true")),
-        _ => None,
+    let password = match (&new.password, new.invite) {
+        (Some(password), false) => Ok(Password::Given(password)),
+        (None, true) => Ok(Password::Invite { deliver: new.deliver }),
+        (Some(_), true) => Err(("not-allowed", "must be absent when the user is invited")),
+        (None, false) => Err(("required", "is missing; or send \"invite\": true")),
     };
-    if let Some(error) = error {
-        return Err(Problem::validation(vec![error]));
-    }
+    let invalid = |(code, message)| Problem::validation(vec![FieldError::new("password", code, message)]);
+    let password = password.map_err(invalid)?;
     let roles = new.roles.unwrap_or_else(|| vec![Roles::DEFAULT.to_owned()]);
     let must_change_password = new.must_change_password;
     let user = NewUser { username: new.username, name: new.name, email: new.email, roles, must_change_password };
-    let (user, link) = app.auth().create_user(creator, user, new.password.as_ref(), request).await?;
+    let (user, link) = app.auth().create_user(creator, user, password, request).await?;
     let location = header_value(&format!("/admin/users/{}", user.id));
     let headers = [(LOCATION, location), (ETAG, etag(&user))];
     Ok((StatusCode::CREATED, headers, Json(CreatedUserView::new(&user, link.as_ref()))).into_response())

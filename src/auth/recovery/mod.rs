@@ -1,0 +1,290 @@
+//! One-time links: how people choose a password without knowing one.
+//!
+//! Rule: a link is 256 random bits, stored as a hash, for one user and one purpose, and works once and for a limited time.
+//! To open it uses nothing up, only to choose a password does. A newer link ends the older; so does a change of the password
+//! or the e-mail address, and disabling the user. Threats: a link in an old mail, a log or a stolen database; two people with
+//! one link; a mail scanner that opens links before their owner does; and a stranger who has a user's links replaced faster
+//! than the user can follow them.
+
+mod email;
+mod registration;
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::auth::outbox::{Request, Task, for_people};
+use crate::auth::passwords::hash_queue::Flow;
+use crate::auth::recovery::email::mark_verified;
+use crate::auth::{Actor, Auth, random};
+use crate::error::{Error, FieldError};
+use crate::mail::Subject;
+use crate::model::{
+    AuditMethod, ClientNetwork, Event, LinkPurpose, LinkSecret, LiveLink, MailId, Origin, PasswordHash, Status,
+    Timestamp, TokenHash, User, UserId,
+};
+use crate::store::Tx;
+
+/// A link that was asked for without logging in is not replaced for so long, however often it is asked for.
+const REPLACED_AFTER: Duration = Duration::from_secs(10 * 60);
+
+/// The most bytes of a username or an address that somebody has forgotten the password of.
+const MAX_TYPED: usize = 320;
+
+/// A new one-time link. It is shown once: the address contains the secret.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// The address; none when it was sent to its user.
+    pub url: Option<SecretString>,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+impl Link {
+    /// What the text of a mail says of it.
+    pub(in crate::auth) fn values(&self) -> [(&'static str, String); 2] {
+        let url = self.url.as_ref().map(|url| url.expose_secret().to_owned());
+        [("url", url.unwrap_or_default()), ("until", for_people(self.expires_at))]
+    }
+}
+
+/// What a live link allows, and whom.
+#[derive(Debug)]
+pub struct OpenedLink {
+    /// What it is for.
+    pub purpose: LinkPurpose,
+    /// The user; none yet of a registration.
+    pub user: Option<User>,
+    /// The address that it was sent to, or that it verifies.
+    pub email: Option<String>,
+}
+
+impl Auth {
+    /// Makes a link with which the user chooses a password; the one they had ends. With `deliver` it is sent to them, and not
+    /// returned. [`Error::NotFound`] when there is no such user, [`Error::UserDisabled`] when they may not log in,
+    /// [`Error::MailUnavailable`] and [`Error::Invalid`] when no mail can be sent, or none to them.
+    pub async fn create_link(
+        &self,
+        actor: Actor,
+        id: UserId,
+        purpose: LinkPurpose,
+        deliver: bool,
+    ) -> Result<Link, Error> {
+        let (auth, now) = (self.clone(), self.clock.now());
+        self.finish(async move {
+            let mut tx = auth.write_as(actor).await?;
+            let user = tx.locked_user(id, None).await?;
+            if user.status != Status::Active {
+                return Err(Error::UserDisabled);
+            }
+            let link = auth.issue_link(&mut tx, &user, purpose, deliver, now).await?;
+            tx.record(actor.did(Event::LinkCreated, now).on(id).to(purpose.as_str()));
+            tx.commit().await?;
+            Ok(link)
+        })
+        .await
+    }
+
+    /// Adds a link for a user who is locked or new, and sends it if it is to be delivered.
+    pub(in crate::auth) async fn issue_link(
+        &self,
+        tx: &mut Tx,
+        user: &User,
+        purpose: LinkPurpose,
+        deliver: bool,
+        now: Timestamp,
+    ) -> Result<Link, Error> {
+        if !deliver {
+            return self.insert_link(tx, user.id, purpose, None, now).await;
+        }
+        self.require_mail()?;
+        let Some(email) = &user.email else {
+            let message = "needs the user to have an e-mail address";
+            return Err(Error::Invalid(vec![FieldError::new("deliver", "no-address", message)]));
+        };
+        let link = self.insert_link(tx, user.id, purpose, Some(email), now).await?;
+        let subject = match purpose {
+            LinkPurpose::Invitation => Subject::Invitation,
+            _ => Subject::PasswordReset,
+        };
+        self.queue_mail(tx, user, email, subject, link.values(), now).await?;
+        Ok(Link { url: None, ..link })
+    }
+
+    /// Adds a link for a user who is locked or new; the older ones of its kind end. `email` is the address it is sent to.
+    pub(in crate::auth) async fn insert_link(
+        &self,
+        tx: &mut Tx,
+        user: UserId,
+        purpose: LinkPurpose,
+        email: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Link, Error> {
+        let (secret, expires_at) = (LinkSecret::new(random()), now.after(self.settings.recovery.link_ttl(purpose)));
+        let ended = match LinkPurpose::OF_PASSWORDS.contains(&purpose) {
+            true => &LinkPurpose::OF_PASSWORDS[..],
+            false => &[purpose],
+        };
+        for ended in ended {
+            tx.use_up_secret((*ended).into(), Some(user), now).await?;
+        }
+        tx.insert_link(purpose, Some(user), secret.hash(), email, (now, expires_at)).await?;
+        Ok(self.link(&secret, expires_at))
+    }
+
+    /// The link with this secret.
+    pub(in crate::auth) fn link(&self, secret: &LinkSecret, expires_at: Timestamp) -> Link {
+        let address = self.settings.tokens.public_url().trim_end_matches('/');
+        Link { url: Some(format!("{address}/link/{}", secret.reveal()).into()), expires_at }
+    }
+
+    /// Whether a user has a password. [`Error::NotFound`] when there is no such user.
+    pub async fn has_password(&self, id: UserId) -> Result<bool, Error> {
+        let mut conn = self.store.read().await?;
+        conn.user(id).await?.ok_or(Error::NotFound)?;
+        Ok(!conn.has_password_hash(id, &PasswordHash::none()).await?)
+    }
+
+    /// The live link with this secret, and its hash. [`Error::LinkSpent`] when the link is not live.
+    pub(in crate::auth) async fn live_link(&self, secret: &SecretString) -> Result<(LiveLink, TokenHash), Error> {
+        let hash = LinkSecret::parse(secret.expose_secret()).ok_or(Error::LinkSpent)?.hash();
+        let link = self.store.read().await?.live_link(hash, self.clock.now()).await?;
+        Ok((link.ok_or(Error::LinkSpent)?, hash))
+    }
+
+    /// What the link with this secret allows. It uses nothing up. [`Error::LinkSpent`] when the link is not live.
+    pub async fn open_link(&self, secret: &SecretString) -> Result<OpenedLink, Error> {
+        let (LiveLink { purpose, user, email, .. }, _) = self.live_link(secret).await?;
+        let user = match user {
+            Some(id) => {
+                let user = self.store.read().await?.user(id).await?;
+                Some(user.filter(|user| user.status == Status::Active).ok_or(Error::LinkSpent)?)
+            }
+            None => None,
+        };
+        Ok(OpenedLink { purpose, user, email })
+    }
+
+    /// Sets the password of the user of a link, which uses it up and revokes all their sessions and tokens. Returns the user.
+    /// [`Error::LinkSpent`] when the link is not live.
+    pub async fn reset_password(
+        &self,
+        secret: &SecretString,
+        new: &SecretString,
+        origin: Origin,
+    ) -> Result<User, Error> {
+        let (link, hash) = self.live_link(secret).await?;
+        let OpenedLink { purpose, user: Some(user), email } = self.open_link(secret).await? else {
+            return Err(Error::LinkSpent);
+        };
+        if !LinkPurpose::OF_PASSWORDS.contains(&link.purpose) {
+            return Err(Error::LinkSpent);
+        }
+        if let Some(error) = self.check_policy("new_password", new, &user.names()) {
+            return Err(Error::Invalid(vec![error]));
+        }
+        let (id, network) = (user.id, ClientNetwork::of(origin.address));
+        let flow = Flow { network: Some(network), account: self.limiter.account_key(&user.username) };
+        let password = self.hash_in(flow, new).await?;
+        let actor = Actor::User { id, method: AuditMethod::Link, origin, grant: None };
+        let (auth, now) = (self.clone(), self.clock.now());
+        let user = self
+            .finish(async move {
+                let mut tx = auth.store.write().await?;
+                // The user first, as wherever links are made and ended: two transactions that locked the two in different orders
+                // could wait for each other.
+                if tx.lock_user(id).await? != Some(Status::Active) || !tx.lock_secret(purpose.into(), hash, now).await?
+                {
+                    return Err(Error::LinkSpent);
+                }
+                let user = tx.locked_user(id, None).await?;
+                let user = mark_verified(&mut tx, user, email.as_deref(), now).await?;
+                if purpose == LinkPurpose::PasswordReset {
+                    auth.notify(&mut tx, &user, actor, Subject::PasswordChanged, [], now).await?;
+                }
+                tx.set_password(id, &password, false, user.next_version(now)).await?;
+                tx.end_all_of(id, now).await?;
+                tx.record(actor.did(Event::PasswordSet, now).on(id).to(purpose.as_str()));
+                tx.commit().await?;
+                Ok(user)
+            })
+            .await?;
+        // Whoever forgot a password has tried several, and is to get in with the new one.
+        self.limiter.admit_again(flow);
+        self.new_networks.add(id, network);
+        Ok(user)
+    }
+
+    /// Takes the request of somebody who has forgotten a password, and gives the username or the address. Whether there is such
+    /// a user nobody looks here: the answer is the same, and as fast. [`Error::MailUnavailable`] when no mail can be sent.
+    pub async fn forgot_password(&self, typed: &str, origin: Origin) -> Result<(), Error> {
+        self.require_mail()?;
+        self.limit_request(origin)?;
+        // Longer than any username or address.
+        let typed = typed.get(..MAX_TYPED.min(typed.len())).unwrap_or_default().to_owned();
+        self.queue_request(Task::Recover(Request::new(typed, origin))).await
+    }
+
+    /// Adds a request that ends in a mail.
+    pub(in crate::auth) async fn queue_request(&self, task: Task) -> Result<(), Error> {
+        let (auth, now) = (self.clone(), self.clock.now());
+        self.finish(async move {
+            let mut tx = auth.store.write().await?;
+            auth.queue(&mut tx, None, &task, now).await?;
+            tx.commit().await
+        })
+        .await
+    }
+
+    /// Counts a request that ends in a mail. [`Error::TooManyAttempts`] when there were too many from this network.
+    pub(in crate::auth) fn limit_request(&self, origin: Origin) -> Result<(), Error> {
+        let now = self.clock.now();
+        match self.limiter.count_request(ClientNetwork::of(origin.address), now) {
+            None => Ok(()),
+            Some(until) => {
+                let wait = u64::try_from(until.0.saturating_sub(now.0)).unwrap_or(0);
+                Err(Error::TooManyAttempts { retry_after: Duration::from_millis(wait) })
+            }
+        }
+    }
+
+    /// Whether a link of this kind was made so lately that it is not to be replaced.
+    pub(in crate::auth) async fn was_sent_lately(
+        &self,
+        tx: &mut Tx,
+        purpose: LinkPurpose,
+        user: Option<UserId>,
+        email: &str,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let made_at = tx.link_made_at(purpose, user, email, now).await?;
+        Ok(made_at.is_some_and(|at| now < at.after(REPLACED_AFTER)))
+    }
+
+    /// Sends a link to whoever has forgotten a password, if there is such a user, and their address is verified.
+    pub(in crate::auth) async fn recover(&self, id: MailId, request: &Request) -> Result<(), Error> {
+        let (now, purpose) = (self.clock.now(), LinkPurpose::PasswordReset);
+        let login = self.login_name(&request.typed);
+        let mut tx = self.store.write().await?;
+        // Another server may have been faster.
+        if !tx.delete_mail(id).await? {
+            return Ok(());
+        }
+        let found = match &login {
+            Some((username, email)) => tx.user_by_login(username, email.as_deref()).await?,
+            None => None,
+        };
+        if let Some(found) = found {
+            let user = tx.locked_user(found.id, None).await?;
+            let to = user.verified_email().filter(|_| user.status == Status::Active).map(ToOwned::to_owned);
+            if let Some(to) = to
+                && !self.was_sent_lately(&mut tx, purpose, Some(user.id), &to, now).await?
+            {
+                let link = self.insert_link(&mut tx, user.id, purpose, Some(&to), now).await?;
+                self.queue_mail(&mut tx, &user, &to, Subject::PasswordReset, link.values(), now).await?;
+                tx.record(request.actor().did(Event::LinkCreated, now).on(user.id).to(purpose.as_str()));
+            }
+        }
+        tx.commit().await
+    }
+}

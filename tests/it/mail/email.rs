@@ -1,0 +1,137 @@
+//! Addresses that count: verification, uniqueness, and login with them.
+
+use serde_json::json;
+
+use super::{Sink, create_ana, deliver, link_in, token_in};
+use crate::support::{Answer, App, PASSWORD, basic};
+
+async fn verify(app: &App, token: &str) -> Answer {
+    app.anon().post("/email/verify", &json!({"token": token})).await
+}
+
+#[tokio::test]
+async fn an_address_counts_once_its_user_has_followed_the_link() {
+    let Some(sink) = Sink::start() else { return };
+    let app = sink.app(&[]).await;
+    create_ana(&app, "old@example.com").await;
+    let ana = app.with(basic("ana", PASSWORD));
+    ana.post("/me/email", &json!({"email": "no address"})).await.expect(422);
+    ana.post("/me/email", &json!({"email": "New@example.com"})).await.expect(202);
+    deliver(&app).await;
+    let mail = sink.next();
+    assert_eq!(mail["to"], json!(["New@example.com"]));
+    assert_eq!(ana.get("/me").await.json()["user"]["email"], "old@example.com");
+    let page = app.anon().get(&link_in(&mail)).await.expect(200);
+    assert!(page.text.contains("New@example.com") && page.text.contains("confirm"), "{}", page.text);
+    app.with(basic("new@example.com", PASSWORD)).get("/me").await.expect(401);
+
+    let token = token_in(&mail);
+    let reset = json!({"token": token, "new_password": "another-password"});
+    app.anon().post("/password/reset", &reset).await.expect(410);
+    verify(&app, &token).await.expect(204);
+    verify(&app, &token).await.expect(410);
+    let user = ana.get("/me").await.json()["user"].clone();
+    assert_eq!((&user["email"], &user["email_verified"]), (&json!("New@example.com"), &json!(true)));
+    app.with(basic("NEW@example.com", PASSWORD)).get("/me").await.expect(200);
+    deliver(&app).await;
+    let told = sink.next();
+    assert_eq!(
+        (&told["to"], &told["subject"]),
+        (&json!(["old@example.com"]), &json!("Your address at Acmé & Co was changed"))
+    );
+    sink.expect_none();
+}
+
+#[tokio::test]
+async fn the_page_of_a_link_confirms_an_address() {
+    let Some(sink) = Sink::start() else { return };
+    let app = sink.app(&[]).await;
+    let ana = app.user("ana").await;
+    ana.post("/me/email", &json!({"email": "ana@example.com"})).await.expect(202);
+    deliver(&app).await;
+    let link = link_in(&sink.next());
+    let done = Answer::of(app.anon().request(reqwest::Method::POST, &link).form(&[("x", "")])).await.expect(200);
+    assert!(done.text.contains("Your address is confirmed"), "{}", done.text);
+    app.with(basic("ana@example.com", PASSWORD)).get("/me").await.expect(200);
+    sink.expect_none();
+}
+
+#[tokio::test]
+async fn of_a_verified_address_there_is_one_user_and_only_its_owner_learns_that() {
+    let Some(sink) = Sink::start() else { return };
+    let app = sink.app(&[]).await;
+    create_ana(&app, "ana@example.com").await;
+    let ben = app.user("ben").await;
+    // Unverified, many may have it.
+    ben.patch("/me", &json!({"email": "ANA@example.com"})).await.expect(200);
+    ben.post("/me/email", &json!({"email": "ANA@example.com"})).await.expect(202);
+    deliver(&app).await;
+    let mail = sink.next();
+    assert_eq!(verify(&app, &token_in(&mail)).await.expect(409).problem(), "email-taken");
+    app.with(basic("ana@example.com", PASSWORD)).get("/me").await.expect(200);
+    let page = Answer::of(app.anon().request(reqwest::Method::POST, &link_in(&mail)).form(&[("x", "")])).await;
+    assert!(page.expect(409).text.contains("Another user"));
+    // Once it is free, the same link works.
+    app.with(basic("ana", PASSWORD)).patch("/me", &json!({"email": null})).await.expect(200);
+    verify(&app, &token_in(&mail)).await.expect(204);
+    app.with(basic("ana@example.com", PASSWORD)).get("/me").await.expect(200);
+}
+
+#[tokio::test]
+async fn of_two_users_who_verify_one_address_at_once_one_gets_it() {
+    let Some(sink) = Sink::start() else { return };
+    let app = sink.app(&["--limit-burst", "off"]).await;
+    for round in 0..5 {
+        let email = format!("shared{round}@example.com");
+        let mut tokens = Vec::new();
+        for i in 0..4 {
+            let user = app.user(&format!("user-{round}-{i}")).await;
+            user.post("/me/email", &json!({"email": email})).await.expect(202);
+            deliver(&app).await;
+            tokens.push(token_in(&sink.next()));
+        }
+        let answers = futures_util::future::join_all(tokens.iter().map(|token| verify(&app, token))).await;
+        let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [204, 409, 409, 409]);
+    }
+}
+
+#[tokio::test]
+async fn a_username_goes_before_an_address_and_both_share_one_limit() {
+    let Some(sink) = Sink::start() else { return };
+    let app = sink.app(&["--limit-burst", "3"]).await;
+    create_ana(&app, "ana@example.com").await;
+    for (i, name) in ["ana", "ana@example.com", "Ana@Example.com"].into_iter().enumerate() {
+        app.with(basic(name, &format!("wrong {i}"))).get("/me").await.expect(401);
+    }
+    for name in ["ana", "ana@example.com"] {
+        app.with(basic(name, "wrong again")).get("/me").await.expect(429);
+    }
+    // A user whose username is that address is found first.
+    let other = sink.app(&[]).await;
+    create_ana(&other, "ben@example.com").await;
+    other.create("ben@example.com", &["user"]).await;
+    let me = other.with(basic("ben@example.com", PASSWORD)).get("/me").await.expect(200).json();
+    assert_eq!(me["user"]["username"], "ben@example.com");
+}
+
+#[tokio::test]
+async fn login_with_an_address_can_be_off() {
+    let app = App::start_with(&["--email-login", "off"]).await;
+    create_ana(&app, "ana@example.com").await;
+    app.with(basic("ana@example.com", PASSWORD)).get("/me").await.expect(401);
+    app.with(basic("ana", PASSWORD)).get("/me").await.expect(200);
+}
+
+#[tokio::test]
+async fn another_address_is_not_verified_and_the_same_one_stays_so() {
+    let app = App::start().await;
+    create_ana(&app, "ana@example.com").await;
+    let ana = app.with(basic("ana", PASSWORD));
+    let patch = async |body| ana.patch("/me", &body).await.expect(200).json()["email_verified"].clone();
+    assert_eq!(patch(json!({"name": "Ana"})).await, true);
+    assert_eq!(patch(json!({"email": "ana@example.com"})).await, true);
+    assert_eq!(patch(json!({"email": "other@example.com"})).await, false);
+    assert_eq!(patch(json!({"email": "ana@example.com"})).await, false);
+}
