@@ -56,7 +56,7 @@ pub use self::sessions::status_lists::SignedStatusList;
 use self::sessions::status_lists::SignedStatusLists;
 pub use self::users::export::{header as export_header, write_users};
 pub use self::users::first_admin::FirstAdmin;
-pub use self::users::import::{Import, Outcome, RowReport, Rows, Summary};
+pub use self::users::import::{Import, Invite, Outcome, RowReport, Rows, Summary};
 pub use self::users::{Creator, Cursor, Password};
 use crate::config::Settings;
 use crate::error::{Error, StartError};

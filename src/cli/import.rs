@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 
-use crate::auth::{self, Actor, Auth, Durability, Import, RowReport, Rows, Summary};
+use crate::auth::{self, Actor, Auth, Durability, Import, Invite, RowReport, Rows, Summary};
 use crate::cli::{Outcome, explain, print, with_durability};
 use crate::config::{Config, ImportCommand};
 use crate::error::CommandError;
@@ -45,7 +45,12 @@ async fn import(
 ) -> Result<Summary, CommandError> {
     let bar = progress_bar(&command.file);
     let rows = Rows::read(format, bar.wrap_read(source)).map_err(explain)?;
-    let (conflict, invite, dry_run) = (command.on_conflict, command.invite.is_some(), command.dry_run);
+    let invite = match (command.deliver, &command.invite) {
+        (true, _) => Invite::ByMail,
+        (false, Some(_)) => Invite::ByLink,
+        (false, None) => Invite::Nobody,
+    };
+    let (conflict, dry_run) = (command.on_conflict, command.dry_run);
     let import = Import { actor: Actor::Operator, conflict, invite, dry_run };
     let done = auth.import(import, rows, |row| report.add(&row)).await;
     bar.finish_and_clear();

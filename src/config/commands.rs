@@ -283,6 +283,9 @@ pub struct ImportCommand {
     /// Invite whom a row names without a password, and write the links to this new file, which only its owner may read
     #[arg(long, value_name = "FILE")]
     pub invite: Option<PathBuf>,
+    /// With --invite: send the links by mail, and write those of users without an e-mail address to the file
+    #[arg(long, requires = "invite")]
+    pub deliver: bool,
     /// Write what became of each row to this file, as a JSON object a line
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,

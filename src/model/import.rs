@@ -29,9 +29,11 @@ pub struct UserRecord {
     /// The display name.
     #[validate(custom(function = name_rule))]
     pub name: Option<String>,
-    /// The e-mail address; not verified.
+    /// The e-mail address.
     #[validate(custom(function = email_rule))]
     pub email: Option<String>,
+    /// Whether the user has shown that mail to it reaches them.
+    pub email_verified: Option<bool>,
     /// The roles: a list in JSON, words separated by spaces in CSV.
     #[serde(default, deserialize_with = "roles")]
     #[validate(custom(function = roles_rule))]
@@ -50,11 +52,12 @@ pub struct UserRecord {
 
 impl UserRecord {
     /// The names of the fields, in the order of an export.
-    pub const FIELDS: [&'static str; 10] = [
+    pub const FIELDS: [&'static str; 11] = [
         "id",
         "username",
         "name",
         "email",
+        "email_verified",
         "roles",
         "status",
         "must_change_password",

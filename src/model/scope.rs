@@ -17,11 +17,14 @@ pub enum Scope {
     Introspect = 1 << 3,
     /// Everything under `/admin`.
     Admin = 1 << 4,
+    /// The e-mail address in the JWT. The role `email` grants it.
+    Email = 1 << 5,
 }
 
 impl Scope {
     /// All scopes, in the order of lists.
-    pub const ALL: [Self; 5] = [Self::Profile, Self::UsersRead, Self::Tokens, Self::Introspect, Self::Admin];
+    pub const ALL: [Self; 6] =
+        [Self::Profile, Self::UsersRead, Self::Tokens, Self::Introspect, Self::Admin, Self::Email];
 
     /// The name of the scope in tokens and responses.
     pub fn as_str(self) -> &'static str {
@@ -31,6 +34,7 @@ impl Scope {
             Self::Tokens => "tokens",
             Self::Introspect => "introspect",
             Self::Admin => "admin",
+            Self::Email => "email",
         }
     }
 }
@@ -54,6 +58,11 @@ impl Scopes {
     /// The set of all scopes.
     pub fn all() -> Self {
         Scope::ALL.into_iter().collect()
+    }
+
+    /// The scopes of the role `admin`.
+    pub fn of_admins() -> Self {
+        Scope::ALL.into_iter().filter(|scope| *scope != Scope::Email).collect()
     }
 
     /// Returns whether the set contains `scope`.

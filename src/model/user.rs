@@ -179,6 +179,8 @@ pub struct Roles(Box<str>);
 impl Roles {
     /// The role of a new user, unless others are given.
     pub const DEFAULT: &'static str = "user";
+    /// The role whose JWTs have the e-mail address.
+    pub const EMAIL: &'static str = "email";
     /// The role that has all scopes.
     pub const ADMIN: &'static str = "admin";
 
@@ -192,12 +194,14 @@ impl Roles {
         self.0.split_ascii_whitespace()
     }
 
-    /// Returns the scopes that a role grants: `admin` all, `user` the caller's own data and the directory. Other roles are
-    /// for applications and grant none.
+    /// Returns the scopes that a role grants: `admin` all but `email`, `user` the caller's own data and the directory, `email` that JWTs have
+    /// the address. Other roles are for applications and grant none.
     pub fn scopes_of(role: &str) -> Scopes {
         match role {
-            Self::ADMIN => Scopes::all(),
+            // Not that of the address: a token from before there was that scope would lack a scope of the role.
+            Self::ADMIN => Scopes::of_admins(),
             Self::DEFAULT => [Scope::Profile, Scope::UsersRead, Scope::Tokens].into_iter().collect(),
+            Self::EMAIL => [Scope::Email].into_iter().collect(),
             _ => Scopes::default(),
         }
     }

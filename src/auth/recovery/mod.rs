@@ -248,19 +248,6 @@ impl Auth {
         }
     }
 
-    /// Whether a link of this kind was made so lately that it is not to be replaced.
-    pub(in crate::auth) async fn was_sent_lately(
-        &self,
-        tx: &mut Tx,
-        purpose: LinkPurpose,
-        user: Option<UserId>,
-        email: &str,
-        now: Timestamp,
-    ) -> Result<bool, Error> {
-        let made_at = tx.link_made_at(purpose, user, email, now).await?;
-        Ok(made_at.is_some_and(|at| now < at.after(REPLACED_AFTER)))
-    }
-
     /// Sends a link to whoever has forgotten a password, if there is such a user, and their address is verified.
     pub(in crate::auth) async fn recover(&self, id: MailId, request: &Request) -> Result<(), Error> {
         let (now, purpose) = (self.clock.now(), LinkPurpose::PasswordReset);
@@ -278,7 +265,7 @@ impl Auth {
             let user = tx.locked_user(found.id, None).await?;
             let to = user.verified_email().filter(|_| user.status == Status::Active).map(ToOwned::to_owned);
             if let Some(to) = to
-                && !self.was_sent_lately(&mut tx, purpose, Some(user.id), &to, now).await?
+                && !is_recent(tx.link_made_at(purpose, user.id, now).await?, now)
             {
                 let link = self.insert_link(&mut tx, user.id, purpose, Some(&to), now).await?;
                 self.queue_mail(&mut tx, &user, &to, Subject::PasswordReset, link.values(), now).await?;
@@ -287,4 +274,9 @@ impl Auth {
         }
         tx.commit().await
     }
+}
+
+/// Whether a link was made so lately that it is not to be replaced.
+fn is_recent(made_at: Option<Timestamp>, now: Timestamp) -> bool {
+    made_at.is_some_and(|at| now < at.after(REPLACED_AFTER))
 }

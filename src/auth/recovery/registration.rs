@@ -11,6 +11,7 @@ use validator::Validate;
 use crate::auth::outbox::{Request, Task};
 use crate::auth::passwords::hash_queue::Flow;
 use crate::auth::recovery::email::check_address;
+use crate::auth::recovery::is_recent;
 use crate::auth::{Actor, Auth, random};
 use crate::config::Registration;
 use crate::error::{Error, FieldError};
@@ -57,7 +58,7 @@ impl Auth {
                 self.queue_mail(&mut tx, &user, email, Subject::AlreadyRegistered, [], now).await?;
             }
             Some(_disabled) => {}
-            None if self.was_sent_lately(&mut tx, purpose, None, &key, now).await? => {}
+            None if is_recent(tx.registration_made_at(&key, now).await?, now) => {}
             None => {
                 let (secret, expires_at) =
                     (LinkSecret::new(random()), now.after(self.settings.recovery.link_ttl(purpose)));

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::auth::keys::Keys;
 use crate::auth::{Auth, Settings, random};
 use crate::error::Error;
-use crate::model::{Roles, SessionId, StatusIndex, Timestamp, User, UserId};
+use crate::model::{Roles, Scope, SessionId, StatusIndex, Timestamp, User, UserId};
 
 /// The `typ` of an access token (RFC 9068, section 2.1).
 const TYPE: &str = "at+jwt";
@@ -41,6 +41,11 @@ struct NewClaims<'a> {
     preferred_username: &'a str,
     roles: &'a Roles,
     scope: String,
+    /// With the scope `email`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email_verified: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<StatusClaim>,
 }
@@ -131,6 +136,7 @@ impl Auth {
         ];
         let exp = limits.into_iter().flatten().min().unwrap_or(now).as_unix_seconds();
         let iat = now.as_unix_seconds();
+        let email = user.email.as_deref().filter(|_| user.roles.scopes().contains(Scope::Email));
         let token = key.sign(
             TYPE,
             &NewClaims {
@@ -146,6 +152,8 @@ impl Auth {
                 preferred_username: &user.username,
                 roles: &user.roles,
                 scope: user.roles.scopes().to_string(),
+                email,
+                email_verified: email.map(|_| user.email_verified),
                 status: status.map(|status| StatusClaim {
                     status_list: StatusReference { idx: status.idx, uri: self.status_list_uri(status.list) },
                 }),

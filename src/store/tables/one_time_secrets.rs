@@ -41,12 +41,11 @@ impl<C: Connection> Conn<C> {
 }
 
 impl Tx {
-    /// When the live link of this purpose for this user, or the live registration of this address, was made, if there is one.
+    /// When the live link of this purpose for this user was made, if there is one.
     pub async fn link_made_at(
         &mut self,
         purpose: LinkPurpose,
-        user: Option<UserId>,
-        email: &str,
+        user: UserId,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, Error> {
         let purpose = purpose.as_str();
@@ -54,12 +53,22 @@ impl Tx {
             self,
             |row| row.created_at,
             r#"SELECT created_at AS "created_at!: Timestamp" FROM one_time_secrets
-            WHERE purpose = $1 AND used_at IS NULL AND expires_at > $2
-            AND (user_id = $3 OR (user_id IS NULL AND email = $4))"#,
+            WHERE user_id = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3"#,
+            user as _,
             purpose,
             now as _,
-            user as _,
+        )?)
+    }
+
+    /// When the live registration of this address, in its folded form, was made, if there is one.
+    pub async fn registration_made_at(&mut self, email: &str, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+        Ok(fetch_optional!(
+            self,
+            |row| row.created_at,
+            r#"SELECT created_at AS "created_at!: Timestamp" FROM one_time_secrets
+            WHERE email = $1 AND purpose = 'registration' AND used_at IS NULL AND expires_at > $2"#,
             email,
+            now as _,
         )?)
     }
 

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::error::Error;
 use crate::model::{PasswordHash, User, UserId};
+use crate::store::invalidation::Invalidate;
 use crate::store::postgres::in_time;
 use crate::store::query::on_each_store;
 use crate::store::tables::user_columns::{PackedUsers, select_users, user};
@@ -31,7 +32,7 @@ impl<C: Connection> Conn<C> {
         let owners = on_each_store!(
             self,
             sqlite: |driver| {
-                let ids = ids.iter().map(|id| id.0.simple().to_string()).collect::<serde_json::Value>().to_string();
+                let ids = json_ids(ids);
                 sqlx::query!(
                     r#"/* sqlite */ SELECT id AS "id!: UserId", username AS "username!" FROM users
                     WHERE id IN (SELECT unhex(value) FROM json_each($1))"#,
@@ -69,6 +70,54 @@ impl Tx {
             Inserted::Some(self.usernames_of(&users.ids).await?.into_keys().collect())
         })
     }
+}
+
+impl Tx {
+    /// Marks the e-mail addresses of new users as verified, except those that another user has verified. Of two new users with
+    /// the same address it is the one who was created first.
+    pub async fn verify_emails_of(&mut self, ids: &[UserId]) -> Result<(), Error> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        // A new user has no credentials that could be cached.
+        self.invalidate(Invalidate::Nothing);
+        on_each_store!(
+            self,
+            sqlite: |driver| {
+                let ids = json_ids(ids);
+                sqlx::query!(
+                    "/* sqlite */ WITH new (id) AS (SELECT unhex(value) FROM json_each($1))
+                    UPDATE users SET email_verified = TRUE WHERE id IN (SELECT id FROM new) AND email_key IS NOT NULL
+                    AND NOT EXISTS (SELECT 1 FROM users AS other WHERE other.email_key = users.email_key AND other.email_verified)
+                    AND id = (SELECT MIN(twin.id) FROM users AS twin WHERE twin.email_key = users.email_key
+                        AND twin.id IN (SELECT id FROM new))",
+                    ids
+                )
+                .execute(driver)
+                .await?;
+            },
+            postgres: |driver| {
+                let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+                in_time(
+                    sqlx::query!(
+                        "/* postgres */ UPDATE users SET email_verified = TRUE WHERE id = ANY($1) AND email_key IS NOT NULL
+                        AND NOT EXISTS (SELECT 1 FROM users AS other WHERE other.email_key = users.email_key AND other.email_verified)
+                        AND NOT EXISTS (SELECT 1 FROM users AS twin WHERE twin.email_key = users.email_key AND twin.id = ANY($1)
+                            AND twin.id < users.id)",
+                        &ids
+                    )
+                    .execute(driver),
+                )
+                .await?;
+            },
+        );
+        Ok(())
+    }
+}
+
+/// Ids as a JSON list of hexadecimal numbers, which SQLite can take as one parameter.
+fn json_ids(ids: &[UserId]) -> String {
+    ids.iter().map(|id| id.0.simple().to_string()).collect::<serde_json::Value>().to_string()
 }
 
 /// Which users an insert has added.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Sink, create_ana, deliver, link_in, token_in};
-use crate::support::{Answer, App, PASSWORD, basic};
+use crate::support::{Answer, App, PASSWORD, basic, claims_of};
 
 async fn verify(app: &App, token: &str) -> Answer {
     app.anon().post("/email/verify", &json!({"token": token})).await
@@ -134,4 +134,54 @@ async fn another_address_is_not_verified_and_the_same_one_stays_so() {
     assert_eq!(patch(json!({"email": "ana@example.com"})).await, true);
     assert_eq!(patch(json!({"email": "other@example.com"})).await, false);
     assert_eq!(patch(json!({"email": "ana@example.com"})).await, false);
+}
+
+#[tokio::test]
+async fn a_jwt_has_the_address_with_the_scope_email_alone() {
+    let app = App::start().await;
+    create_ana(&app, "ana@example.com").await;
+    let claims = async || claims_of(app.login("ana").await["token"].as_str().unwrap());
+    let without = claims().await;
+    assert!(without.get("email").is_none() && without.get("email_verified").is_none(), "{without}");
+    app.database.sql("UPDATE users SET roles = 'email user' WHERE username = 'ana'").await;
+    let with = claims().await;
+    assert_eq!((&with["email"], &with["email_verified"]), (&json!("ana@example.com"), &json!(true)));
+    assert!(with["scope"].as_str().unwrap().ends_with(" email"), "{with}");
+}
+
+#[tokio::test]
+async fn verified_addresses_are_exported_and_imported_one_user_each() {
+    let app = App::start().await;
+    create_ana(&app, "ana@example.com").await;
+    let exported = app.admin().get("/admin/export").await.expect(200).text;
+    assert!(exported.lines().any(|row| row.contains("ana@example.com\",\"email_verified\":true")), "{exported}");
+    let other = App::start().await;
+    other.user("taken").await.patch("/me", &json!({"email": "taken@example.com"})).await.expect(200);
+    other.database.sql("UPDATE users SET email_verified = (username = 'taken')").await;
+    let import = async |query: &str, rows: &str| {
+        let request = other.admin().request(reqwest::Method::POST, &format!("/admin/import{query}"));
+        Answer::of(request.header("content-type", "application/x-ndjson").body(rows.to_owned())).await.expect(200).text
+    };
+    import("", &exported).await;
+    let row = |name: &str, email: &str| {
+        json!({"username": name, "email": email, "email_verified": true, "password_hash": "!"}).to_string()
+    };
+    let rows = [
+        row("a", "TWIN@example.com"),
+        row("b", "twin@example.com"),
+        row("c", "Taken@example.com"),
+        row("d", "d@example.com"),
+    ];
+    let report = import("", &rows.join("\n")).await;
+    assert!(report.contains("\"created\":4"), "{report}");
+    let report =
+        import("?on_conflict=update", &[row("b", "Ana@example.com"), row("c", "c@example.com")].join("\n")).await;
+    assert!(report.contains("\"updated\":2"), "{report}");
+    let verified = async |name: &str| {
+        let users = other.admin().get(&format!("/admin/users?q={name}")).await.expect(200).json();
+        users["items"][0]["email_verified"].clone()
+    };
+    for (name, is_verified) in [("ana", true), ("a", true), ("b", false), ("c", true), ("d", true), ("taken", true)] {
+        assert_eq!(verified(name).await, is_verified, "{name}");
+    }
 }

@@ -81,3 +81,54 @@ async fn a_running_server_sends_what_a_command_asks_for() {
     assert_eq!(sink.next()["to"], json!(["ana@example.com"]));
     assert!(server.stop().success);
 }
+
+#[tokio::test]
+async fn an_import_invites_by_mail_whoever_has_an_address() {
+    let Some(sink) = Sink::start() else { return };
+    let database = Database::new().await;
+    let folder = database.folder.path();
+    let url = format!("smtp://127.0.0.1:{}", sink.port);
+    std::fs::write(folder.join("list.csv"), "username,email\nana,ana@example.com\nben,\n").unwrap();
+    let _server = binary(&database, &url, "").serve();
+    let done = binary(&database, &url, "").args(&["import", "list.csv", "--invite", "links.csv", "--deliver"]).output();
+    assert!(said(&done).starts_with("2 created"), "{}", said(&done));
+    assert_eq!(sink.next()["to"], json!(["ana@example.com"]));
+    let links = std::fs::read_to_string(folder.join("links.csv")).unwrap();
+    assert_eq!(links.lines().map(|line| line.split(',').next().unwrap()).collect::<Vec<_>>(), ["username", "ben"]);
+    sink.expect_none();
+}
+
+#[tokio::test]
+async fn no_acknowledged_mail_is_lost_when_the_server_is_killed() {
+    let Some(sink) = Sink::start() else { return };
+    let database = Database::new().await;
+    let url = format!("smtp://127.0.0.1:{}", sink.port);
+    let start = || {
+        let server = binary(&database, &url, "").env("COUNTERSIGN_ADMIN_USERNAME", "root");
+        server.env("COUNTERSIGN_ADMIN_PASSWORD", PASSWORD).serve()
+    };
+    let client = reqwest::Client::new();
+    let mut promised = std::collections::BTreeSet::new();
+    for round in 0..4 {
+        let server = start();
+        for i in 0..8 {
+            let email = format!("user-{round}-{i}@example.com");
+            let body =
+                json!({"username": format!("user-{round}-{i}"), "email": email, "invite": true, "deliver": true});
+            let request =
+                client.post(format!("{}/admin/users", server.url())).basic_auth("root", Some(PASSWORD)).json(&body);
+            assert_eq!(request.send().await.unwrap().status(), 201);
+            promised.insert(email);
+        }
+        // Somewhere between the commit and the answer of the mail server.
+        tokio::time::sleep(std::time::Duration::from_millis(250 * round)).await;
+        drop(server);
+        // A server that died had a mail for itself for two minutes, which are over.
+        database.sql("UPDATE outbox SET due_at = 0").await;
+    }
+    let _server = start();
+    while !promised.is_empty() {
+        let to = sink.next()["to"][0].as_str().unwrap().to_owned();
+        promised.remove(&to);
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::auth::passwords::formats;
-use crate::auth::users::import::{Import, Outcome, Row, RowReport, State, Written, taken, update};
+use crate::auth::users::import::{Import, Invite, Outcome, Row, RowReport, State, Written, taken, update};
 use crate::auth::{Auth, random};
 use crate::error::{Error, FieldError};
 use crate::model::{
@@ -21,13 +21,15 @@ pub struct Batch {
     /// Those of them who are active admins with a password.
     admins: Vec<UserId>,
     /// Those of them who are to be invited.
-    invited: HashSet<UserId>,
+    invited: HashMap<UserId, User>,
+    /// Those of them whose e-mail address is verified.
+    verified: Vec<UserId>,
 }
 
 impl Batch {
     pub fn new(rows: Vec<Row>, state: &State, now: Timestamp) -> Result<Self, Error> {
         let (mut names, mut given, mut ids) = (HashSet::new(), HashSet::new(), new_ids(rows.len(), now).into_iter());
-        let mut users = Vec::with_capacity(rows.len());
+        let (mut users, mut verified) = (Vec::with_capacity(rows.len()), Vec::new());
         let mut id_to_insert = |row: &mut Row| {
             let record = row.record.as_ref().ok()?;
             if state.seen.contains(&record.username) || !names.insert(record.username.clone()) {
@@ -35,11 +37,16 @@ impl Batch {
             }
             let error = if record.id.is_some_and(|id| !given.insert(id)) {
                 taken("id")
-            } else if let Some(hash) =
-                record.password_hash.clone().or_else(|| state.import.invite.then(PasswordHash::none))
+            } else if let Some(hash) = record
+                .password_hash
+                .clone()
+                .or_else(|| (state.import.invite != Invite::Nobody).then(PasswordHash::none))
             {
                 let user = new_user(record, record.id.or_else(|| ids.next()).unwrap_or_default(), now);
                 let id = user.id;
+                if record.email_verified == Some(true) {
+                    verified.push(id);
+                }
                 users.push((user, formats::with_scheme(hash)));
                 return Some(id);
             } else if state.import.conflict == Conflict::Update {
@@ -63,10 +70,10 @@ impl Batch {
         let is_admin = |(user, password): &&(User, HashedPassword)| user.is_active_admin() && !password.hash.is_none();
         let admins = users.iter().filter(is_admin).map(|(user, _)| user.id).collect();
         let is_invited = |(user, password): &&(User, HashedPassword)| {
-            state.import.invite && user.status == Status::Active && password.hash.is_none()
+            state.import.invite != Invite::Nobody && user.status == Status::Active && password.hash.is_none()
         };
-        let invited = users.iter().filter(is_invited).map(|(user, _)| user.id).collect();
-        Ok(Self { rows, users: PackedUsers::new(&users)?, admins, invited })
+        let invited = users.iter().filter(is_invited).map(|(user, _)| (user.id, user.clone())).collect();
+        Ok(Self { rows, users: PackedUsers::new(&users)?, admins, invited, verified })
     }
 }
 
@@ -81,6 +88,8 @@ pub async fn write(auth: &Auth, tx: &mut Tx, import: Import, batch: Batch, now: 
     let owners = tx.usernames_of(&given).await?;
     let inserted = tx.insert_users(&batch.users).await?;
     let is_created = |id: &UserId| !owners.contains_key(id) && inserted.contains(id);
+    let verified: Vec<_> = batch.verified.iter().copied().filter(is_created).collect();
+    tx.verify_emails_of(&verified).await?;
     admins.extend(batch.admins.iter().copied().filter(is_created));
     if !admins.is_empty() {
         tx.use_up_secret(SecretPurpose::Setup, None, now).await?;
@@ -92,8 +101,10 @@ pub async fn write(auth: &Auth, tx: &mut Tx, import: Import, batch: Batch, now: 
         let (outcome, errors) = match record {
             Err(errors) => (Outcome::Failed, errors),
             Ok(_) if created.is_some() => {
-                if let Some(id) = created.filter(|id| batch.invited.contains(id)) {
-                    link = Some(auth.insert_link(tx, id, LinkPurpose::Invitation, None, now).await?);
+                if let Some(user) = created.and_then(|id| batch.invited.get(&id)) {
+                    // Whoever has no address is handed the link.
+                    let deliver = import.invite == Invite::ByMail && user.email.is_some();
+                    link = Some(auth.issue_link(tx, user, LinkPurpose::Invitation, deliver, now).await?);
                 }
                 (Outcome::Created, Vec::new())
             }

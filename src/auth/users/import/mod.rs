@@ -100,6 +100,17 @@ impl Summary {
     }
 }
 
+/// What becomes of rows without a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invite {
+    /// They fail.
+    Nobody,
+    /// They create users, whose links are reported.
+    ByLink,
+    /// They create users, who are sent their links; those of users without an e-mail address are reported.
+    ByMail,
+}
+
 /// The options of an import.
 #[derive(Clone, Copy, Debug)]
 pub struct Import {
@@ -108,7 +119,7 @@ pub struct Import {
     /// What to do when a username exists.
     pub conflict: Conflict,
     /// Whether rows without a password create users, who are invited.
-    pub invite: bool,
+    pub invite: Invite,
     /// Whether to roll back all changes.
     pub dry_run: bool,
 }
@@ -160,6 +171,9 @@ impl Auth {
         rows: Rows,
         report: impl FnMut(RowReport) -> std::io::Result<()>,
     ) -> Result<Summary, Error> {
+        if import.invite == Invite::ByMail {
+            self.require_mail()?;
+        }
         let mut interrupted = Interrupted(Some(self.clone()));
         let imported = self.write_all(State { import, rows, seen: SeenNames::default() }, report).await;
         interrupted.0 = None;

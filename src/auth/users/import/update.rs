@@ -3,9 +3,9 @@
 use crate::auth::Auth;
 use crate::auth::passwords::formats;
 use crate::auth::users::ensure_admin_remains;
-use crate::auth::users::import::{Import, Outcome};
+use crate::auth::users::import::{Import, Invite, Outcome};
 use crate::error::{Error, FieldError};
-use crate::model::{Event, PasswordHash, SecretPurpose, Timestamp, User, UserId, UserPatch, UserRecord};
+use crate::model::{Event, PasswordHash, SecretPurpose, Timestamp, User, UserId, UserPatch, UserRecord, fold_username};
 use crate::store::Tx;
 
 /// Updates a user with the fields of a row, with the consequences that such a change has elsewhere. `admins` are the
@@ -20,7 +20,7 @@ pub async fn update_from(
 ) -> Result<(Outcome, Vec<FieldError>), Error> {
     let failed = |field, code, message| Ok((Outcome::Failed, vec![FieldError::new(field, code, message)]));
     let Some(user) = tx.user_named(&record.username).await? else {
-        if record.password_hash.is_none() && !invite {
+        if record.password_hash.is_none() && invite == Invite::Nobody {
             return failed("password_hash", "required", "is missing");
         }
         // A dry run has not created the user of an earlier row.
@@ -37,7 +37,10 @@ pub async fn update_from(
         status: record.status,
     };
     let must_change_password = record.must_change_password.unwrap_or(user.must_change_password);
-    let changed = User { must_change_password, ..patch.apply(&user, now) };
+    let mut changed = User { must_change_password, ..patch.apply(&user, now) };
+    if let (Some(is_verified), Some(email)) = (record.email_verified, &changed.email) {
+        changed.email_verified = is_verified && !tx.is_email_taken(&fold_username(email), user.id).await?;
+    }
     if !changed.is_active_admin() && ensure_admin_remains(admins, user.id).is_err() {
         return failed("roles", "last-admin", "would leave no active admin");
     }
@@ -48,7 +51,8 @@ pub async fn update_from(
         }
         _ => None,
     };
-    let fields = |user: &User| (user.name.clone(), user.email.clone(), user.roles.clone(), user.status);
+    let fields =
+        |user: &User| (user.name.clone(), user.email.clone(), user.email_verified, user.roles.clone(), user.status);
     let must_change_alone = hash.is_none() && must_change_password != user.must_change_password;
     let is_changed = fields(&user) != fields(&changed) || must_change_alone;
     if is_changed {

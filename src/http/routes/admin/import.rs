@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use utoipa::IntoParams;
 
-use crate::auth::{Grant, Import, RowReport, Rows, export_header, write_users};
+use crate::auth::{Grant, Import, Invite, RowReport, Rows, export_header, write_users};
 use crate::error::Error;
 use crate::http::App;
 use crate::http::connections::{MIN_CHUNK, MIN_CHUNK_TIME};
@@ -64,7 +64,7 @@ pub async fn import_users(
     let chunks = StreamReader::new(Box::pin(body_chunks(request.into_body())));
     let rows = Rows::read(format, SyncIoBridge::new(chunks))?;
     let (actor, conflict, dry_run) = (caller.actor(), query.on_conflict, query.dry_run);
-    let import = Import { actor, conflict, invite: false, dry_run };
+    let import = Import { actor, conflict, invite: Invite::Nobody, dry_run };
     // A client may read only after it has sent everything: a file neither blocks the import nor fills the memory.
     let mut report = BufWriter::new(tempfile::tempfile().map_err(report_failed)?);
     let write = |row: RowReport| write_line(&mut report, &RowView::from(&row));
