@@ -37,7 +37,7 @@
 //!   creates the first administrator.
 //! * The *audit trail* is a hash chain of what happened, written in the transaction that did it.
 //!
-//! # Four requests
+//! # Five requests
 //!
 //! **Login**: `http/routes/login.rs` reads JSON, a form or Basic → `auth/sessions/login.rs` → `auth/passwords/mod.rs` reads the
 //! hash and takes a slot of the limit on guessing (`limiter.rs`) → the password waits for its turn in a fair queue
@@ -53,6 +53,10 @@
 //! **An administrator creates a user**: `http/routes/admin/users.rs` → `auth/users/mod.rs` checks the fields, hashes the
 //! password, then writes the row in one transaction (`store/tables/users.rs`), which begins by confirming that the
 //! administrator still is one (`auth/credentials/confirm.rs`).
+//!
+//! **Somebody has forgotten a password**: `http/routes/password.rs` → `auth/recovery/mod.rs` writes the request to the outbox,
+//! whoever is asked for, and answers → the worker (`auth/outbox.rs`) looks for the user and writes a link and a mail in one
+//! transaction → the mail goes out (`mail/`) → the page of the link (`http/pages/link.rs`) takes the new password.
 //!
 //! **An administrator disables a user**: the same two files → the transaction locks the administrators, of whom one must
 //! remain, updates the row and ends the user's sessions and personal tokens → its commit invalidates their credentials

@@ -3,7 +3,8 @@
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, App, PASSWORD, basic, find_program, node};
+use crate::mail::{Sink, deliver};
+use crate::support::{Answer, App, PASSWORD, basic, find_program, free_port, node};
 
 /// A name that is markup where a page forgets to escape it.
 const NAME: &str = "<b>\"Ana\"</b> & 'Co'";
@@ -97,14 +98,22 @@ async fn pages_bear_the_name_and_the_logo_of_whoever_runs_the_service() {
 
 #[tokio::test]
 async fn a_person_chooses_a_password_in_a_browser_with_and_without_scripts() {
-    let (Some(chromium), Some(node)) = (find_program("chromium"), node()) else { return };
-    let app = App::start().await;
+    let (Some(chromium), Some(node), Some(sink)) = (find_program("chromium"), node(), Sink::start()) else { return };
+    let port = free_port();
+    let (url, smtp) = (format!("http://localhost:{port}"), format!("smtp://127.0.0.1:{}", sink.port));
+    let flags = ["--public-url", &url, "--smtp-url", &smtp, "--mail-from", "auth@example.com"];
+    let app = App::start_at(port, &flags).await;
     for scripts in ["on", "off"] {
-        let link = invite(&app).await;
+        let body =
+            json!({"username": "ana", "name": NAME, "email": "ana@example.com", "invite": true, "deliver": true});
+        app.admin().post("/admin/users", &body).await.expect(201);
+        deliver(&app).await;
+        let mail = sink.next();
+        let link = mail["text"].as_str().unwrap().lines().find(|line| line.starts_with(&url)).unwrap().to_owned();
         let profile = tempfile::TempDir::new().unwrap();
         let (chromium, folder) = (chromium.display().to_string(), profile.path().display().to_string());
         let script = include_str!("link_in_a_browser.mjs");
-        let mut browser = node.script(script, &[&chromium, &folder, &format!("{}{link}", app.url), scripts]);
+        let mut browser = node.script(script, &[&chromium, &folder, &link, scripts]);
         let done = tokio::task::spawn_blocking(move || browser.output().unwrap()).await.unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         let found: Value = serde_json::from_slice(&done.stdout).unwrap();
