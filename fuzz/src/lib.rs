@@ -223,6 +223,13 @@ pub fn body(input: &[u8]) {
         (Method::POST, "/oauth/introspect", FORM),
         (Method::POST, "/oauth/revoke", FORM),
         (Method::POST, "/refresh", JSON),
+        (Method::POST, "/admin/users/{id}/link", JSON),
+        (Method::POST, "/password/forgot", JSON),
+        (Method::POST, "/password/reset", JSON),
+        (Method::POST, "/me/email", JSON),
+        (Method::POST, "/email/verify", JSON),
+        (Method::POST, "/register", JSON),
+        (Method::POST, "/register/complete", JSON),
     ];
     let Some((route, body)) = input.split_first() else { return };
     let Some((method, path, content_type)) = routes.get(usize::from(*route) % routes.len()).cloned() else { return };

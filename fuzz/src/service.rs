@@ -83,6 +83,11 @@ impl Service {
             ("--argon2-memory-kib", "8"),
             ("--argon2-iterations", "1"),
             ("--password-min-length", &min_password),
+            // Nobody sends what is queued.
+            ("--smtp-url", "smtp://localhost"),
+            ("--mail-from", "auth@example.com"),
+            ("--public-url", "http://localhost:5000"),
+            ("--registration", "open"),
             ("--admin-username", "root"),
             ("--admin-password", &password),
         ];
