@@ -14,14 +14,16 @@ CREATE UNIQUE INDEX one_time_secrets_of_registrations ON one_time_secrets (email
     WHERE used_at IS NULL AND purpose = 'registration';
 
 -- Mails that are to be sent, written in the transaction of what they tell of. What they say is sealed with the secret key.
+-- Invitations are `bulk`: they go after what a person waits for.
 CREATE TABLE outbox (
     id         UUID   NOT NULL PRIMARY KEY,
     user_id    UUID   REFERENCES users (id) ON DELETE CASCADE,
     sealed     BYTEA  NOT NULL,
     created_at BIGINT NOT NULL,
     due_at     BIGINT NOT NULL,
-    attempts   INTEGER NOT NULL
+    attempts   INTEGER NOT NULL,
+    bulk       BOOLEAN NOT NULL
 );
 
-CREATE INDEX outbox_by_due ON outbox (due_at);
+CREATE INDEX outbox_by_due ON outbox (bulk, due_at);
 CREATE INDEX outbox_by_user ON outbox (user_id) WHERE user_id IS NOT NULL;

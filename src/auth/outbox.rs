@@ -25,7 +25,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How many mails are sent at a time.
 const AT_ONCE: u32 = 4;
 /// How long a server has a mail for itself. It is longer than any attempt.
-const CLAIM: Duration = Duration::from_secs(120);
+const CLAIM: Duration = Duration::from_secs(300);
 /// After this time a mail is given up.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// The waits between attempts; the last one is repeated.
@@ -105,7 +105,9 @@ impl Auth {
         let id = MailId::new(now, random());
         let text = serde_json::to_vec(task).map_err(|error| Error::Internal(error.into()))?;
         let sealed = self.secret.seal(&id.to_string(), &text)?;
-        tx.insert_mail(id, user, &sealed, now).await
+        // Invitations come by the thousand, and nobody waits for one as for a way back in.
+        let is_bulk = matches!(task, Task::Send(message) if message.subject == Subject::Invitation);
+        tx.insert_mail(id, user, &sealed, is_bulk, now).await
     }
 
     /// Adds a mail to a user at this address, whose text names them and these values.
@@ -166,25 +168,35 @@ impl Auth {
     pub async fn send_due_mails(&self) -> Result<usize, Error> {
         let now = self.clock.now();
         let due = self.store.read().await?.due_mails(now, AT_ONCE).await?;
-        let mut tasks = JoinSet::new();
+        let mut ours = Vec::new();
         for mail in due {
             let mut tx = self.store.write().await?;
-            let is_ours = tx.claim_mail(mail.id, mail.due_at, now.after(CLAIM)).await?;
-            tx.commit().await?;
-            if is_ours {
-                let auth = self.clone();
-                tasks.spawn(async move { auth.attempt(&mail).await });
+            if tx.claim_mail(mail.id, mail.due_at, now.after(CLAIM)).await? {
+                ours.push(mail);
             }
+            tx.commit().await?;
+        }
+        let mut tasks = JoinSet::new();
+        for mail in ours {
+            let auth = self.clone();
+            tasks.spawn(async move { auth.attempt(&mail).await });
         }
         let mut tried = 0;
+        // All of them, whatever comes of one: to return earlier would cut the others off in the middle of a mail.
         while let Some(done) = tasks.join_next().await {
-            done.map_err(|error| Error::Internal(error.into()))??;
             tried += 1;
+            if let Err(error) = done.unwrap_or_else(|error| Err(Error::Internal(error.into()))) {
+                tracing::warn!(%error, "a task of the outbox failed, and will be tried again");
+            }
         }
         Ok(tried)
     }
 
     async fn attempt(&self, mail: &QueuedMail) -> Result<(), Error> {
+        // Nobody waits for what is a day old, and a row that always fails must not stay for ever.
+        if mail.created_at.after(GIVEN_UP_AFTER) <= self.clock.now() {
+            return self.give_up(mail, "it is a day old").await;
+        }
         let opened = self.secret.open(&mail.id.to_string(), &mail.sealed);
         let task = opened.and_then(|text| serde_json::from_slice(&text).ok());
         match task {

@@ -13,12 +13,15 @@ use tokio::time::timeout;
 use crate::error::StartError;
 use crate::mail::MailError;
 
-/// How long the server may take for each step, and for a mail as a whole.
-const STEP_TIMEOUT: Duration = Duration::from_secs(20);
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the server may take for each step, and for a mail as a whole. One that looks into mails before it takes them needs
+/// more than a minute, and a mail that is given up while it does arrives twice.
+const STEP_TIMEOUT: Duration = Duration::from_secs(180);
+const TIMEOUT: Duration = Duration::from_secs(240);
+/// How long an operator waits who tries the server.
+const TRIAL: Duration = Duration::from_secs(20);
 
-/// Answers that are about the sender's login and not about the mail (RFC 4954, section 6).
-const ABOUT_LOGIN: [&str; 4] = ["530", "534", "535", "538"];
+/// The class of answers that are about the recipient (RFC 3463, section 3.2).
+const ABOUT_RECIPIENT: &str = "5.1.";
 
 pub struct Smtp(AsyncSmtpTransport<Tokio1Executor>);
 
@@ -46,7 +49,7 @@ impl Smtp {
 
     /// Connects to the server, with authentication.
     pub async fn try_server(&self) -> Result<(), MailError> {
-        match timeout(TIMEOUT, self.0.test_connection()).await {
+        match timeout(TRIAL, self.0.test_connection()).await {
             Ok(Ok(true)) => Ok(()),
             Ok(Ok(false)) => Err(MailError::Failed("it closed the connection".to_owned())),
             Ok(Err(error)) => Err(explain(&error)),
@@ -76,13 +79,16 @@ fn with_tls(url: &str) -> Option<SecretString> {
     Some(url.into())
 }
 
-/// A refusal of the mail is for good; anything else may pass.
+/// A refusal of the recipient is for good. Anything else may pass: a server that refuses everything, since it does not know the
+/// sender, would otherwise cost every mail that waits.
 fn explain(error: &lettre::transport::smtp::Error) -> MailError {
-    let status = error.status().map(|code| code.to_string());
-    let is_about_mail = status.is_none_or(|status| !ABOUT_LOGIN.contains(&status.as_str()));
     // It names its causes itself.
     let text = error.to_string();
-    if error.is_permanent() && is_about_mail { MailError::Refused(text) } else { MailError::Failed(text) }
+    if error.is_permanent() && text.contains(ABOUT_RECIPIENT) {
+        MailError::Refused(text)
+    } else {
+        MailError::Failed(text)
+    }
 }
 
 #[cfg(test)]

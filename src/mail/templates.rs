@@ -16,6 +16,8 @@ use crate::mail::{MailError, Message, Subject};
 
 const ENGLISH: &str = include_str!("templates/en.txt");
 const FRAME: &str = include_str!("templates/mail.html");
+/// The values that a text may name.
+const VALUES: [&str; 9] = ["name", "username", "url", "until", "at", "by", "address", "email", "token"];
 const SETTING: &str = "COUNTERSIGN_MAIL_TEMPLATES";
 
 /// The texts of one language.
@@ -69,7 +71,15 @@ impl Templates {
         let frame = read("mail.html")?.unwrap_or_else(|| FRAME.to_owned());
         let added = templates.add_template_owned("mail.html", frame);
         added.map_err(|error| StartError::setting(SETTING, format_args!("mail.html: {error}")))?;
-        Ok(Self(templates))
+        let templates = Self(templates);
+        // A name that no mail has would otherwise be found when the first mail cannot be written.
+        for subject in Subject::ALL {
+            let values = VALUES.map(|name| (name.to_owned(), name.to_owned())).into();
+            let message = Message { to: String::new(), subject, values };
+            let written = templates.render(&message);
+            written.map_err(|error| StartError::setting(SETTING, format_args!("{}: {error}", subject.as_str())))?;
+        }
+        Ok(templates)
     }
 
     /// Writes a mail.
@@ -127,8 +137,7 @@ mod tests {
 
     /// A mail with every value that a text may name.
     fn message(subject: Subject) -> Message {
-        let names = ["name", "username", "url", "until", "at", "by", "address", "email", "token"];
-        let values = names.map(|name| (name.to_owned(), format!("<{name}>"))).into();
+        let values = VALUES.map(|name| (name.to_owned(), format!("<{name}>"))).into();
         Message { to: "ana@example.com".into(), subject, values }
     }
 
@@ -157,6 +166,7 @@ mod tests {
         for (name, text, said) in [
             ("en.txt", "== tset ==\nHello\n", "section tset"),
             ("en.txt", "== test ==\n{{ broken\n", "section test"),
+            ("en.txt", "== test ==\n{{ nmae }}\n", "test: "),
             ("mail.html", "{% if %}", "mail.html"),
         ] {
             fs::remove_file(folder.path().join("en.txt")).unwrap_or_default();

@@ -33,5 +33,5 @@ pub use time::{Clock, Timestamp};
 pub use token::{Lifetime, NewToken, OpaqueToken, PersonalSecret, PersonalToken, TokenHash};
 pub use user::{
     HashedPassword, NewUser, PasswordHash, Roles, Status, Step, StoredPassword, User, UserFilter, UserPatch,
-    fold_username, is_valid_email, is_valid_role, is_valid_username,
+    fold_username, is_deliverable, is_valid_email, is_valid_role, is_valid_username,
 };

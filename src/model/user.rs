@@ -369,10 +369,19 @@ pub fn is_valid_email(email: &str) -> bool {
     email_rule(email).is_ok()
 }
 
+/// Returns whether mail can be sent to this address, and the address be verified. Others than ASCII need a mail server that
+/// few have (RFC 6531), and two that fold to the same text may be two people's: `straße.de` is not `strasse.de`.
+pub fn is_deliverable(email: &str) -> bool {
+    email.is_ascii() && is_valid_email(email)
+}
+
 pub(super) fn email_rule(email: &str) -> Result<(), ValidationError> {
     if email.chars().count() > MAX_EMAIL_CHARS {
         Err(rule("too-long", "must be at most 254 characters"))
-    } else if !email.validate_email() {
+    } else if email.contains(|c: char| c.is_control() || c.is_whitespace() || is_invisible(c) || "[]".contains(c))
+        || !email.validate_email()
+    {
+        // An address with an IP in brackets is none of a person, and the validator looks at its end alone.
         Err(rule("malformed", "must be an e-mail address"))
     } else {
         Ok(())

@@ -25,6 +25,8 @@ const BATCH_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a one-time secret is kept after it was used or expired, so that its owner can be told which of the two it was.
 const SPENT_SECRETS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How long a mail is kept that nobody sends.
+const UNSENT_MAILS: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 /// How long the network of a login is known. A login from it begins that time anew, but at most once for each start of a server.
 const KNOWN_NETWORKS: Duration = Duration::from_secs(180 * 24 * 60 * 60);
 /// How long the status of a session is kept after its tokens have expired, for verifiers whose clocks are behind.
@@ -78,6 +80,9 @@ impl Auth {
         self.in_batches(async move |tx| tx.delete_spent_status_lists().await).await?;
         let responses = now.before(REMEMBERED);
         self.in_batches(async move |tx| tx.delete_stored_responses_before(responses, BATCH_SIZE).await).await?;
+        // Where mail is sent, they are given up before. Elsewhere nobody looks at them.
+        let unsent = now.before(UNSENT_MAILS);
+        self.in_batches(async move |tx| tx.delete_mails_before(unsent, BATCH_SIZE).await).await?;
         let spent = now.before(SPENT_SECRETS);
         self.in_batches(async move |tx| tx.delete_spent_secrets_before(spent).await).await?;
         self.in_batches(async move |tx| tx.delete_spent_signing_keys(now).await).await?;

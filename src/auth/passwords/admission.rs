@@ -23,7 +23,7 @@ const MAX_WAIT: Duration = Duration::from_secs(5);
 /// The most networks that wait to be written. Further ones are noted when they are next seen after a restart.
 const MAX_NEW: usize = 10_000;
 /// Networks per transaction.
-const STEP: usize = 500;
+const STEP: usize = 50;
 
 impl Auth {
     /// Takes a slot for a password of `user` that is to be hashed; none when the password is known to be wrong.
@@ -69,7 +69,9 @@ impl Auth {
 
     /// Writes the networks that have become known to the database. Call this every few seconds.
     pub async fn write_known_networks(&self) -> Result<(), Error> {
-        let new: Vec<_> = self.new_networks.lock().iter().copied().collect();
+        let mut new: Vec<_> = self.new_networks.lock().iter().copied().collect();
+        // In one order, so that two servers cannot wait for each other.
+        new.sort_unstable_by_key(|(user, _)| *user);
         for step in new.chunks(STEP) {
             let mut tx = self.store.write().await?;
             for (user, network) in step {

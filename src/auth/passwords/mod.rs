@@ -64,8 +64,8 @@ impl Auth {
             Some((username, email)) => self.store.read().await?.password_of(&username, email.as_deref()).await?,
             None => None,
         };
-        // Two names of one account have one limit.
-        let username = found.as_ref().map_or_else(|| fold_username(username), |found| found.username.clone());
+        // A limit for what was typed, not for whom it means: otherwise guesses by an address would tell whose it is.
+        let username = fold_username(username);
         let known = found.as_ref().map(|found| found.id);
         // The hash of a disabled user is run all the same, so that the time does not reveal the status.
         let (active, hash) = match found {

@@ -10,16 +10,29 @@ use crate::auth::{Actor, Auth};
 use crate::error::{Error, FieldError};
 use crate::mail::Subject;
 use crate::model::{
-    AuditMethod, Event, LinkPurpose, Origin, Status, Timestamp, User, UserId, fold_username, is_valid_email,
+    AuditMethod, Event, LinkPurpose, Origin, Principal, Status, Timestamp, User, fold_username, is_deliverable,
+    is_valid_email,
 };
 use crate::store::Tx;
 
 impl Auth {
-    /// Sends a link to this address, with which the user confirms it. Whether it is another user's, only its owner is told.
-    /// [`Error::MailUnavailable`] when no mail can be sent.
-    pub async fn verify_address(&self, actor: Actor, user: UserId, email: String) -> Result<(), Error> {
+    /// Sends a link to this address, with which the caller confirms it. The password is asked for once more: whoever reads the
+    /// mail of a verified address can choose another. Whether the address is another user's, only its owner is told.
+    /// [`Error::InvalidCredentials`] when the password is wrong, [`Error::MailUnavailable`] when no mail can be sent.
+    pub async fn verify_address(
+        &self,
+        principal: &Principal,
+        actor: Actor,
+        email: String,
+        password: &SecretString,
+    ) -> Result<(), Error> {
         self.require_mail()?;
         check_address("email", &email)?;
+        let user = principal.user.id;
+        let (id, _) = self.check_password(actor, &principal.user.username, password).await?;
+        if id != user {
+            return Err(Error::InvalidCredentials);
+        }
         if let Some(origin) = actor.origin() {
             self.limit_request(origin)?;
         }
@@ -77,7 +90,9 @@ pub(in crate::auth) async fn mark_verified(
     sent_to: Option<&str>,
     now: Timestamp,
 ) -> Result<User, Error> {
-    let Some(email) = user.email.as_deref().filter(|email| sent_to == Some(email) && !user.email_verified) else {
+    let Some(email) =
+        user.email.as_deref().filter(|email| sent_to == Some(email) && !user.email_verified && is_deliverable(email))
+    else {
         return Ok(user);
     };
     if tx.is_email_taken(&fold_username(email), user.id).await? {
@@ -88,10 +103,14 @@ pub(in crate::auth) async fn mark_verified(
     Ok(verified)
 }
 
-/// Checks the form of an address that a user typed.
+/// Checks that mail can be sent to an address that somebody typed.
 pub(in crate::auth) fn check_address(field: &str, email: &str) -> Result<(), Error> {
-    if is_valid_email(email) {
-        return Ok(());
-    }
-    Err(Error::Invalid(vec![FieldError::new(field, "malformed", "must be an e-mail address")]))
+    let error = match () {
+        () if is_deliverable(email) => return Ok(()),
+        () if is_valid_email(email) => {
+            ("not-ascii", "must be in ASCII, with a domain as xn--… if it has other letters")
+        }
+        () => ("malformed", "must be an e-mail address"),
+    };
+    Err(Error::Invalid(vec![FieldError::new(field, error.0, error.1)]))
 }

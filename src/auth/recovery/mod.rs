@@ -15,13 +15,13 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::auth::outbox::{Request, Task, for_people};
 use crate::auth::passwords::hash_queue::Flow;
-use crate::auth::recovery::email::mark_verified;
+use crate::auth::recovery::email::{check_address, mark_verified};
 use crate::auth::{Actor, Auth, random};
 use crate::error::{Error, FieldError};
 use crate::mail::Subject;
 use crate::model::{
-    AuditMethod, ClientNetwork, Event, LinkPurpose, LinkSecret, LiveLink, MailId, Origin, PasswordHash, Status,
-    Timestamp, TokenHash, User, UserId,
+    AuditMethod, ClientNetwork, Event, LinkPurpose, LinkSecret, LiveLink, MailId, Origin, PasswordHash, Roles,
+    SecretPurpose, Status, Timestamp, TokenHash, User, UserId, fold_username, is_valid_email, is_valid_username,
 };
 use crate::store::Tx;
 
@@ -102,6 +102,7 @@ impl Auth {
             let message = "needs the user to have an e-mail address";
             return Err(Error::Invalid(vec![FieldError::new("deliver", "no-address", message)]));
         };
+        check_address("email", email)?;
         let link = self.insert_link(tx, user.id, purpose, Some(email), now).await?;
         let subject = match purpose {
             LinkPurpose::Invitation => Subject::Invitation,
@@ -120,11 +121,23 @@ impl Auth {
         email: Option<&str>,
         now: Timestamp,
     ) -> Result<Link, Error> {
-        let (secret, expires_at) = (LinkSecret::new(random()), now.after(self.settings.recovery.link_ttl(purpose)));
         let ended = match LinkPurpose::OF_PASSWORDS.contains(&purpose) {
             true => &LinkPurpose::OF_PASSWORDS[..],
             false => &[purpose],
         };
+        self.replace_links(tx, user, (purpose, ended), email, now).await
+    }
+
+    /// Adds a link, and ends those of these purposes.
+    async fn replace_links(
+        &self,
+        tx: &mut Tx,
+        user: UserId,
+        (purpose, ended): (LinkPurpose, &[LinkPurpose]),
+        email: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Link, Error> {
+        let (secret, expires_at) = (LinkSecret::new(random()), now.after(self.settings.recovery.link_ttl(purpose)));
         for ended in ended {
             tx.use_up_secret((*ended).into(), Some(user), now).await?;
         }
@@ -199,18 +212,24 @@ impl Auth {
                 }
                 let user = tx.locked_user(id, None).await?;
                 let user = mark_verified(&mut tx, user, email.as_deref(), now).await?;
-                if purpose == LinkPurpose::PasswordReset {
+                // The first password of all is no news to anybody.
+                if !tx.has_password_hash(id, &PasswordHash::none()).await? {
                     auth.notify(&mut tx, &user, actor, Subject::PasswordChanged, [], now).await?;
                 }
                 tx.set_password(id, &password, false, user.next_version(now)).await?;
                 tx.end_all_of(id, now).await?;
+                if user.roles.contains(Roles::ADMIN) {
+                    tx.use_up_secret(SecretPurpose::Setup, None, now).await?;
+                }
                 tx.record(actor.did(Event::PasswordSet, now).on(id).to(purpose.as_str()));
                 tx.commit().await?;
                 Ok(user)
             })
             .await?;
         // Whoever forgot a password has tried several, and is to get in with the new one.
-        self.limiter.admit_again(flow);
+        for name in [Some(user.username.as_str()), user.email.as_deref()].into_iter().flatten() {
+            self.limiter.admit_again(Flow { account: self.limiter.account_key(&fold_username(name)), ..flow });
+        }
         self.new_networks.add(id, network);
         Ok(user)
     }
@@ -251,7 +270,10 @@ impl Auth {
     /// Sends a link to whoever has forgotten a password, if there is such a user, and their address is verified.
     pub(in crate::auth) async fn recover(&self, id: MailId, request: &Request) -> Result<(), Error> {
         let (now, purpose) = (self.clock.now(), LinkPurpose::PasswordReset);
-        let login = self.login_name(&request.typed);
+        // By the address also where it does not log in.
+        let username = fold_username(&request.typed);
+        let email = is_valid_email(&request.typed).then(|| username.clone());
+        let login = (email.is_some() || is_valid_username(&username)).then_some((username, email));
         let mut tx = self.store.write().await?;
         // Another server may have been faster.
         if !tx.delete_mail(id).await? {
@@ -267,7 +289,8 @@ impl Auth {
             if let Some(to) = to
                 && !is_recent(tx.link_made_at(purpose, user.id, now).await?, now)
             {
-                let link = self.insert_link(&mut tx, user.id, purpose, Some(&to), now).await?;
+                // An invitation stays: a stranger who types the name cannot end it.
+                let link = self.replace_links(&mut tx, user.id, (purpose, &[purpose]), Some(&to), now).await?;
                 self.queue_mail(&mut tx, &user, &to, Subject::PasswordReset, link.values(), now).await?;
                 tx.record(request.actor().did(Event::LinkCreated, now).on(user.id).to(purpose.as_str()));
             }
@@ -278,5 +301,6 @@ impl Auth {
 
 /// Whether a link was made so lately that it is not to be replaced.
 fn is_recent(made_at: Option<Timestamp>, now: Timestamp) -> bool {
-    made_at.is_some_and(|at| now < at.after(REPLACED_AFTER))
+    // A clock that was set back makes nothing recent for longer.
+    made_at.is_some_and(|at| at <= now && now < at.after(REPLACED_AFTER))
 }

@@ -54,17 +54,23 @@ impl Auth {
         }
         let purpose = LinkPurpose::Registration;
         match tx.user_by_login("", Some(&key)).await? {
-            Some(user) if user.status == Status::Active => {
-                self.queue_mail(&mut tx, &user, email, Subject::AlreadyRegistered, [], now).await?;
-            }
-            Some(_disabled) => {}
-            None if is_recent(tx.registration_made_at(&key, now).await?, now) => {}
-            None => {
+            _ if is_recent(tx.registration_made_at(&key, now).await?, now) => {}
+            // The operator may have closed it since.
+            _ if !self.settings.mail.registration.admits(&key) => {}
+            found => {
+                // Somebody who has an account gets no link. That one was made keeps them from being sent many mails.
                 let (secret, expires_at) =
                     (LinkSecret::new(random()), now.after(self.settings.recovery.link_ttl(purpose)));
                 tx.end_registration(&key, now).await?;
                 if !tx.insert_link(purpose, None, secret.hash(), Some(&key), (now, expires_at)).await? {
                     // Another server was first, and sends its link.
+                    return tx.commit().await;
+                }
+                if let Some(user) = found {
+                    let to = user.verified_email().filter(|_| user.status == Status::Active);
+                    if let Some(to) = to {
+                        self.queue_mail(&mut tx, &user, to, Subject::AlreadyRegistered, [], now).await?;
+                    }
                     return tx.commit().await;
                 }
                 let link = self.link(&secret, expires_at);
@@ -89,7 +95,8 @@ impl Auth {
         origin: Origin,
     ) -> Result<User, Error> {
         let (link, hash) = self.live_link(secret).await?;
-        let (LinkPurpose::Registration, Some(email)) = (link.purpose, link.email) else { return Err(Error::LinkSpent) };
+        let email = link.email.filter(|email| self.settings.mail.registration.admits(email));
+        let (LinkPurpose::Registration, Some(email)) = (link.purpose, email) else { return Err(Error::LinkSpent) };
         let now = self.clock.now();
         let new = NewUser {
             username: fold_username(username),

@@ -17,9 +17,12 @@ use crate::http::request_context::RequestContext;
 pub struct NewEmail {
     #[schema(format = Email, example = "sergio@example.com")]
     email: String,
+    #[schema(value_type = String, format = Password, example = "my-password")]
+    current_password: SecretString,
 }
 
-/// Sends a link to this address, which becomes the caller's when the link is used. Until then nothing changes.
+/// Sends a link to this address, which becomes the caller's when the link is used. Until then nothing changes. The password is
+/// asked for, because whoever reads the mail of a verified address can choose another.
 #[utoipa::path(
     post, path = "/me/email", tag = "me", security(("basic" = []), ("bearer" = ["profile"])),
     responses((status = 202), AuthErrors, InvalidBody, MailRequest),
@@ -29,7 +32,7 @@ pub async fn change_my_email(
     caller: Caller<Profile>,
     Json(new): Json<NewEmail>,
 ) -> Result<StatusCode, Problem> {
-    app.auth().verify_address(caller.actor(), caller.principal.user.id, new.email).await?;
+    app.auth().verify_address(&caller.principal, caller.actor(), new.email, &new.current_password).await?;
     Ok(StatusCode::ACCEPTED)
 }
 

@@ -4,11 +4,11 @@
 use crate::error::Error;
 use crate::model::{MailId, QueuedMail, Timestamp, UserId};
 use crate::store::invalidation::Invalidate;
-use crate::store::query::{execute, fetch_all, fetch_scalar};
+use crate::store::query::{execute, fetch_all};
 use crate::store::{Conn, Connection, Tx};
 
 impl<C: Connection> Conn<C> {
-    /// Up to `most` mails that are due, those that have waited longest first.
+    /// Up to `most` mails that are due, bulk last, and of the others those that have waited longest first.
     pub async fn due_mails(&mut self, now: Timestamp, most: u32) -> Result<Vec<QueuedMail>, Error> {
         let most = i64::from(most);
         Ok(fetch_all!(
@@ -23,15 +23,10 @@ impl<C: Connection> Conn<C> {
             },
             r#"SELECT id AS "id!: MailId", user_id AS "user_id: UserId", sealed AS "sealed!", attempts AS "attempts!: i32",
             created_at AS "created_at!: Timestamp", due_at AS "due_at!: Timestamp" FROM outbox
-            WHERE due_at <= $1 ORDER BY due_at LIMIT $2"#,
+            WHERE due_at <= $1 ORDER BY bulk, due_at LIMIT $2"#,
             now as _,
             most,
         )?)
-    }
-
-    /// How many mails wait.
-    pub async fn waiting_mails(&mut self) -> Result<i64, Error> {
-        Ok(fetch_scalar!(self, r#"SELECT COUNT(*) AS "count!: i64" FROM outbox"#)?)
     }
 }
 
@@ -42,16 +37,18 @@ impl Tx {
         id: MailId,
         user: Option<UserId>,
         sealed: &[u8],
+        is_bulk: bool,
         now: Timestamp,
     ) -> Result<(), Error> {
         execute!(
             self,
             Invalidate::Nothing,
-            "INSERT INTO outbox (id, user_id, sealed, created_at, due_at, attempts) VALUES ($1, $2, $3, $4, $4, 0)",
+            "INSERT INTO outbox (id, user_id, sealed, created_at, due_at, attempts, bulk) VALUES ($1, $2, $3, $4, $4, 0, $5)",
             id as _,
             user as _,
             sealed,
             now as _,
+            is_bulk,
         )?;
         Ok(())
     }
@@ -78,6 +75,18 @@ impl Tx {
     /// Deletes a mail that was sent or given up. Returns whether it was there.
     pub async fn delete_mail(&mut self, id: MailId) -> Result<bool, Error> {
         Ok(execute!(self, Invalidate::Nothing, "DELETE FROM outbox WHERE id = $1", id as _)? == 1)
+    }
+
+    /// Deletes up to `most` mails that were written before `moment`. Returns how many.
+    pub async fn delete_mails_before(&mut self, moment: Timestamp, most: u32) -> Result<u64, Error> {
+        let most = i64::from(most);
+        Ok(execute!(
+            self,
+            Invalidate::Nothing,
+            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at < $1 LIMIT $2)",
+            moment as _,
+            most,
+        )?)
     }
 
     /// Deletes all mails.

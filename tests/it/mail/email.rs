@@ -1,5 +1,7 @@
 //! Addresses that count: verification, uniqueness, and login with them.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{Sink, create_ana, deliver, link_in, token_in};
@@ -15,8 +17,8 @@ async fn an_address_counts_once_its_user_has_followed_the_link() {
     let app = sink.app(&[]).await;
     create_ana(&app, "old@example.com").await;
     let ana = app.with(basic("ana", PASSWORD));
-    ana.post("/me/email", &json!({"email": "no address"})).await.expect(422);
-    ana.post("/me/email", &json!({"email": "New@example.com"})).await.expect(202);
+    ana.post("/me/email", &json!({"email": "no address", "current_password": PASSWORD})).await.expect(422);
+    ana.post("/me/email", &json!({"email": "New@example.com", "current_password": PASSWORD})).await.expect(202);
     deliver(&app).await;
     let mail = sink.next();
     assert_eq!(mail["to"], json!(["New@example.com"]));
@@ -47,7 +49,7 @@ async fn the_page_of_a_link_confirms_an_address() {
     let Some(sink) = Sink::start() else { return };
     let app = sink.app(&[]).await;
     let ana = app.user("ana").await;
-    ana.post("/me/email", &json!({"email": "ana@example.com"})).await.expect(202);
+    ana.post("/me/email", &json!({"email": "ana@example.com", "current_password": PASSWORD})).await.expect(202);
     deliver(&app).await;
     let link = link_in(&sink.next());
     let done = Answer::of(app.anon().request(reqwest::Method::POST, &link).form(&[("x", "")])).await.expect(200);
@@ -64,7 +66,7 @@ async fn of_a_verified_address_there_is_one_user_and_only_its_owner_learns_that(
     let ben = app.user("ben").await;
     // Unverified, many may have it.
     ben.patch("/me", &json!({"email": "ANA@example.com"})).await.expect(200);
-    ben.post("/me/email", &json!({"email": "ANA@example.com"})).await.expect(202);
+    ben.post("/me/email", &json!({"email": "ANA@example.com", "current_password": PASSWORD})).await.expect(202);
     deliver(&app).await;
     let mail = sink.next();
     assert_eq!(verify(&app, &token_in(&mail)).await.expect(409).problem(), "email-taken");
@@ -82,11 +84,12 @@ async fn of_two_users_who_verify_one_address_at_once_one_gets_it() {
     let Some(sink) = Sink::start() else { return };
     let app = sink.app(&["--limit-burst", "off"]).await;
     for round in 0..5 {
+        app.advance_clock(Duration::from_secs(600));
         let email = format!("shared{round}@example.com");
         let mut tokens = Vec::new();
         for i in 0..4 {
             let user = app.user(&format!("user-{round}-{i}")).await;
-            user.post("/me/email", &json!({"email": email})).await.expect(202);
+            user.post("/me/email", &json!({"email": email, "current_password": PASSWORD})).await.expect(202);
             deliver(&app).await;
             tokens.push(token_in(&sink.next()));
         }
@@ -98,22 +101,78 @@ async fn of_two_users_who_verify_one_address_at_once_one_gets_it() {
 }
 
 #[tokio::test]
-async fn a_username_goes_before_an_address_and_both_share_one_limit() {
-    let Some(sink) = Sink::start() else { return };
-    let app = sink.app(&["--limit-burst", "3"]).await;
-    create_ana(&app, "ana@example.com").await;
-    for (i, name) in ["ana", "ana@example.com", "Ana@Example.com"].into_iter().enumerate() {
-        app.with(basic(name, &format!("wrong {i}"))).get("/me").await.expect(401);
-    }
-    for name in ["ana", "ana@example.com"] {
-        app.with(basic(name, "wrong again")).get("/me").await.expect(429);
-    }
-    // A user whose username is that address is found first.
-    let other = sink.app(&[]).await;
+async fn a_username_goes_before_an_address() {
+    let other = App::start().await;
     create_ana(&other, "ben@example.com").await;
     other.create("ben@example.com", &["user"]).await;
     let me = other.with(basic("ben@example.com", PASSWORD)).get("/me").await.expect(200).json();
     assert_eq!(me["user"]["username"], "ben@example.com");
+}
+
+/// One limit for both would tell a stranger whose address it is: a wrong password that was tried before takes no slot.
+#[tokio::test]
+async fn wrong_passwords_do_not_tell_which_user_has_an_address() {
+    let app = App::start_with(&["--limit-burst", "3"]).await;
+    create_ana(&app, "ana@example.com").await;
+    app.create("ben", &["user"]).await;
+    for name in ["ana", "ben"] {
+        app.advance_clock(Duration::from_secs(3600));
+        let try_it =
+            async |name: &str, password: &str| app.with(basic(name, password)).get("/me").await.status.as_u16();
+        let [first, second] = [1, 2].map(|i| format!("wrong {i} of {name}"));
+        for password in [&first, &second] {
+            assert_eq!(try_it("ana@example.com", password).await, 401);
+        }
+        assert_eq!(try_it(name, &first).await, 401);
+        assert_eq!(try_it("nobody", &first).await, 429, "{name} has used up the last slot of the network");
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_a_token_or_a_session_but_no_password_takes_no_account_over_by_mail() {
+    let Some(sink) = Sink::start() else { return };
+    let app = sink.app(&[]).await;
+    create_ana(&app, "ana@example.com").await;
+    let token = app.personal_token("ana", &json!({"name": "x", "scopes": ["profile"]})).await;
+    deliver(&app).await;
+    sink.next();
+    let (opaque, _) = app.tokens("ana").await;
+    for credential in [token, opaque] {
+        let thief = app.with(credential);
+        thief.post("/me/email", &json!({"email": "thief@example.com"})).await.expect(422);
+        let body = json!({"email": "thief@example.com", "current_password": "guessed"});
+        thief.post("/me/email", &body).await.expect(401);
+    }
+    deliver(&app).await;
+    sink.expect_none();
+}
+
+/// `ß` folds to `ss`, and `ı` to `i`: the addresses of two people must not be one.
+#[tokio::test]
+async fn an_address_that_is_not_ascii_is_verified_and_mailed_by_nobody() {
+    let Some(sink) = Sink::start() else { return };
+    let app = sink.app(&["--registration", "strasse.de"]).await;
+    create_ana(&app, "ana@strasse.de").await;
+    let ben = app.user("ben").await;
+    let body = json!({"email": "ana@stra\u{df}e.de", "current_password": PASSWORD});
+    assert_eq!(ben.post("/me/email", &body).await.expect(422).field_errors(), ["email:not-ascii"]);
+    for (email, code) in [("ben@stra\u{df}e.de", "not-ascii"), ("bo\u{131}@strasse.de", "malformed")] {
+        let refused = app.anon().post("/register", &json!({"email": email})).await.expect(422);
+        assert_eq!(refused.field_errors(), [format!("email:{code}")]);
+    }
+    // Whoever types it so means nobody else, either: the mail goes to the address that was verified.
+    app.anon().post("/password/forgot", &json!({"login": "ana@stra\u{df}e.de"})).await.expect(202);
+    deliver(&app).await;
+    assert_eq!(sink.next()["to"], json!(["ana@strasse.de"]));
+    for literal in ["a@\0[1.1.1.1]", "a@x\r\ny[1.1.1.1]", "a@[127.0.0.1]"] {
+        app.with(basic(literal, PASSWORD)).get("/me").await.expect(401);
+        app.anon().post("/login", &json!({"username": literal, "password": PASSWORD})).await.expect(401);
+        app.anon().post("/password/forgot", &json!({"login": literal})).await.expect(202);
+        ben.patch("/me", &json!({"email": literal})).await.expect(422);
+    }
+    deliver(&app).await;
+    assert_eq!(app.database.text("SELECT CAST(COUNT(*) AS TEXT) FROM outbox").await, "0");
+    sink.expect_none();
 }
 
 #[tokio::test]

@@ -85,6 +85,12 @@ async fn a_mail_is_given_up_after_a_day_or_when_it_is_refused_and_that_is_record
         "{failed}"
     );
 
+    // A server that refuses everything, because it does not know the sender, may know it tomorrow.
+    invite(&app, "deny@example.com").await;
+    deliver(&app).await;
+    assert_eq!((waiting(&app).await.as_str(), metric(&app, "mails_failed")), ("1", 1));
+    app.database.sql("DELETE FROM outbox").await;
+
     // A server that is away.
     let port = free_port();
     let url = format!("smtp://127.0.0.1:{port}");
@@ -130,14 +136,40 @@ async fn of_several_servers_one_sends_each_mail_and_another_takes_over_from_one_
     assert_eq!(to.len(), 12);
     sink.expect_none();
 
-    // One that has claimed a mail and died. Its time for it ends after two minutes.
+    // One that has claimed a mail and died. Its time for it ends after five minutes.
     invite(&app, "ana@example.com").await;
-    app.database.sql("UPDATE outbox SET due_at = due_at + 120000, attempts = 1").await;
+    app.database.sql("UPDATE outbox SET due_at = due_at + 300000, attempts = 1").await;
     deliver(&other).await;
     sink.expect_none();
-    other.advance_clock(Duration::from_secs(120));
+    other.advance_clock(Duration::from_secs(300));
     deliver(&other).await;
     sink.next();
+}
+
+#[tokio::test]
+async fn a_way_back_in_goes_before_a_thousand_invitations_and_nothing_old_goes_out() {
+    let Some(sink) = Sink::start() else { return };
+    let app = sink.app(&[]).await;
+    create_ana(&app, "ana@example.com").await;
+    for i in 0..20 {
+        invite(&app, &format!("user{i}@example.com")).await;
+    }
+    app.anon().post("/password/forgot", &json!({"login": "ana"})).await.expect(202);
+    for _ in 0..2 {
+        app.service.auth().send_due_mails().await.unwrap();
+    }
+    let first: Vec<_> = (0..7).map(|_| sink.next()["to"][0].as_str().unwrap().to_owned()).collect();
+    assert!(first.contains(&"ana@example.com".to_owned()), "{first:?}");
+    // A server that comes back after days.
+    app.advance_clock(Duration::from_secs(3 * 86_400));
+    deliver(&app).await;
+    sink.expect_none();
+    assert_eq!(waiting(&app).await, "0");
+    // Where nobody sends mail, the rows do not stay either.
+    invite(&app, "ben@example.com").await;
+    app.advance_clock(Duration::from_secs(3 * 86_400));
+    app.service.auth().delete_expired().await.unwrap();
+    assert_eq!(waiting(&app).await, "0");
 }
 
 #[tokio::test]

@@ -52,8 +52,8 @@ async fn whoever_has_an_account_is_told_so_by_mail_and_the_answer_is_the_same() 
     subjects.sort_unstable();
     assert_eq!(subjects, ["You have an account at Acmé & Co", "Your registration at Acmé & Co"]);
     // Nobody can have an address flooded.
-    for _ in 0..3 {
-        register(&app, "ben@example.com").await.expect(202);
+    for email in ["ana@example.com", "ben@example.com", "ANA@example.com", "ben@example.com"] {
+        register(&app, email).await.expect(202);
     }
     deliver(&app).await;
     sink.expect_none();
@@ -68,6 +68,10 @@ async fn registration_is_for_the_domains_that_are_admitted() {
         assert_eq!(register(&app, other).await.expect(422).field_errors(), ["email:not-allowed"]);
     }
     assert_eq!(register(&app, "no address").await.expect(422).field_errors(), ["email:malformed"]);
+    deliver(&app).await;
+    let token = token_in(&sink.next());
+    let narrowed = App::on(app.database.clone(), &["--registration", "example.com"]).await;
+    complete(&narrowed, &token, "ana").await.expect(410);
     let closed = sink.app(&[]).await;
     assert_eq!(register(&closed, "ana@example.com").await.expect(403).problem(), "registration-closed");
 }

@@ -1,6 +1,6 @@
 """An SMTP server that prints each mail as a line of JSON, as Python's own parser reads it.
 
-How it treats a mail, the recipient says: refuse@ is refused for good, later@ the first time only, slow@ never gets an answer,
+How it treats a mail, the recipient says: refuse@ is refused for good, deny@ for another reason, later@ the first time only, slow@ never gets an answer,
 cut@ loses the connection.
 
 Arguments: plain, starttls or smtps; then the certificate and the key for the latter two; then user:password, if it asks.
@@ -35,7 +35,9 @@ class Handler:
         id, to = mail["message-id"], envelope.rcpt_tos[0]
         name = to.split("@")[0]
         if name == "refuse":
-            return "550 no such mailbox"
+            return "550 5.1.1 no such mailbox"
+        if name == "deny":
+            return "550 5.7.1 relaying denied"
         if name == "slow":
             await asyncio.sleep(3600)
         if name == "cut":

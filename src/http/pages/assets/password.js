@@ -18,14 +18,25 @@ const checks = {
   same: (text) => (again.value === "" ? null : text === again.value),
 };
 
+const said = document.getElementById("said");
+let waiting;
+
 function show() {
+  const broken = [];
   for (const item of rules.children) {
     const met = password.value === "" ? null : checks[item.dataset.rule](password.value, item);
     item.classList.toggle("met", met === true);
     item.classList.toggle("broken", met === false);
+    if (met === false) broken.push(item.textContent);
   }
+  // For those who do not see the list: once, when the typing pauses.
+  clearTimeout(waiting);
+  waiting = setTimeout(() => {
+    said.textContent = broken.length > 0 ? `Not yet: ${broken.join("; ")}` : "";
+  }, 1000);
 }
 
+document.getElementById("username").addEventListener("input", show);
 password.addEventListener("input", show);
 again.addEventListener("input", show);
 show();

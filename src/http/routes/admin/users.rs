@@ -134,6 +134,10 @@ pub async fn create_user(
     creator: Creator,
     IdempotentJson(new, request): IdempotentJson<CreateUser>,
 ) -> Result<Response, Problem> {
+    if new.deliver && !new.invite {
+        let error = FieldError::new("deliver", "not-allowed", "is for users who are invited");
+        return Err(Problem::validation(vec![error]));
+    }
     let password = match (&new.password, new.invite) {
         (Some(password), false) => Ok(Password::Given(password)),
         (None, true) => Ok(Password::Invite { deliver: new.deliver }),
