@@ -34,8 +34,13 @@ const BACK_OFF: [u64; 7] = [5, 15, 60, 5 * 60, 10 * 60, 30 * 60, 60 * 60];
 /// What a row of the outbox asks for.
 #[derive(Serialize, Deserialize)]
 pub enum Task {
-    /// Send this mail.
-    Send(Message),
+    /// Send this mail, unless its link has expired by then.
+    Send {
+        /// The mail.
+        message: Message,
+        /// When its link expires, if it has one.
+        until: Option<Timestamp>,
+    },
     /// Somebody has forgotten the password of the user with this username or address.
     Recover(Request),
     /// Somebody wants an account, with this address.
@@ -106,7 +111,7 @@ impl Auth {
         let text = serde_json::to_vec(task).map_err(|error| Error::Internal(error.into()))?;
         let sealed = self.secret.seal(&id.to_string(), &text)?;
         // Invitations come by the thousand, and nobody waits for one as for a way back in.
-        let is_bulk = matches!(task, Task::Send(message) if message.subject == Subject::Invitation);
+        let is_bulk = matches!(task, Task::Send { message, .. } if message.subject == Subject::Invitation);
         tx.insert_mail(id, user, &sealed, is_bulk, now).await
     }
 
@@ -120,10 +125,8 @@ impl Auth {
         values: impl IntoIterator<Item = (&str, String)>,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let own = [("name", user.display_name().to_owned()), ("username", user.username.clone())];
-        let values = own.into_iter().chain(values).map(|(name, value)| (name.to_owned(), value)).collect();
-        let message = Message { to: to.to_owned(), subject, values };
-        self.queue(tx, Some(user.id), &Task::Send(message), now).await
+        let message = message_to(user, to, subject, values);
+        self.queue(tx, Some(user.id), &Task::Send { message, until: None }, now).await
     }
 
     /// Tells a user what was done to their account, if notices are on and their address is verified.
@@ -200,7 +203,10 @@ impl Auth {
         let opened = self.secret.open(&mail.id.to_string(), &mail.sealed);
         let task = opened.and_then(|text| serde_json::from_slice(&text).ok());
         match task {
-            Some(Task::Send(message)) => self.send(mail, &message).await,
+            Some(Task::Send { until: Some(until), .. }) if until <= self.clock.now() => {
+                self.give_up(mail, "its link has expired").await
+            }
+            Some(Task::Send { message, .. }) => self.send(mail, &message).await,
             Some(Task::Recover(request)) => self.recover(mail.id, &request).await,
             Some(Task::Register(request)) => self.invite_to_register(mail.id, &request).await,
             None => self.give_up(mail, "it was sealed under another secret key").await,
@@ -256,6 +262,18 @@ impl Auth {
         let message = Message { to: address.to_owned(), subject: Subject::Test, values };
         Ok(mailer.send(MailId::new(self.clock.now(), random()).0, &message).await)
     }
+}
+
+/// A mail to a user, whose text names them and these values.
+pub fn message_to<'a>(
+    user: &User,
+    to: &str,
+    subject: Subject,
+    values: impl IntoIterator<Item = (&'a str, String)>,
+) -> Message {
+    let own = [("name", user.display_name().to_owned()), ("username", user.username.clone())];
+    let values = own.into_iter().chain(values).map(|(name, value)| (name.to_owned(), value)).collect();
+    Message { to: to.to_owned(), subject, values }
 }
 
 /// A time as people read it, to the minute: `2026-01-31 12:00 UTC`.

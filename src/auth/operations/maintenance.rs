@@ -84,7 +84,7 @@ impl Auth {
         let unsent = now.before(UNSENT_MAILS);
         self.in_batches(async move |tx| tx.delete_mails_before(unsent, BATCH_SIZE).await).await?;
         let spent = now.before(SPENT_SECRETS);
-        self.in_batches(async move |tx| tx.delete_spent_secrets_before(spent).await).await?;
+        self.in_batches(async move |tx| tx.delete_spent_secrets_before(spent, BATCH_SIZE).await).await?;
         self.in_batches(async move |tx| tx.delete_spent_signing_keys(now).await).await?;
         let known = now.before(KNOWN_NETWORKS);
         self.in_batches(async move |tx| tx.delete_known_networks_before(known, BATCH_SIZE).await).await?;

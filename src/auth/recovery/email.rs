@@ -41,7 +41,7 @@ impl Auth {
             let mut tx = auth.write_as(actor).await?;
             let user = tx.locked_user(user, None).await?;
             let link = auth.insert_link(&mut tx, user.id, LinkPurpose::EmailVerification, Some(&email), now).await?;
-            auth.queue_mail(&mut tx, &user, &email, Subject::EmailVerification, link.values(), now).await?;
+            auth.queue_link(&mut tx, &user, &email, Subject::EmailVerification, &link, now).await?;
             tx.record(actor.did(Event::LinkCreated, now).on(user.id).to(LinkPurpose::EmailVerification.as_str()));
             tx.commit().await
         })

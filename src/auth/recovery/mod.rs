@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::auth::outbox::{Request, Task, for_people};
+use crate::auth::outbox::{Request, Task, for_people, message_to};
 use crate::auth::passwords::hash_queue::Flow;
 use crate::auth::recovery::email::{check_address, mark_verified};
 use crate::auth::{Actor, Auth, random};
@@ -108,7 +108,7 @@ impl Auth {
             LinkPurpose::Invitation => Subject::Invitation,
             _ => Subject::PasswordReset,
         };
-        self.queue_mail(tx, user, email, subject, link.values(), now).await?;
+        self.queue_link(tx, user, email, subject, &link, now).await?;
         Ok(Link { url: None, ..link })
     }
 
@@ -143,6 +143,20 @@ impl Auth {
         }
         tx.insert_link(purpose, Some(user), secret.hash(), email, (now, expires_at)).await?;
         Ok(self.link(&secret, expires_at))
+    }
+
+    /// Adds a mail with a link to a user at this address.
+    pub(in crate::auth) async fn queue_link(
+        &self,
+        tx: &mut Tx,
+        user: &User,
+        to: &str,
+        subject: Subject,
+        link: &Link,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let message = message_to(user, to, subject, link.values());
+        self.queue(tx, Some(user.id), &Task::Send { message, until: Some(link.expires_at) }, now).await
     }
 
     /// The link with this secret.
@@ -291,7 +305,7 @@ impl Auth {
             {
                 // An invitation stays: a stranger who types the name cannot end it.
                 let link = self.replace_links(&mut tx, user.id, (purpose, &[purpose]), Some(&to), now).await?;
-                self.queue_mail(&mut tx, &user, &to, Subject::PasswordReset, link.values(), now).await?;
+                self.queue_link(&mut tx, &user, &to, Subject::PasswordReset, &link, now).await?;
                 tx.record(request.actor().did(Event::LinkCreated, now).on(user.id).to(purpose.as_str()));
             }
         }

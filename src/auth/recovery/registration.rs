@@ -78,7 +78,7 @@ impl Auth {
                     link.values().into_iter().chain([("name", email.to_owned()), ("username", email.to_owned())]);
                 let values = values.map(|(name, value)| (name.to_owned(), value)).collect();
                 let message = Message { to: email.to_owned(), subject: Subject::Registration, values };
-                self.queue(&mut tx, None, &Task::Send(message), now).await?;
+                self.queue(&mut tx, None, &Task::Send { message, until: Some(expires_at) }, now).await?;
                 tx.record(request.actor().did(Event::LinkCreated, now).to(purpose.as_str()));
             }
         }

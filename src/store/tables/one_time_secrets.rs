@@ -206,13 +206,16 @@ impl Tx {
         Ok(())
     }
 
-    /// Deletes the secrets that were used or expired before `moment`. Returns how many.
-    pub async fn delete_spent_secrets_before(&mut self, moment: Timestamp) -> Result<u64, Error> {
+    /// Deletes up to `most` secrets that were used or expired before `moment`. Returns how many.
+    pub async fn delete_spent_secrets_before(&mut self, moment: Timestamp, most: u32) -> Result<u64, Error> {
+        let most = i64::from(most);
         Ok(execute!(
             self,
             Invalidate::Nothing,
-            "DELETE FROM one_time_secrets WHERE used_at < $1 OR expires_at < $1",
+            "DELETE FROM one_time_secrets WHERE secret_hash IN
+            (SELECT secret_hash FROM one_time_secrets WHERE used_at < $1 OR expires_at < $1 LIMIT $2)",
             moment as _,
+            most,
         )?)
     }
 }

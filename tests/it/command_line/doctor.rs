@@ -259,3 +259,23 @@ async fn an_unreachable_postgresql_fails() {
     let report = doctor(&database, &[]);
     assert_eq!((report.code, report.not_ok()), (3, vec!["failed database".to_owned()]), "{}", report.text);
 }
+
+#[tokio::test]
+async fn addresses_of_several_users_are_reported() {
+    let database = installation().await;
+    let users = "INSERT INTO users (id, username, email, email_key, roles, status, password_hash, must_change_password,
+        created_at, updated_at) SELECT ";
+    let ids = ["'a'", "'b'", "'c'"].map(|name| {
+        let (id, no) = match crate::support::on_postgres() {
+            Some(_) => ("gen_random_uuid()", "FALSE"),
+            None => ("randomblob(16)", "0"),
+        };
+        format!("{users}{id}, {name}, 'Ana@example.com', 'ana@example.com', 'user', 'active', '!', {no}, 1, 1")
+    });
+    for insert in ids {
+        database.sql(&insert).await;
+    }
+    let report = doctor(&database, &[]);
+    assert_eq!((report.code, report.not_ok()), (0, vec!["warning e-mail".to_owned()]), "{}", report.text);
+    assert!(report.finding("e-mail").starts_with("1 addresses belong to several users each, such as ana@example.com"));
+}

@@ -173,6 +173,17 @@ async fn a_way_back_in_goes_before_a_thousand_invitations_and_nothing_old_goes_o
 }
 
 #[tokio::test]
+async fn a_mail_whose_link_has_expired_is_not_sent() {
+    let Some(sink) = Sink::start() else { return };
+    let app = sink.app(&["--invitation-ttl", "1h"]).await;
+    invite(&app, "ana@example.com").await;
+    app.advance_clock(Duration::from_secs(3600));
+    deliver(&app).await;
+    sink.expect_none();
+    assert_eq!((waiting(&app).await.as_str(), metric(&app, "mails_failed")), ("0", 1));
+}
+
+#[tokio::test]
 async fn a_slow_mail_server_holds_no_request() {
     let Some(sink) = Sink::start() else { return };
     let app = sink.app(&[]).await;
