@@ -10,8 +10,7 @@ use crate::auth::{Actor, Auth};
 use crate::error::{Error, FieldError};
 use crate::mail::Subject;
 use crate::model::{
-    AuditMethod, Event, LinkPurpose, Origin, Principal, Status, Timestamp, User, fold_username, is_deliverable,
-    is_valid_email,
+    AuditMethod, Event, LinkPurpose, Origin, Principal, Timestamp, User, fold_username, is_deliverable, is_valid_email,
 };
 use crate::store::Tx;
 
@@ -59,12 +58,7 @@ impl Auth {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
             let mut tx = auth.store.write().await?;
-            if tx.lock_user(id).await? != Some(Status::Active)
-                || !tx.lock_secret(LinkPurpose::EmailVerification.into(), hash, now).await?
-            {
-                return Err(Error::LinkSpent);
-            }
-            let user = tx.locked_user(id, None).await?;
+            let user = auth.lock_link(&mut tx, id, (LinkPurpose::EmailVerification, hash), now).await?;
             if tx.is_email_taken(&fold_username(&email), id).await? {
                 return Err(Error::EmailTaken);
             }

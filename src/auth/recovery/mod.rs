@@ -179,6 +179,23 @@ impl Auth {
         Ok((link.ok_or(Error::LinkSpent)?, hash))
     }
 
+    /// The active user of a live link, both locked. The user comes first, as wherever links are made and ended: two transactions
+    /// that locked the two in different orders could wait for each other. [`Error::LinkSpent`] when either is no more.
+    pub(in crate::auth) async fn lock_link(
+        &self,
+        tx: &mut Tx,
+        id: UserId,
+        (purpose, link): (LinkPurpose, TokenHash),
+        now: Timestamp,
+    ) -> Result<User, Error> {
+        let user = match tx.locked_user(id, None).await {
+            Err(Error::NotFound) => return Err(Error::LinkSpent),
+            found => found?,
+        };
+        let is_live = user.status == Status::Active && tx.lock_secret(purpose.into(), link, now).await?;
+        if is_live { Ok(user) } else { Err(Error::LinkSpent) }
+    }
+
     /// What the link with this secret allows. It uses nothing up. [`Error::LinkSpent`] when the link is not live.
     pub async fn open_link(&self, secret: &SecretString) -> Result<OpenedLink, Error> {
         let (LiveLink { purpose, user, email, .. }, _) = self.live_link(secret).await?;
@@ -200,17 +217,15 @@ impl Auth {
         new: &SecretString,
         origin: Origin,
     ) -> Result<User, Error> {
-        let (link, hash) = self.live_link(secret).await?;
-        let OpenedLink { purpose, user: Some(user), email } = self.open_link(secret).await? else {
+        let (LiveLink { purpose, user, email, .. }, hash) = self.live_link(secret).await?;
+        let (Some(id), true) = (user, LinkPurpose::OF_PASSWORDS.contains(&purpose)) else {
             return Err(Error::LinkSpent);
         };
-        if !LinkPurpose::OF_PASSWORDS.contains(&link.purpose) {
-            return Err(Error::LinkSpent);
-        }
+        let user = self.store.read().await?.user(id).await?.ok_or(Error::LinkSpent)?;
         if let Some(error) = self.check_policy("new_password", new, &user.names()) {
             return Err(Error::Invalid(vec![error]));
         }
-        let (id, network) = (user.id, ClientNetwork::of(origin.address));
+        let network = ClientNetwork::of(origin.address);
         let flow = Flow { network: Some(network), account: self.limiter.account_key(&user.username) };
         let password = self.hash_in(flow, new).await?;
         let actor = Actor::User { id, method: AuditMethod::Link, origin, grant: None };
@@ -218,13 +233,7 @@ impl Auth {
         let user = self
             .finish(async move {
                 let mut tx = auth.store.write().await?;
-                // The user first, as wherever links are made and ended: two transactions that locked the two in different orders
-                // could wait for each other.
-                if tx.lock_user(id).await? != Some(Status::Active) || !tx.lock_secret(purpose.into(), hash, now).await?
-                {
-                    return Err(Error::LinkSpent);
-                }
-                let user = tx.locked_user(id, None).await?;
+                let user = auth.lock_link(&mut tx, id, (purpose, hash), now).await?;
                 let user = mark_verified(&mut tx, user, email.as_deref(), now).await?;
                 // The first password of all is no news to anybody.
                 if !tx.has_password_hash(id, &PasswordHash::none()).await? {

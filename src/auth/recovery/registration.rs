@@ -22,7 +22,7 @@ use crate::model::{
 };
 
 impl Auth {
-    /// Takes the wish for an account. What comes of it, a mail says. [`Error::NotFound`] when registration is closed,
+    /// Takes the wish for an account. What comes of it, a mail says. [`Error::RegistrationClosed`],
     /// [`Error::Invalid`] when the domain of the address is not admitted.
     pub async fn register(&self, email: String, origin: Origin) -> Result<(), Error> {
         let registration = &self.settings.mail.registration;
@@ -86,7 +86,7 @@ impl Auth {
     }
 
     /// Makes the user of a registration, who chooses a username and a password. [`Error::LinkSpent`] when the link is not live;
-    /// [`Error::UsernameTaken`] and [`Error::Invalid`] use it not up.
+    /// [`Error::UsernameTaken`], [`Error::EmailTaken`] and [`Error::Invalid`] leave it as it is.
     pub async fn complete_registration(
         &self,
         secret: &SecretString,

@@ -88,13 +88,17 @@ async fn an_import_invites_by_mail_whoever_has_an_address() {
     let database = Database::new().await;
     let folder = database.folder.path();
     let url = format!("smtp://127.0.0.1:{}", sink.port);
-    std::fs::write(folder.join("list.csv"), "username,email\nana,ana@example.com\nben,\n").unwrap();
+    std::fs::write(folder.join("list.csv"), "username,email\nana,ana@example.com\nben,\nzoe,zoe@stra\u{df}e.de\n")
+        .unwrap();
     let _server = binary(&database, &url, "").serve();
     let done = binary(&database, &url, "").args(&["import", "list.csv", "--invite", "links.csv", "--deliver"]).output();
-    assert!(said(&done).starts_with("2 created"), "{}", said(&done));
+    assert!(said(&done).starts_with("3 created"), "{}", said(&done));
     assert_eq!(sink.next()["to"], json!(["ana@example.com"]));
     let links = std::fs::read_to_string(folder.join("links.csv")).unwrap();
-    assert_eq!(links.lines().map(|line| line.split(',').next().unwrap()).collect::<Vec<_>>(), ["username", "ben"]);
+    assert_eq!(
+        links.lines().map(|line| line.split(',').next().unwrap()).collect::<Vec<_>>(),
+        ["username", "ben", "zoe"]
+    );
     sink.expect_none();
 }
 

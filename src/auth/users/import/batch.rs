@@ -8,7 +8,7 @@ use crate::auth::{Auth, random};
 use crate::error::{Error, FieldError};
 use crate::model::{
     Conflict, Event, HashedPassword, LinkPurpose, PasswordHash, Roles, SecretPurpose, Status, Timestamp, User, UserId,
-    UserRecord,
+    UserRecord, is_deliverable,
 };
 use crate::store::{PackedUsers, Tx};
 
@@ -102,8 +102,8 @@ pub async fn write(auth: &Auth, tx: &mut Tx, import: Import, batch: Batch, now: 
             Err(errors) => (Outcome::Failed, errors),
             Ok(_) if created.is_some() => {
                 if let Some(user) = created.and_then(|id| batch.invited.get(&id)) {
-                    // Whoever has no address is handed the link.
-                    let deliver = import.invite == Invite::ByMail && user.email.is_some();
+                    // Whoever has no address that mail can be sent to is handed the link.
+                    let deliver = import.invite == Invite::ByMail && user.email.as_deref().is_some_and(is_deliverable);
                     link = Some(auth.issue_link(tx, user, LinkPurpose::Invitation, deliver, now).await?);
                 }
                 (Outcome::Created, Vec::new())

@@ -107,7 +107,7 @@ pub enum Invite {
     Nobody,
     /// They create users, whose links are reported.
     ByLink,
-    /// They create users, who are sent their links; those of users without an e-mail address are reported.
+    /// They create users, who are sent their links; those of users to whom no mail can be sent are reported.
     ByMail,
 }
 
