@@ -42,6 +42,8 @@ use self::opening::{Opened, open};
 pub use self::opening::{existing_file, migrate, seal_audit};
 pub use self::operations::backup::{backup, restore};
 pub use self::operations::doctor::{Finding, Verdict, examine, examine_settings, mode};
+use self::operations::statistics::LoginCounts;
+pub use self::operations::statistics::{Hour, Statistics};
 use self::outbox::MailMetrics;
 use self::passwords::admission::NewNetworks;
 pub use self::passwords::formats::ParsedHash;
@@ -61,7 +63,7 @@ pub use self::users::{Creator, Cursor, Password};
 use crate::config::Settings;
 use crate::error::{Error, StartError};
 use crate::mail::Mailer;
-use crate::model::Clock;
+use crate::model::{Clock, Timestamp};
 pub use crate::store::Durability;
 use crate::store::{Location, Store};
 
@@ -93,6 +95,7 @@ pub struct Inner {
     status_lists: SignedStatusLists,
     writes: TaskTracker,
     readiness: tokio::sync::Mutex<Option<(Instant, bool)>>,
+    login_counts: tokio::sync::Mutex<LoginCounts>,
     metrics: Registry,
 }
 
@@ -189,6 +192,7 @@ impl Auth {
             settings,
             writes: TaskTracker::new(),
             readiness: tokio::sync::Mutex::default(),
+            login_counts: tokio::sync::Mutex::default(),
             metrics,
         })))
     }
@@ -198,14 +202,24 @@ impl Auth {
         &self.places
     }
 
-    /// The `iss` of JWTs: the address of this service as its clients know it.
+    /// The `iss` of JWTs.
     pub fn issuer(&self) -> &str {
         self.settings.tokens.issuer()
+    }
+
+    /// The address of this service as its clients know it.
+    pub fn public_url(&self) -> &str {
+        self.settings.tokens.public_url()
     }
 
     /// The `aud` of JWTs.
     pub fn audience(&self) -> &str {
         &self.settings.tokens.audience
+    }
+
+    /// The time by the clock of the service.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// The signing keys in use.

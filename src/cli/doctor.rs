@@ -70,7 +70,7 @@ fn check_settings(config: &Config) -> Vec<Finding> {
 }
 
 /// Checks for settings that a server accepts but that are weak.
-fn check_weaknesses(config: &Config) -> Vec<Finding> {
+pub fn check_weaknesses(config: &Config) -> Vec<Finding> {
     let Settings { tokens, passwords, .. } = &config.settings;
     let listen = config.server.listen;
     let issuer = if tokens.issuer().starts_with("http://") && !listen.ip().is_loopback() {

@@ -9,7 +9,8 @@ use tokio::net::TcpListener;
 use tokio::time;
 
 use crate::auth::{Auth, FirstAdmin};
-use crate::config::Config;
+use crate::cli::doctor;
+use crate::config::{Config, SettingInForce};
 use crate::error::StartError;
 use crate::http::{self, Access, App, Pages, Tls};
 use crate::model::Clock;
@@ -99,8 +100,32 @@ pub fn access(config: &Config) -> Result<Access, StartError> {
         cors_origins: config.server.cors_origins.clone(),
         tls,
         pages: Pages::new(&config.settings.pages.service_name, config.settings.pages.logo.as_deref())?,
+        cookie_domain: cookie_domain(config)?,
+        return_to: config.settings.pages.return_to.clone(),
+        settings: config.in_force.iter().map(setting).collect(),
+        findings: doctor::check_weaknesses(config),
         drain_time: config.server.drain_time.unwrap_or_else(default_drain_time),
     })
+}
+
+fn setting(setting: &SettingInForce) -> http::Setting {
+    let SettingInForce { heading, variable, about, value, is_secret, is_default } = setting.clone();
+    http::Setting { heading, variable, about, value, is_secret, is_default }
+}
+
+/// The domain whose hosts share the cookie, if there is one. Browsers refuse a cookie of a domain that this host is not in.
+fn cookie_domain(config: &Config) -> Result<Option<String>, StartError> {
+    let Some(domain) = &config.settings.pages.cookie_domain else { return Ok(None) };
+    let url = config.settings.tokens.public_url();
+    let authority = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    let host = authority.split(':').next().unwrap_or_default();
+    if host == domain || host.strip_suffix(domain.as_str()).is_some_and(|rest| rest.ends_with('.')) {
+        return Ok(Some(domain.clone()));
+    }
+    let fault = format_args!(
+        "is {domain}, and {url} is not in it; name a domain that the host of COUNTERSIGN_PUBLIC_URL is in"
+    );
+    Err(StartError::setting("COUNTERSIGN_COOKIE_DOMAIN", fault))
 }
 
 /// Whoever stops it by hand does not wait for a load balancer.
@@ -156,15 +181,18 @@ fn welcome(auth: &Auth, first_admin: &FirstAdmin, config: &Config, listening: So
         ip if ip.is_unspecified() || ip.is_loopback() => format!("localhost:{}", listening.port()),
         _ => listening.to_string(),
     };
+    let local = format!("{scheme}://{address}");
+    let page = config.settings.tokens.public_url.as_deref().map_or(local.as_str(), |url| url.trim_end_matches('/'));
     let places = auth.places();
     let key = places.key_file.as_ref().map_or("given".into(), |path| path.display().to_string());
     let curl = |token: &SecretString| {
         format!(
-            "  First admin:  there is none yet. Make one (this token is shown only now):\n\n    \
-             curl {scheme}://{address}/admin/users -H \"Authorization: Bearer {}\" \\\n      \
+            "  First admin:  there is none yet. Open this page (the token in it is shown only now):\n\n    \
+             {page}/setup?token={token}\n\n  or use the shell:\n\n    \
+             curl {scheme}://{address}/admin/users -H \"Authorization: Bearer {token}\" \\\n      \
              -H \"content-type: application/json\" \\\n      \
              -d '{{\"username\": \"admin\", \"password\": \"choose-a-password\", \"roles\": [\"user\", \"admin\"]}}'\n\n",
-            token.expose_secret()
+            token = token.expose_secret()
         )
     };
     let first = match first_admin {
@@ -175,8 +203,10 @@ fn welcome(auth: &Auth, first_admin: &FirstAdmin, config: &Config, listening: So
         }
         FirstAdmin::NewToken(token) => curl(token),
         FirstAdmin::GivenToken => {
-            "  First admin:  there is none yet; POST /admin/users takes COUNTERSIGN_SETUP_TOKEN as a bearer token\n"
-                .into()
+            format!(
+                "  First admin:  there is none yet; {page}/setup asks for COUNTERSIGN_SETUP_TOKEN, and POST \
+                 /admin/users takes it as a bearer token\n"
+            )
         }
         FirstAdmin::EarlierToken => {
             "  First admin:  there is none yet; use the setup token shown at the first start, or \
@@ -186,7 +216,7 @@ fn welcome(auth: &Auth, first_admin: &FirstAdmin, config: &Config, listening: So
     };
     format!(
         "Countersign {} listens on {listening}\n  Database:     {}\n  Secret key:   {key}\n  JWT issuer:   {issuer}\n  \
-         API document: {scheme}://{address}/docs and {scheme}://{address}/openapi.json\n{first}",
+         In a browser: {page}/\n  API document: {scheme}://{address}/docs and {scheme}://{address}/openapi.json\n{first}",
         env!("CARGO_PKG_VERSION"),
         places.database,
     )

@@ -4,6 +4,7 @@
 //! Secrets have a type that does not print, and their values are kept out of `--help` and of errors.
 
 mod commands;
+mod in_force;
 mod people;
 mod reference;
 mod secrets;
@@ -20,6 +21,7 @@ pub use self::commands::{
     AuditCommand, BlockCommand, Command, ExportCommand, ImportCommand, KeyCommand, MailCommand, ReferenceFormat,
     SessionCommand, TokenCommand, UserCommand, Which,
 };
+pub use self::in_force::SettingInForce;
 pub use self::people::{MailSettings, Registration};
 pub use self::reference::reference;
 pub use self::settings::{Config, GuessingSettings, LogFormat, Settings};
@@ -56,6 +58,7 @@ impl Cli {
         }
         settings.tokens.issuer.take_if(|issuer| issuer.is_empty());
         settings.tokens.public_url.take_if(|address| address.is_empty());
+        settings.pages.cookie_domain.take_if(|domain| domain.is_empty());
         if settings.tokens.public_url.is_none() && settings.tokens.issuer.is_none() && server.listen.port() != 0 {
             let scheme = if server.tls_cert.is_some() { "https" } else { "http" };
             settings.tokens.issuer = Some(format!("{scheme}://localhost:{}", server.listen.port()));
@@ -111,7 +114,10 @@ pub fn read() -> Result<Cli, StartError> {
     let args: Vec<_> = std::env::args_os().collect();
     let matches = Cli::command().try_get_matches_from(&args).map_err(|error| one_sentence(&error))?;
     secrets::refuse_flags(&matches)?;
-    Cli::try_parse_from(secrets::from_files(args)?).map(Cli::completed).map_err(|error| one_sentence(&error))
+    let mut cli =
+        Cli::try_parse_from(secrets::from_files(args)?).map(Cli::completed).map_err(|error| one_sentence(&error))?;
+    cli.config.in_force = in_force::in_force(&matches);
+    Ok(cli)
 }
 
 /// A misspelt setting would otherwise be one that was never set.

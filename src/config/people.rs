@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use secrecy::SecretString;
 
-use crate::config::values::{lifetime, mail_language, on_off, path, secret, service_name};
+use crate::config::values::{
+    Origins, cookie_domain, lifetime, mail_language, on_off, origins, path, secret, service_name,
+};
 use crate::model::LinkPurpose;
 
 /// Invitations, and passwords that were forgotten.
@@ -135,4 +137,19 @@ pub struct PageSettings {
     #[arg(long, env = "COUNTERSIGN_LOGO", value_name = "FILE")]
     #[arg(global = true, value_parser = path)]
     pub logo: Option<PathBuf>,
+
+    /// The domain whose hosts share the sign-in, such as example.com
+    ///
+    /// For applications behind a proxy that asks `/verify`. Every host in the domain gets the cookie, so name none that others
+    /// have hosts in. Without it the cookie is for this service alone.
+    #[arg(long, env = "COUNTERSIGN_COOKIE_DOMAIN", value_name = "DOMAIN")]
+    #[arg(global = true, value_parser = cookie_domain)]
+    pub cookie_domain: Option<String>,
+
+    /// Origins that browsers may go to after signing in, with commas between
+    ///
+    /// Such as `https://app.example.com`. `/verify` sends a browser without a session to sign in only for a page of one of them.
+    #[arg(long, env = "COUNTERSIGN_RETURN_TO", default_value = "", value_name = "ORIGINS")]
+    #[arg(global = true, value_parser = origins)]
+    pub return_to: Origins,
 }

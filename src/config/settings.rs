@@ -8,12 +8,13 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::config::in_force::SettingInForce;
 use crate::config::people::{MailSettings, PageSettings, RecoverySettings};
 use crate::config::values::{
     self, AddressOrOff, NumberOrOff, OrAuto, OrOff, Origins, address, audience, audit_retention,
-    connections_per_address, cors_origins, credential_cache, drain_time, hash_queue, hash_workers, idle_ttl,
-    import_max_cost, key_rotation, lifetime, limit_burst, limit_refill, listen, metrics_listen, number,
-    password_min_length, path, personal_token_ttl, secret, sessions_per_user, status_ttl, trusted_proxies,
+    connections_per_address, credential_cache, drain_time, hash_queue, hash_workers, idle_ttl, import_max_cost,
+    key_rotation, lifetime, limit_burst, limit_refill, listen, metrics_listen, number, origins, password_min_length,
+    path, personal_token_ttl, secret, sessions_per_user, status_ttl, trusted_proxies,
 };
 use crate::error::StartError;
 use crate::model::{Algorithm, HashCost, Networks};
@@ -33,6 +34,9 @@ pub struct Config {
     pub first_admin: FirstAdminSettings,
     #[command(flatten)]
     pub log: LogSettings,
+    /// All of them as they were given, to be shown.
+    #[arg(skip)]
+    pub in_force: Vec<SettingInForce>,
 }
 
 /// What the service itself is told, whether or not it is a server.
@@ -119,7 +123,7 @@ pub struct ServerSettings {
     /// Such as `https://app.example.com`. They send a bearer token; a cookie or a password of the browser's own is never used.
     /// The key set, the status lists and the metadata are readable from every origin.
     #[arg(long, env = "COUNTERSIGN_CORS_ORIGINS", default_value = "", value_name = "ORIGINS")]
-    #[arg(global = true, value_parser = cors_origins)]
+    #[arg(global = true, value_parser = origins)]
     pub cors_origins: Origins,
 }
 

@@ -82,6 +82,18 @@ pub fn service_name(text: &str) -> Result<String, &'static str> {
     if fits { Ok(text.to_owned()) } else { Err("must be a name of at most 64 bytes, such as Acme") }
 }
 
+/// A domain that others cannot have hosts in is not told from one they can, such as `co.uk`; browsers know, and refuse the cookie.
+pub fn cookie_domain(text: &str) -> Result<String, &'static str> {
+    let is_domain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    let is_clean = text.contains('.') && !text.starts_with('.') && !text.ends_with('.') && text.bytes().all(is_domain);
+    let fits = text.is_empty() || (is_clean && text.parse::<std::net::IpAddr>().is_err());
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a domain with a dot in it and none before it, such as example.com")
+    }
+}
+
 pub fn mail_language(text: &str) -> Result<String, &'static str> {
     let is_name =
         (2..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
@@ -158,7 +170,7 @@ pub fn import_max_cost(text: &str) -> Result<u32, &'static str> {
 /// Origins (RFC 6454). The alias keeps clap from taking it for a setting that may come several times.
 pub type Origins = Vec<String>;
 
-pub fn cors_origins(text: &str) -> Result<Origins, &'static str> {
+pub fn origins(text: &str) -> Result<Origins, &'static str> {
     let mend = "must be origins with commas between, such as https://app.example.com,http://localhost:3000";
     let is_origin = |origin: &str| {
         let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://")).unwrap_or_default();

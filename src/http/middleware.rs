@@ -34,8 +34,8 @@ use crate::model::Networks;
 
 /// The timeout of a request, including its body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// The route without that timeout, since its files may be large; each chunk of the body has a timeout instead.
-const UNLIMITED_ROUTE: &str = "/admin/import";
+/// The routes without that timeout, since their files may be large; each chunk of the body has a timeout instead.
+const UNLIMITED_ROUTES: [&str; 2] = ["/admin/import", "/admin/console/import"];
 /// The largest request head, in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -91,7 +91,8 @@ fn handle(
         by_page_script: is_page_script(request.headers()),
         is_oauth: request.uri().path().starts_with("/oauth/"),
     };
-    let pages = pages.as_ref().filter(|_| Pages::has(request.uri().path())).cloned();
+    let path = request.uri().path();
+    let pages = pages.as_ref().filter(|_| Pages::has(path)).map(|pages| (pages.clone(), path.to_owned()));
     let cross_origin = cors.of(request.uri().path(), request.headers());
     let preflight = cross_origin.preflight(request.method(), request.headers());
     let request_id = context.origin().request_id.simple().to_string();
@@ -105,7 +106,8 @@ fn handle(
         let mut response = match (preflight, future) {
             (Some(preflight), _) => preflight,
             (None, Some(future)) => {
-                let has_limit = log_entry.route.as_ref().is_none_or(|route| route.as_str() != UNLIMITED_ROUTE);
+                let has_limit =
+                    log_entry.route.as_ref().is_none_or(|route| !UNLIMITED_ROUTES.contains(&route.as_str()));
                 let limit = if has_limit { REQUEST_TIMEOUT } else { Duration::MAX };
                 match time::timeout(limit, AssertUnwindSafe(future).catch_unwind()).await {
                     Ok(Ok(Ok(response))) => response,
@@ -123,7 +125,7 @@ fn handle(
             response.headers_mut().remove(CONTENT_LENGTH);
             let headers = response.headers_mut();
             let body = match &pages {
-                Some(pages) => pages.problem(&problem, &request_id, headers),
+                Some((pages, path)) => pages.problem(path, &problem, &request_id, headers),
                 None => problem.render(&request_id, problem_context, headers),
             };
             *response.body_mut() = body;
@@ -163,7 +165,7 @@ fn set_common_headers(headers: &mut HeaderMap, request_id: &str) {
     }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod routes;
 mod server;
 mod tls;
 mod unread_body;
+mod users_file;
 pub mod views;
 
 use std::convert::Infallible;
@@ -31,6 +32,7 @@ use axum::http::request::Parts;
 use prometheus_client::registry::Registry;
 
 use self::cors::Cors;
+use self::extract::SessionCookie;
 pub use self::extract::client_address::client_address;
 use self::metrics::Requests;
 use self::middleware::Surroundings;
@@ -40,7 +42,7 @@ pub use self::problem::{KINDS, Kind};
 pub use self::routes::document;
 pub use self::server::{serve, serve_metrics, serve_starting};
 pub use self::tls::Tls;
-use crate::auth::Auth;
+use crate::auth::{Auth, Finding};
 use crate::model::Networks;
 
 /// The shared state of all handlers: the service, and whether it is shutting down. It is its own extractor.
@@ -54,6 +56,10 @@ struct AppInner {
     cors: Cors,
     tls: Option<Tls>,
     pages: Pages,
+    cookie: SessionCookie,
+    return_to: Vec<String>,
+    settings: Vec<Setting>,
+    findings: Vec<Finding>,
     draining: Arc<AtomicBool>,
     drain_time: Duration,
     requests: Requests,
@@ -73,8 +79,33 @@ pub struct Access {
     pub tls: Option<Tls>,
     /// The pages for people.
     pub pages: Pages,
+    /// The domain whose hosts share the cookie of browsers' sessions, if there is one.
+    pub cookie_domain: Option<String>,
+    /// The origins that browsers may go to after signing in.
+    pub return_to: Vec<String>,
+    /// The settings, to be shown to administrators.
+    pub settings: Vec<Setting>,
+    /// What is weak about them.
+    pub findings: Vec<Finding>,
     /// How long the server goes on after it was told to stop, so that load balancers see that it is not ready any more.
     pub drain_time: Duration,
+}
+
+/// A setting as administrators see it.
+#[derive(Clone)]
+pub struct Setting {
+    /// The subject, such as `Passwords`.
+    pub heading: String,
+    /// The variable.
+    pub variable: String,
+    /// What it is for.
+    pub about: String,
+    /// The value; none when nothing was given, and always none of a secret.
+    pub value: Option<String>,
+    /// Whether it is a secret.
+    pub is_secret: bool,
+    /// Whether nobody has set it.
+    pub is_default: bool,
 }
 
 impl App {
@@ -83,12 +114,16 @@ impl App {
         let (requests, mut metrics) = (Requests::default(), Registry::with_prefix("countersign"));
         requests.register(&mut metrics);
         Self(Arc::new(AppInner {
-            auth,
             trusted_proxies: access.trusted_proxies,
             connections_per_address: access.connections_per_address,
             cors: Cors::new(&access.cors_origins),
             tls: access.tls,
+            cookie: SessionCookie::new(auth.public_url(), access.cookie_domain.as_deref()),
+            auth,
             pages: access.pages,
+            return_to: access.return_to,
+            settings: access.settings,
+            findings: access.findings,
             draining: Arc::default(),
             drain_time: access.drain_time,
             requests,
@@ -104,6 +139,26 @@ impl App {
     /// The pages for people.
     fn pages(&self) -> &Pages {
         &self.0.pages
+    }
+
+    /// The cookie of browsers' sessions.
+    fn cookie(&self) -> &SessionCookie {
+        &self.0.cookie
+    }
+
+    /// The origins that browsers may go to after signing in.
+    fn return_to(&self) -> &[String] {
+        &self.0.return_to
+    }
+
+    /// The settings, to be shown to administrators.
+    fn settings(&self) -> &[Setting] {
+        &self.0.settings
+    }
+
+    /// What is weak about the settings.
+    fn findings(&self) -> &[Finding] {
+        &self.0.findings
     }
 
     /// The metrics of the HTTP layer.
@@ -140,7 +195,10 @@ fn starting_router() -> Router {
 /// Returns the whole application: every route, wrapped in the middleware.
 pub fn router(app: App) -> Router {
     let (router, _) = routes::routes().split_for_parts();
-    let router = router.fallback(problem::not_found).method_not_allowed_fallback(problem::method_not_allowed);
+    let router = router
+        .merge(pages::routes())
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed);
     let surroundings = Surroundings {
         requests: app.0.requests.clone(),
         trusted_proxies: app.0.trusted_proxies.clone(),

@@ -254,6 +254,11 @@ impl Problem {
         }
     }
 
+    /// The fields that are not valid.
+    pub(super) fn errors(&self) -> &[FieldError] {
+        &self.errors
+    }
+
     /// What happened and what to do.
     pub(super) fn detail(&self) -> &str {
         self.detail.as_deref().unwrap_or(self.kind.about)

@@ -8,6 +8,7 @@ use axum::http::Extensions;
 use axum::http::request::Parts;
 use uuid::Uuid;
 
+use crate::auth::{Actor, Authenticated};
 use crate::http::App;
 use crate::http::problem::{self, Problem};
 use crate::model::{AuditMethod, Origin, Principal, User, UserId};
@@ -41,6 +42,11 @@ impl RequestContext {
     /// The caller and the authentication method, once known. The holder of the setup token has no user id.
     pub fn caller(&self) -> Option<(Option<UserId>, AuditMethod)> {
         self.0.caller.get().copied()
+    }
+
+    /// The caller with this credential as an actor who needs no scope, such as one who logs out.
+    pub fn actor(&self, principal: &Authenticated) -> Actor {
+        Actor::caller(principal, self.0.origin, principal.grant(None, None))
     }
 
     /// Records the authenticated caller.

@@ -1,90 +1,78 @@
 use super::{Method, Timestamp, UserId};
 
-/// What the audit trail records. The words of [`Event::as_str`] are stable: programs search for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A user logged in.
-    LoggedIn,
-    /// A password was refused, at login or elsewhere. An unknown username is not recorded: people sometimes type their
-    /// password into that field.
-    LoginFailed,
-    /// A password was refused unseen, because too many from its address were wrong.
-    LoginLimited,
-    /// A block of an address that had tried too many passwords was lifted.
-    BlockLifted,
-    /// A session was refreshed: it has a new JWT, and perhaps a new opaque token.
-    SessionRefreshed,
-    /// An opaque token was presented again after it had been exchanged, so its session was revoked.
-    TokenReused,
-    /// A person or a service ended a session.
-    SessionEnded,
-    /// A personal access token was created.
-    TokenCreated,
-    /// A personal access token was revoked.
-    TokenRevoked,
-    /// The next signing key was created.
-    KeyRotated,
-    /// The oldest records were deleted, up to the one that the target names.
-    AuditForgotten,
-    /// The end of the trail had no seal yet and was sealed: of a new database, of one of an earlier version, or of one whose
-    /// records are under another key. The target says which ([`Unsealed`]).
-    AuditSealed,
-    /// The end of the trail was found changed by something else than Countersign: records are missing, or not its own.
-    AuditBroken,
-    /// A user was created.
-    UserCreated,
-    /// The name, e-mail address, roles or `must_change_password` of a user changed.
-    UserChanged,
-    /// A user was disabled, and all their sessions and tokens were revoked.
-    UserDisabled,
-    /// A user was enabled.
-    UserEnabled,
-    /// A user was deleted.
-    UserDeleted,
-    /// The password of a user was set or changed.
-    PasswordSet,
-    /// A one-time link was made, with which a user chooses a password. The target says for what.
-    LinkCreated,
-    /// A mail was given up: its server refused it, or could not be reached for a day. The target is the id of the mail.
-    MailFailed,
-    /// An import created users.
-    UsersImported,
-    /// An export of all users with their password hashes began.
-    UsersExported,
-    /// A backup replaced the database; all sessions, tokens and signing keys of the backup were invalidated.
-    DatabaseRestored,
+macro_rules! events {
+    ($($(#[doc = $doc:literal])+ $Name:ident = $word:literal,)*) => {
+        /// What the audit trail records. The words of [`Event::as_str`] are stable: programs search for them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Event {
+            $($(#[doc = $doc])+ $Name,)*
+        }
+
+        impl Event {
+            /// All events.
+            pub const ALL: &[Self] = &[$(Self::$Name),*];
+
+            /// The word stored in the database.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$Name => $word,)*
+                }
+            }
+        }
+    };
 }
 
-impl Event {
-    /// The word stored in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::LoggedIn => "login.succeeded",
-            Self::LoginFailed => "login.failed",
-            Self::LoginLimited => "login.limited",
-            Self::BlockLifted => "block.lifted",
-            Self::SessionRefreshed => "session.refreshed",
-            Self::TokenReused => "session.token-reused",
-            Self::SessionEnded => "session.ended",
-            Self::TokenCreated => "token.created",
-            Self::TokenRevoked => "token.revoked",
-            Self::KeyRotated => "key.rotated",
-            Self::AuditForgotten => "audit.forgotten",
-            Self::AuditSealed => "audit.sealed",
-            Self::AuditBroken => "audit.broken",
-            Self::UserCreated => "user.created",
-            Self::UserChanged => "user.changed",
-            Self::UserDisabled => "user.disabled",
-            Self::UserEnabled => "user.enabled",
-            Self::UserDeleted => "user.deleted",
-            Self::PasswordSet => "user.password-set",
-            Self::LinkCreated => "link.created",
-            Self::MailFailed => "mail.failed",
-            Self::UsersImported => "user.imported",
-            Self::UsersExported => "user.exported",
-            Self::DatabaseRestored => "database.restored",
-        }
-    }
+events! {
+    /// A user logged in.
+    LoggedIn = "login.succeeded",
+    /// A password was refused, at login or elsewhere. An unknown username is not recorded: people sometimes type their
+    /// password into that field.
+    LoginFailed = "login.failed",
+    /// A password was refused unseen, because too many from its address were wrong.
+    LoginLimited = "login.limited",
+    /// A block of an address that had tried too many passwords was lifted.
+    BlockLifted = "block.lifted",
+    /// A session was refreshed: it has a new JWT, and perhaps a new opaque token.
+    SessionRefreshed = "session.refreshed",
+    /// An opaque token was presented again after it had been exchanged, so its session was revoked.
+    TokenReused = "session.token-reused",
+    /// A person or a service ended a session.
+    SessionEnded = "session.ended",
+    /// A personal access token was created.
+    TokenCreated = "token.created",
+    /// A personal access token was revoked.
+    TokenRevoked = "token.revoked",
+    /// The next signing key was created.
+    KeyRotated = "key.rotated",
+    /// The oldest records were deleted, up to the one that the target names.
+    AuditForgotten = "audit.forgotten",
+    /// The end of the trail had no seal yet and was sealed: of a new database, of one of an earlier version, or of one whose
+    /// records are under another key. The target says which ([`Unsealed`]).
+    AuditSealed = "audit.sealed",
+    /// The end of the trail was found changed by something else than Countersign: records are missing, or not its own.
+    AuditBroken = "audit.broken",
+    /// A user was created.
+    UserCreated = "user.created",
+    /// The name, e-mail address, roles or `must_change_password` of a user changed.
+    UserChanged = "user.changed",
+    /// A user was disabled, and all their sessions and tokens were revoked.
+    UserDisabled = "user.disabled",
+    /// A user was enabled.
+    UserEnabled = "user.enabled",
+    /// A user was deleted.
+    UserDeleted = "user.deleted",
+    /// The password of a user was set or changed.
+    PasswordSet = "user.password-set",
+    /// A one-time link was made, with which a user chooses a password. The target says for what.
+    LinkCreated = "link.created",
+    /// A mail was given up: its server refused it, or could not be reached for a day. The target is the id of the mail.
+    MailFailed = "mail.failed",
+    /// An import created users.
+    UsersImported = "user.imported",
+    /// An export of all users with their password hashes began.
+    UsersExported = "user.exported",
+    /// A backup replaced the database; all sessions, tokens and signing keys of the backup were invalidated.
+    DatabaseRestored = "database.restored",
 }
 
 /// How an actor was authenticated, or why that was not required. The words are stable, like those of events.
@@ -206,6 +194,19 @@ impl Unsealed {
             Self::AnotherKey => "another-key",
         }
     }
+}
+
+/// How many records say the same of logins in one hour.
+#[derive(Clone, Debug)]
+pub struct LoginCount {
+    /// The hour, counted from 1970.
+    pub hour: i64,
+    /// The word of an [`Event`].
+    pub event: String,
+    /// The detail, which says how many attempts a record stands for.
+    pub detail: Option<String>,
+    /// How many records.
+    pub records: i64,
 }
 
 /// A filter of audit records. A record must match all conditions.

@@ -17,7 +17,7 @@ mod time;
 mod token;
 mod user;
 
-pub use audit::{AuditFilter, AuditMethod, AuditRecord, Event, Outcome, Unsealed};
+pub use audit::{AuditFilter, AuditMethod, AuditRecord, Event, LoginCount, Outcome, Unsealed};
 pub use audit_chain::{AuditHead, AuditRow, ChainKey};
 pub use block::{Block, Reach};
 pub use hash_cost::HashCost;

@@ -126,11 +126,29 @@ fn migrations_of_both_stores_have_the_same_names() {
 /// The tables of the tests come from the API document, so they miss such routes.
 #[test]
 fn routes_missing_from_the_api_document_are_public_or_aliases() {
-    let routes = ["src/http/mod.rs", "src/http/routes/mod.rs"].map(|file| fs::read_to_string(file).unwrap()).concat();
+    let routes = ["src/http/mod.rs", "src/http/routes/mod.rs", "src/http/pages/mod.rs"]
+        .map(|file| fs::read_to_string(file).unwrap())
+        .concat();
     let paths: Vec<_> = routes.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     assert_eq!(
         paths,
-        ["/health", "/verify", "/users/", "/link/{token}", "/assets/{file}", "/docs", "/docs/", "/docs/{*file}"]
+        [
+            "/health",
+            "/verify",
+            "/users/",
+            "/docs",
+            "/docs/",
+            "/docs/{*file}",
+            "/",
+            "/signin",
+            "/signout",
+            "/forgot",
+            "/setup",
+            "/link/{token}",
+            "/account",
+            "/account/{action}",
+            "/assets/{file}",
+        ]
     );
 }
 

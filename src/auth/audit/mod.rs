@@ -5,6 +5,7 @@
 
 pub mod chain;
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use crate::auth::Auth;
@@ -156,5 +157,14 @@ impl Auth {
         let more = cut_to(&mut rows, limit);
         let next = rows.last().filter(|_| more).map(|row| row.seq);
         Ok((rows, next))
+    }
+
+    /// The usernames of those who acted and were acted on in these records. Deleted users have none.
+    pub async fn names_in(&self, rows: &[AuditRow]) -> Result<HashMap<UserId, String>, Error> {
+        let ids: BTreeSet<_> = rows.iter().flat_map(|row| [row.actor, row.subject]).flatten().collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        self.store.read().await?.usernames(&ids.into_iter().collect::<Vec<_>>()).await
     }
 }

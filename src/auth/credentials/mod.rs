@@ -16,7 +16,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use crate::auth::credentials::cache::{Authenticated, Authentication, CacheKey, Evidence};
-use crate::auth::credentials::parse::{Credential, RawCredential};
+use crate::auth::credentials::parse::{AuthScheme, Credential, RawCredential};
 use crate::auth::passwords::hash_replaced;
 use crate::auth::sessions::jwt;
 use crate::auth::{Actor, Auth};
@@ -27,6 +27,16 @@ impl Auth {
     /// Authenticates the caller by an `Authorization` header.
     pub async fn authenticate(&self, header: &[u8], origin: Origin) -> Result<Arc<Authenticated>, Error> {
         self.check(RawCredential::in_header(header)?, origin).await
+    }
+
+    /// Authenticates the caller by the opaque token of a session alone, from a cookie. [`Error::InvalidToken`] for anything else,
+    /// also for a token that would do in a header.
+    pub async fn authenticate_session(&self, token: &[u8], origin: Origin) -> Result<Arc<Authenticated>, Error> {
+        let presented = RawCredential { scheme: AuthScheme::Bearer, value: token };
+        match presented.parse()? {
+            Credential::Opaque(_) => self.check(presented, origin).await,
+            _ => Err(Error::InvalidToken),
+        }
     }
 
     /// Authenticates the caller by a credential. A fresh cache entry is returned as it is; for a stale one only what

@@ -13,6 +13,7 @@ use crate::auth::audit::EVERYONE;
 use crate::auth::{Actor, Auth, IdempotentRequest, random};
 use crate::error::{Error, FieldError};
 use crate::mail::Subject;
+use crate::model::pagination::cut_to;
 use crate::model::{
     Event, Lifetime, Method, NewToken, PersonalSecret, PersonalToken, Principal, Scopes, SessionId, Status, Timestamp,
     TokenId, User, UserId,
@@ -60,6 +61,19 @@ impl Auth {
         let authority =
             Authority { user: user.id, scopes: user.roles.scopes(), parent: None, expires_at: None, session: None };
         self.insert_token(authority, Actor::Operator, new, None).await
+    }
+
+    /// A page of the tokens of all users, with the usernames, the newest first, and where the next page begins.
+    pub async fn all_tokens(
+        &self,
+        before: Option<TokenId>,
+        limit: u32,
+    ) -> Result<(Vec<(PersonalToken, String)>, Option<TokenId>), Error> {
+        let mut tokens =
+            self.store.read().await?.personal_tokens(before, limit.saturating_add(1), self.clock.now()).await?;
+        let more = cut_to(&mut tokens, limit);
+        let next = tokens.last().filter(|_| more).map(|(token, _)| token.id);
+        Ok((tokens, next))
     }
 
     async fn insert_token(

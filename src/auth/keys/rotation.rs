@@ -188,6 +188,11 @@ impl Auth {
         self.key_infos(now).into_iter().find(|key| key.state == KeyState::Next && is_current(key))
     }
 
+    /// Whether keys can be rotated: with HS256 the key is a setting.
+    pub fn can_rotate_keys(&self) -> bool {
+        self.settings.keys.jwt_algorithm != Algorithm::Hs256
+    }
+
     /// The keys that sign, will sign or still verify, the oldest first. The HS256 secret is not among them.
     pub async fn signing_keys(&self) -> Result<Vec<KeyInfo>, Error> {
         self.refresh_keys().await?;

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::auth::Settings;
 use crate::auth::keys::Keys;
 use crate::auth::keys::sealing::SecretKey;
 use crate::auth::users::first_admin;
+use crate::auth::{Auth, Settings};
 use crate::error::StartError;
 use crate::mail::Mailer;
 use crate::model::{Clock, Timestamp};
@@ -88,6 +88,13 @@ pub fn examine_settings(settings: &Settings, setup_token: Option<&SecretString>)
     let mail = Mailer::new(settings).map(drop);
     let checks = [location, secret_key, settings.check(), setup_token, mail];
     checks.into_iter().filter_map(Result::err).collect()
+}
+
+impl Auth {
+    /// Checks the files and the contents of the database that this service uses.
+    pub async fn examine(&self) -> Vec<Finding> {
+        examine(&self.clock, &self.settings).await
+    }
 }
 
 /// Checks the files and the contents of the database. The settings must be valid for a server.

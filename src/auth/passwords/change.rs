@@ -11,7 +11,9 @@ use crate::auth::passwords::policy::normalize;
 use crate::auth::{Actor, Auth};
 use crate::error::{Error, FieldError};
 use crate::mail::Subject;
-use crate::model::{Event, Principal, UserId};
+use crate::model::{
+    AuditMethod, Event, Origin, PasswordHash, Principal, SessionId, Status, Step, TokenId, User, UserId,
+};
 
 impl Auth {
     /// Sets the password of a user and revokes all their sessions and tokens. [`Error::NotFound`] for an unknown id.
@@ -53,16 +55,51 @@ impl Auth {
         if id != principal.user.id {
             return Err(Error::InvalidCredentials);
         }
+        let kept = (principal.session, principal.token);
+        self.replace_password(actor, &principal.user, (current, checked), new, kept).await
+    }
+
+    /// Changes the password of a user who must do that before anything else, and so has no credential yet. Returns
+    /// [`Error::InvalidCredentials`] when `current` is wrong, or nothing has to be done.
+    pub async fn change_expired_password(
+        &self,
+        username: &str,
+        current: &SecretString,
+        new: &SecretString,
+        origin: Origin,
+    ) -> Result<(), Error> {
+        let attempt = Actor::Unknown { method: AuditMethod::Password, origin };
+        let (id, checked) = self.check_password(attempt, username, current).await?;
+        let user = self.user(id).await?;
+        if user.pending_step() != Some(Step::ChangePassword) {
+            return Err(Error::InvalidCredentials);
+        }
+        let actor = Actor::User { id, method: AuditMethod::Password, origin, grant: None };
+        self.replace_password(actor, &user, (current, checked), new, (None, None)).await
+    }
+
+    /// Replaces a password that was checked just now, and ends all sessions and tokens but those that are kept.
+    async fn replace_password(
+        &self,
+        actor: Actor,
+        user: &User,
+        (current, checked): (&SecretString, PasswordHash),
+        new: &SecretString,
+        (session, token): (Option<SessionId>, Option<TokenId>),
+    ) -> Result<(), Error> {
         let unchanged = (normalize(current) == normalize(new))
             .then(|| FieldError::new("new_password", "unchanged", "must differ from the current password"));
-        if let Some(error) = self.check_policy("new_password", new, &principal.user.names()).or(unchanged) {
+        if let Some(error) = self.check_policy("new_password", new, &user.names()).or(unchanged) {
             return Err(Error::Invalid(vec![error]));
         }
         let hash = self.hash_password(actor, new).await?;
-        let (auth, now, session, token) = (self.clone(), self.clock.now(), principal.session, principal.token);
+        let (auth, now, id) = (self.clone(), self.clock.now(), user.id);
         self.finish(async move {
             let mut tx = auth.write_as(actor).await?;
             let user = tx.locked_user(id, None).await?;
+            if user.status != Status::Active {
+                return Err(Error::InvalidCredentials);
+            }
             // Another request may have changed the password while the hashes ran, or a login upgraded its hash.
             if !tx.has_password_hash(id, &checked).await? {
                 return Err(hash_replaced());

@@ -124,6 +124,11 @@ impl HashPool {
         Ok(pool)
     }
 
+    /// How many passwords wait for a thread.
+    pub fn waiting(&self) -> i64 {
+        self.shared.load.waiting.get()
+    }
+
     /// Runs `job` on one of the threads, when it is the turn of `flow`. Returns [`Error::Busy`] at once when there is no
     /// room in the queue, and later when the job waited for too long or lost its place to another flow. A job is
     /// skipped when its caller drops the future before a thread is free.

@@ -70,6 +70,11 @@ impl Auth {
         Ok(prepared)
     }
 
+    /// Whether there is an administrator.
+    pub async fn has_admin(&self) -> Result<bool, Error> {
+        self.store.read().await?.has_admin().await
+    }
+
     /// Creates the administrator that the settings name, unless there is one. Returns whether it did.
     pub async fn create_first_admin(&self, username: &str, password: &SecretString) -> Result<bool, StartError> {
         if self.store.read().await?.has_admin().await? {

@@ -29,7 +29,7 @@ pub struct Caller<S> {
 }
 
 /// What a route requires of its caller.
-pub trait RequiredScope {
+pub trait RequiredScope: Send {
     /// The scope that the credential must have; `None` admits every authenticated caller.
     const SCOPE: Option<Scope>;
     /// The pending step that this route completes. Callers with that step are admitted here and nowhere else.
@@ -97,10 +97,24 @@ fn refuse_ambient_password(
     if principal.method != Method::Basic || (parts.method.is_safe() && !gives_much_away) {
         return Ok(());
     }
-    refuse_foreign_page(&parts.headers, app.auth().issuer())
+    refuse_foreign_page(&parts.headers, app.auth().public_url())
 }
 
 impl<S: RequiredScope> Caller<S> {
+    /// The caller by the cookie of a browser's session; none without a live one. Only pages and `/verify` ask for this.
+    pub async fn from_cookie(parts: &mut Parts, app: &App) -> Result<Option<Self>, Problem> {
+        let Some(token) = app.cookie().of(&parts.headers) else { return Ok(None) };
+        let context = RequestContext::of(&parts.extensions)?;
+        let principal = match app.auth().authenticate_session(token, context.origin()).await {
+            Err(Error::InvalidToken) => return Ok(None),
+            principal => principal?,
+        };
+        context.record_caller(&principal);
+        let caller = Self::authorize(principal, context.origin())?;
+        caller.attach_grant(parts);
+        Ok(Some(caller))
+    }
+
     fn authorize(principal: Arc<Authenticated>, origin: Origin) -> Result<Self, Error> {
         match (principal.user.pending_step(), S::SCOPE) {
             (Some(step), _) if S::COMPLETES != Some(step) => Err(Error::StepRequired(step)),

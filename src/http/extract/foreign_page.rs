@@ -19,6 +19,14 @@ pub fn refuse_foreign_page(headers: &HeaderMap, own: &str) -> Result<(), Error> 
     if is_foreign { Err(Error::ForeignPage) } else { Ok(()) }
 }
 
+/// Refuses a request unless a page of this service sent it: browsers say so of every form, in one header or the other.
+pub fn require_own_page(headers: &HeaderMap, own: &str) -> Result<(), Error> {
+    if headers.contains_key("sec-fetch-site") || headers.contains_key(ORIGIN) {
+        return refuse_foreign_page(headers, own);
+    }
+    Err(Error::ForeignPage)
+}
+
 /// Whether an `Origin` is this service: at the address that its clients know, or that this request was sent to.
 fn is_own(origin: &HeaderValue, host: Option<&HeaderValue>, own: &str) -> bool {
     let Ok(origin) = origin.to_str() else { return false };
@@ -35,6 +43,19 @@ mod tests {
     fn is_refused(headers: &[(&'static str, &'static str)]) -> bool {
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
         refuse_foreign_page(&headers.collect(), "https://auth.example.com").is_err()
+    }
+
+    #[test]
+    fn a_form_comes_from_a_page_that_says_where_it_is_from() {
+        let own = "https://auth.example.com";
+        assert!(require_own_page(&HeaderMap::new(), own).is_err());
+        let header = |name: &'static str, value: &'static str| {
+            HeaderMap::from_iter([(axum::http::HeaderName::from_static(name), HeaderValue::from_static(value))])
+        };
+        assert!(require_own_page(&header("sec-fetch-site", "same-origin"), own).is_ok());
+        assert!(require_own_page(&header("origin", own), own).is_ok());
+        assert!(require_own_page(&header("origin", "null"), own).is_err());
+        assert!(require_own_page(&header("sec-fetch-site", "same-site"), own).is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod body;
 mod caller;
 pub mod client_address;
 pub mod conditional;
+mod cookie;
 mod foreign_page;
 pub mod pagination;
 
@@ -11,7 +12,8 @@ pub use self::body::{
     IdempotentJson, Json, PathId, Query, body, from_form, from_json, has_type, nullable, refuse_encoding,
 };
 pub use self::caller::{
-    Admin, Anyone, Caller, Export, Introspect, PasswordChange, Profile, Tokens, UsersRead, authorization,
+    Admin, Anyone, Caller, Export, Introspect, PasswordChange, Profile, RequiredScope, Tokens, UsersRead, authorization,
 };
 pub use self::conditional::IfMatch;
-pub use self::foreign_page::refuse_foreign_page;
+pub use self::cookie::SessionCookie;
+pub use self::foreign_page::{refuse_foreign_page, require_own_page};

@@ -1,9 +1,12 @@
 //! Pagination of lists.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
+use crate::auth::Cursor;
 use crate::error::FieldError;
 use crate::http::problem::Problem;
 use crate::model::UserId;
@@ -48,4 +51,20 @@ pub fn validate_limit(limit: u32) -> Result<u32, Problem> {
     } else {
         Err(Problem::validation(vec![FieldError::new("limit", "out-of-range", "must be from 1 to 1000")]))
     }
+}
+
+/// Encodes a cursor: the last user's id and, in a search, the text that matched. It is not secret.
+pub fn encode_cursor((key, id): Cursor) -> String {
+    if key.is_empty() { id.to_string() } else { format!("{id}.{}", URL_SAFE_NO_PAD.encode(key)) }
+}
+
+/// Decodes a cursor that [`encode_cursor`] encoded.
+pub fn decode_cursor(text: &str) -> Result<Cursor, Problem> {
+    let decode = || {
+        let (id, key) = text.split_once('.').unwrap_or((text, ""));
+        let key = String::from_utf8(URL_SAFE_NO_PAD.decode(key).ok()?).ok().filter(|key| !key.contains('\0'))?;
+        Some((key, id.parse().ok()?))
+    };
+    let invalid = || FieldError::new("after", "malformed", "must be the `next` of a page");
+    decode().ok_or_else(|| Problem::validation(vec![invalid()]))
 }

@@ -12,11 +12,15 @@ use crate::error::StartError;
 use crate::http::App;
 use crate::http::extract::PathId;
 use crate::http::problem::{NOT_FOUND, Problem};
+use crate::model::TokenHash;
 
-const FILES: [(&str, &str, &str); 3] = [
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const FILES: [(&str, &str, &str); 5] = [
     ("icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
+    ("import.js", SCRIPT, include_str!("assets/import.js")),
+    ("page.js", SCRIPT, include_str!("assets/page.js")),
+    ("password.js", SCRIPT, include_str!("assets/password.js")),
     ("style.css", "text/css; charset=utf-8", include_str!("assets/style.css")),
-    ("password.js", "text/javascript; charset=utf-8", include_str!("assets/password.js")),
 ];
 /// The largest logo, in bytes.
 const MAX_LOGO: usize = 256 * 1024;
@@ -57,13 +61,18 @@ fn media_type(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// What changes whenever a file does, for the addresses of the files: browsers keep them for a while.
+pub fn version() -> String {
+    let all: String = FILES.iter().map(|(.., text)| *text).collect();
+    hex::encode(TokenHash::of(all.as_bytes()).as_bytes().get(..4).unwrap_or_default())
+}
+
 /// Serves a file that pages refer to.
 pub async fn get_asset(app: App, PathId(name): PathId<String>) -> Result<Response, Problem> {
     let files = FILES.iter().map(|(name, media_type, text)| (*name, *media_type, Bytes::from_static(text.as_bytes())));
     let logo = app.pages().0.logo.iter().map(|logo| ("logo", logo.media_type, logo.bytes.clone()));
     let found = files.chain(logo).find(|(known, ..)| *known == name);
     let (name, media_type, bytes) = found.ok_or_else(|| Problem::new(&NOT_FOUND))?;
-    // An hour: the names say nothing of the version.
     let policy = if name == "logo" { PICTURE_CSP } else { "default-src 'none'" };
     let headers =
         [(CONTENT_TYPE, media_type), (CACHE_CONTROL, "public, max-age=3600"), (CONTENT_SECURITY_POLICY, policy)];

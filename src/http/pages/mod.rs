@@ -4,36 +4,74 @@
 //! without scripts. Links between pages and files are relative, so that a proxy may put the service below a path. Threats:
 //! a name that is markup, and a page of another site that shows ours in a frame.
 
+mod account;
 mod assets;
-pub mod link;
+mod console;
+mod frame;
+mod home;
+mod link;
+mod return_to;
+mod sentences;
+mod setup;
+mod signin;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use self::assets::Logo;
-pub use self::assets::get_asset;
+pub use self::return_to::ReturnTo;
 use crate::error::{Error, StartError};
-use crate::http::problem::Problem;
+use crate::http::App;
+use crate::http::problem::{Kind, Problem};
 
 /// Nothing but files of this service, no frame around it, and forms to nowhere else.
-const PAGE_CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; \
-                        base-uri 'none'; frame-ancestors 'none'";
+const PAGE_CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+                        form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// The paths below which people, not programs, read what went wrong.
-const PATHS: [&str; 1] = ["/link/"];
+const FOLDERS: [&str; 3] = ["/link/", "/account/", "/admin/console/"];
+/// The pages that are no folders.
+const PAGES: [&str; 7] = ["/", "/signin", "/signout", "/forgot", "/setup", "/account", "/admin"];
 
-const TEMPLATES: [(&str, &str); 5] = [
-    ("base.html", include_str!("templates/base.html")),
-    ("choose_password.html", include_str!("templates/choose_password.html")),
-    ("confirm_address.html", include_str!("templates/confirm_address.html")),
-    ("link_used.html", include_str!("templates/link_used.html")),
-    ("problem.html", include_str!("templates/problem.html")),
-];
+macro_rules! templates {
+    ($($name:literal)*) => {
+        const TEMPLATES: &[(&str, &str)] = &[$(($name, include_str!(concat!("templates/", $name)))),*];
+    };
+}
+
+templates! {
+    "account.html"
+    "base.html"
+    "choose_password.html"
+    "confirm_address.html"
+    "console/audit.html"
+    "console/frame.html"
+    "console/health.html"
+    "console/import.html"
+    "console/keys.html"
+    "console/overview.html"
+    "console/roles.html"
+    "console/settings.html"
+    "console/tokens.html"
+    "console/user.html"
+    "console/user_new.html"
+    "console/users.html"
+    "forgot.html"
+    "home.html"
+    "link_used.html"
+    "parts.html"
+    "problem.html"
+    "setup.html"
+    "signin.html"
+    "signout.html"
+}
 
 /// The pages, in the name of whoever runs the service.
 #[derive(Clone)]
@@ -52,36 +90,57 @@ impl Pages {
 
     fn of(service: &str, logo: Option<Logo>) -> Self {
         let mut templates = Environment::new();
-        templates.set_undefined_behavior(UndefinedBehavior::Strict);
+        templates.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+        templates.add_filter("time", time);
+        templates.add_filter("number", number);
         for (name, text) in TEMPLATES {
             #[expect(clippy::expect_used, reason = "the templates are part of the program, and a test compiles each")]
             templates.add_template(name, text).expect("a template compiles");
         }
         templates.add_global("service", service);
         templates.add_global("has_logo", logo.is_some());
+        templates.add_global("version", assets::version());
         Self(Arc::new(Inner { templates, logo }))
     }
 
     /// Whether this is a path for people.
     pub fn has(path: &str) -> bool {
-        PATHS.iter().any(|begin| path.starts_with(begin))
+        PAGES.contains(&path) || FOLDERS.iter().any(|begin| path.starts_with(begin))
     }
 
-    /// Renders a page.
-    fn page(&self, status: StatusCode, template: &str, values: Value) -> Result<Response, Problem> {
-        let render = || self.0.templates.get_template(template)?.render(values);
+    /// How relative links on the page with this path get to the root of the service.
+    fn root(path: &str) -> String {
+        match path.matches('/').count() {
+            0 | 1 => "./".to_owned(),
+            depth => "../".repeat(depth - 1),
+        }
+    }
+
+    /// Renders a page. `root` is how its links get to the root of the service.
+    fn page(&self, root: &str, status: StatusCode, template: &str, values: Value) -> Result<Response, Problem> {
+        let render = || {
+            self.0
+                .templates
+                .get_template(template)?
+                .render(context! { root => Value::from_safe_string(root.to_owned()), ..values })
+        };
         let html = render().map_err(|error| Error::Internal(error.into()))?;
         let mut response = (status, Html(html)).into_response();
         set_policy(response.headers_mut());
         Ok(response)
     }
 
-    /// Renders what went wrong. Returns the body and sets the headers.
-    pub(super) fn problem(&self, problem: &Problem, request_id: &str, headers: &mut HeaderMap) -> Body {
+    /// Renders what went wrong with the page of this path. Returns the body and sets the headers.
+    pub(super) fn problem(&self, path: &str, problem: &Problem, request_id: &str, headers: &mut HeaderMap) -> Body {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         set_policy(headers);
         problem.set_retry_after(headers);
-        let values = context! { title => problem.kind.title, about => problem.detail(), request_id };
+        let about = for_people(problem.kind).unwrap_or_else(|| problem.detail());
+        let root = Self::root(path);
+        let errors: Vec<_> =
+            problem.errors().iter().map(|error| format!("{} {}", error.field, error.message)).collect();
+        let root = Value::from_safe_string(root);
+        let values = context! { root, title => problem.kind.title, about, errors, request_id, reader => () };
         let render = || self.0.templates.get_template("problem.html")?.render(values);
         render().unwrap_or_else(|_| problem.kind.title.to_owned()).into()
     }
@@ -91,6 +150,72 @@ impl Default for Pages {
     fn default() -> Self {
         Self::of("Countersign", None)
     }
+}
+
+/// Every page.
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/", get(home::show_home))
+        .route("/signin", get(signin::show_sign_in).post(signin::sign_in))
+        .route("/signout", get(signin::show_sign_out).post(signin::sign_out))
+        .route("/forgot", get(signin::show_forgot).post(signin::forgot))
+        .route("/setup", get(setup::show_setup).post(setup::set_up))
+        .route("/link/{token}", get(link::show_link).post(link::use_link))
+        .route("/account", get(account::show_account))
+        .route("/account/{action}", post(account::act))
+        .merge(console::routes())
+        .route("/assets/{file}", get(assets::get_asset))
+}
+
+/// Lets the answer to a form of this page lead to another origin.
+fn allow_form_action(headers: &mut HeaderMap, origin: &str) {
+    let policy = PAGE_CSP.replace("form-action 'self'", &format!("form-action 'self' {origin}"));
+    headers
+        .insert(CONTENT_SECURITY_POLICY, HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static(PAGE_CSP)));
+}
+
+/// What a person can do about a problem whose own text is for those who write programs.
+fn for_people(kind: &Kind) -> Option<&'static str> {
+    Some(match kind.code {
+        "insufficient-scope" => {
+            "Your account may not open this page. An administrator can give you the role that it takes."
+        }
+        "foreign-page" => {
+            "This form did not come from a page of this service, or from one that was opened before you signed in. Open \
+             the page again."
+        }
+        "not-found" => "There is nothing here. What this page was about may have been deleted meanwhile.",
+        "method-not-allowed" | "malformed-request" | "unsupported-media-type" => {
+            "Open this page by a link or its form."
+        }
+        "too-many-attempts" => "Too much was tried from your network just now. Wait a moment, then try again.",
+        "precondition-failed" => "Somebody else has changed this meanwhile. Go back, and look at it again.",
+        _ => return None,
+    })
+}
+
+/// A time as people read it, with the exact one beside it for scripts, which show it in the reader's zone.
+fn time(at: &str) -> Value {
+    let is_time = at.len() >= 16 && at.bytes().all(|byte| byte.is_ascii_digit() || b"-+:.TZ".contains(&byte));
+    match (is_time, at.get(..10), at.get(11..16)) {
+        (true, Some(day), Some(minute)) => {
+            Value::from_safe_string(format!("<time datetime=\"{at}\" title=\"{at}\">{day} {minute} UTC</time>"))
+        }
+        _ => Value::from(at),
+    }
+}
+
+/// A number with commas between thousands.
+fn number(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = if number < 0 { "-".to_owned() } else { String::new() };
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 fn set_policy(headers: &mut HeaderMap) {
@@ -104,7 +229,8 @@ mod tests {
     #[test]
     fn a_value_is_text_and_not_markup() {
         let pages = Pages::new("<b>Acme</b> & \"Co\"", None).unwrap();
-        let values = context! { title => "<script>", about => "'\"><img src=x>", request_id => "1" };
+        let (root, errors) = ("./", Vec::<String>::new());
+        let values = context! { root, title => "<script>", about => "'\"><img src=x>", errors, request_id => "1" };
         let html = pages.0.templates.get_template("problem.html").unwrap().render(values).unwrap();
         assert!(!html.contains("<b>") && !html.contains("<script>") && !html.contains("<img src=x"), "{html}");
         assert!(html.contains("&lt;b&gt;Acme&lt;"), "{html}");
@@ -117,7 +243,7 @@ mod tests {
             let has_inline_code = text.split_whitespace().any(|word| is_handler(word) || word.starts_with("style="));
             assert!(!has_inline_code && !text.contains("<style"), "{name}");
             let scripts = text.matches("<script").count();
-            assert_eq!(scripts, text.matches("<script src=\"../assets/").count(), "{name}");
+            assert_eq!(scripts, text.matches("<script src=\"{{ root }}assets/").count(), "{name}");
         }
     }
 }

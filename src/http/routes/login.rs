@@ -179,7 +179,7 @@ impl FromRequest<App> for LoginRequest {
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let basic = match authorization(request.headers())?.map(Credential::parse) {
             Some(Ok(Credential::Basic { username, password })) => {
-                refuse_foreign_page(request.headers(), app.auth().issuer())?;
+                refuse_foreign_page(request.headers(), app.auth().public_url())?;
                 Some(Self { username: username.to_string(), password })
             }
             Some(Err(error @ Error::InvalidCredentials)) => return Err(error.into()),

@@ -16,7 +16,7 @@ pub mod well_known;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::http::{App, openapi, pages};
+use crate::http::{App, openapi};
 
 /// Returns every route with its documentation.
 pub fn routes() -> OpenApiRouter<App> {
@@ -65,8 +65,6 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(well_known::get_status_list))
         .routes(routes!(docs::get_openapi))
         .routes(routes!(docs::get_problem))
-        .route("/link/{token}", axum::routing::get(pages::link::show_link).post(pages::link::use_link))
-        .route("/assets/{file}", axum::routing::get(pages::get_asset))
         .route("/docs", axum::routing::get(docs::redirect_to_docs))
         .route("/docs/", axum::routing::get(docs::get_docs_index))
         .route("/docs/{*file}", axum::routing::get(docs::get_docs_file))

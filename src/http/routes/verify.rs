@@ -3,15 +3,20 @@
 //! The proxy sends the request's headers. On a 2xx it forwards the request with the `X-Auth-*` headers of the response.
 //! All of them are always set, even if empty, so that a proxy that copies them overwrites what its client sent.
 
+use std::sync::Arc;
+
 use axum::extract::FromRequestParts;
+use axum::http::header::LOCATION;
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use crate::auth::Authenticated;
 use crate::error::{Error, FieldError};
 use crate::http::App;
-use crate::http::extract::{Anyone, Caller};
+use crate::http::extract::{Anyone, Caller, authorization};
 use crate::http::openapi::{AuthErrors, InvalidQuery};
+use crate::http::pages::ReturnTo;
 use crate::http::problem::Problem;
 use crate::model::{Principal, Scope};
 
@@ -53,6 +58,49 @@ impl Requirements {
     }
 }
 
+/// Whoever sent the request that the proxy asks about: by the `Authorization` header or, for want of one, by the cookie of a
+/// browser's session. A browser that opens a page without either is sent to sign in, and back to the page.
+pub struct Visitor(Arc<Authenticated>);
+
+impl FromRequestParts<App> for Visitor {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Response> {
+        if authorization(&parts.headers).map_err(|error| Problem::from(error).into_response())?.is_some() {
+            let caller = Caller::<Anyone>::from_request_parts(parts, app).await;
+            return caller.map(|caller| Self(caller.principal)).map_err(IntoResponse::into_response);
+        }
+        match Caller::<Anyone>::from_cookie(parts, app).await {
+            Ok(Some(caller)) => Ok(Self(caller.principal)),
+            Ok(None) => {
+                Err(sign_in(&parts.headers, app)
+                    .unwrap_or_else(|| Problem::from(Error::Unauthenticated).into_response()))
+            }
+            Err(problem) => Err(problem.into_response()),
+        }
+    }
+}
+
+/// The answer that sends a browser to sign in, if this is one that opens a page of an origin in `COUNTERSIGN_RETURN_TO`.
+fn sign_in(headers: &HeaderMap, app: &App) -> Option<Response> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_page = text("sec-fetch-mode").map_or_else(
+        // Not said over plain HTTP, nor by old browsers.
+        || text("accept").is_some_and(|types| types.contains("text/html")),
+        |mode| mode == "navigate",
+    );
+    if !is_page || !text("x-forwarded-method").is_none_or(|method| method == "GET" || method == "HEAD") {
+        return None;
+    }
+    let [scheme, host, target] = ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-uri"].map(text);
+    let page = ReturnTo::parse(&format!("{}://{}{}", scheme?, host?, target?), app.return_to())?;
+    let query: String =
+        form_urlencoded::Serializer::new(String::new()).append_pair("return_to", page.as_str()).finish();
+    let location = format!("{}/signin?{query}", app.auth().public_url().trim_end_matches('/'));
+    let headers = [(LOCATION, HeaderValue::try_from(location).ok()?)];
+    Some((StatusCode::FOUND, headers).into_response())
+}
+
 impl FromRequestParts<App> for Requirements {
     type Rejection = Problem;
 
@@ -78,11 +126,11 @@ impl FromRequestParts<App> for Requirements {
             ("X-Auth-Scopes", description = "The scopes, separated by spaces"),
             ("X-Auth-Method", description = "basic, opaque, jwt or personal"),
         )),
+        (status = 302, description = "A browser that opens a page of an origin in COUNTERSIGN_RETURN_TO signs in first", headers(("Location"))),
         AuthErrors, InvalidQuery,
     ),
 )]
-pub async fn verify(caller: Caller<Anyone>, requirements: Requirements) -> Result<Response, Problem> {
-    let principal = caller.principal;
+pub async fn verify(Visitor(principal): Visitor, requirements: Requirements) -> Result<Response, Problem> {
     requirements.check(&principal)?;
     let roles: Vec<_> = principal.roles().collect();
     let identity = [

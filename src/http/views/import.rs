@@ -1,5 +1,6 @@
 //! The JSON lines of an import report.
 
+use secrecy::ExposeSecret;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -16,6 +17,9 @@ pub struct RowView<'a> {
     /// `created`, `updated`, `unchanged`, `skipped` or `failed`.
     #[schema(example = "created")]
     outcome: &'static str,
+    /// The invitation of a user without a password, to hand over where no mail was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<&'a str>,
     /// Why the row failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldProblem<'a>>,
@@ -27,6 +31,7 @@ impl<'a> From<&'a RowReport> for RowView<'a> {
             line: row.line,
             username: row.username.as_deref(),
             outcome: row.outcome.as_str(),
+            url: row.link.as_ref().and_then(|link| Some(link.url.as_ref()?.expose_secret())),
             errors: row.errors.iter().map(FieldProblem::from).collect(),
         }
     }

@@ -15,5 +15,5 @@ pub use self::import::{RowView, SummaryView};
 pub use self::key::{KeyList, KeyView};
 pub use self::link::{CreatedUserView, LinkView};
 pub use self::session::SessionList;
-pub use self::token::{CreatedToken, TokenList};
+pub use self::token::{CreatedToken, TokenList, TokenView};
 pub use self::user::UserView;

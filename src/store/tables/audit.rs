@@ -3,7 +3,7 @@
 //! where it begins: after the last record that was forgotten.
 
 use crate::error::Error;
-use crate::model::{AuditFilter, AuditHead, AuditRecord, AuditRow, ChainKey, Event, Timestamp, UserId};
+use crate::model::{AuditFilter, AuditHead, AuditRecord, AuditRow, ChainKey, Event, LoginCount, Timestamp, UserId};
 use crate::store::invalidation::Invalidate;
 use crate::store::postgres::in_time;
 use crate::store::query::{execute, fetch, fetch_all, fetch_optional, on_each_store};
@@ -71,6 +71,21 @@ impl<C: Connection> Conn<C> {
                 limit
             )?,
         })
+    }
+
+    /// How many records of logins there are for each hour, event and detail, of those after number `after` and since a time;
+    /// and the last number that was counted.
+    pub async fn count_logins(&mut self, after: i64, since: Timestamp) -> Result<Vec<(LoginCount, i64)>, Error> {
+        Ok(fetch_all!(
+            self,
+            |row| (LoginCount { hour: row.hour, event: row.event, detail: row.detail, records: row.records }, row.last),
+            r#"SELECT at / 3600000 AS "hour!: i64", event AS "event!", detail, COUNT(*) AS "records!: i64",
+            MAX(seq) AS "last!: i64" FROM audit
+            WHERE seq > $1 AND at >= $2 AND event IN ('login.succeeded', 'login.failed', 'login.limited')
+            GROUP BY at / 3600000, event, detail"#,
+            after,
+            since as _,
+        )?)
     }
 
     async fn first_audit_record_since(&mut self, since: Timestamp) -> Result<Option<i64>, Error> {

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::model::{PersonalToken, Scopes, SessionId, Timestamp, TokenHash, TokenId, User, UserId};
 use crate::store::invalidation::Invalidate;
 use crate::store::postgres::in_time;
-use crate::store::query::{execute, fetch_all, on_each_store, returning_all, returning_optional};
+use crate::store::query::{execute, fetch_all, fetch_scalar, on_each_store, returning_all, returning_optional};
 use crate::store::tables::sessions::json_of_uses;
 use crate::store::tables::user_columns::{select_users, user};
 use crate::store::{Conn, Connection, Tx};
@@ -78,6 +78,48 @@ impl<C: Connection> Conn<C> {
             last_used_at AS "last_used_at: Timestamp" FROM personal_tokens
             WHERE user_id = $1 AND (expires_at IS NULL OR expires_at > $2) ORDER BY id DESC"#,
             user as _,
+            now as _,
+        )?)
+    }
+
+    /// The tokens of all users that have not expired, with the usernames, the newest first, from the one before `before`.
+    pub async fn personal_tokens(
+        &mut self,
+        before: Option<TokenId>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<(PersonalToken, String)>, Error> {
+        let before = before.unwrap_or(TokenId(uuid::Uuid::max()));
+        Ok(fetch_all!(
+            self,
+            |row| (
+                PersonalToken {
+                    id: row.id,
+                    user_id: row.user_id,
+                    name: row.name,
+                    scopes: Scopes::from(row.scopes),
+                    created_at: row.created_at,
+                    expires_at: row.expires_at,
+                    last_used_at: row.last_used_at,
+                },
+                row.username
+            ),
+            r#"SELECT t.id AS "id!: TokenId", t.user_id AS "user_id!: UserId", t.name AS "name!", t.scopes AS "scopes!",
+            t.created_at AS "created_at!: Timestamp", t.expires_at AS "expires_at: Timestamp",
+            t.last_used_at AS "last_used_at: Timestamp", users.username AS "username!"
+            FROM personal_tokens AS t CROSS JOIN users
+            WHERE users.id = t.user_id AND t.id < $1 AND (t.expires_at IS NULL OR t.expires_at > $2) ORDER BY t.id DESC LIMIT $3"#,
+            before as _,
+            now as _,
+            i64::from(limit),
+        )?)
+    }
+
+    /// How many tokens have not expired.
+    pub async fn count_personal_tokens(&mut self, now: Timestamp) -> Result<i64, Error> {
+        Ok(fetch_scalar!(
+            self,
+            r#"SELECT COUNT(*) AS "count!" FROM personal_tokens WHERE expires_at IS NULL OR expires_at > $1"#,
             now as _,
         )?)
     }

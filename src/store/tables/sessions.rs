@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::model::{LiveSession, Session, SessionId, StatusIndex, StatusListId, Timestamp, TokenHash, UserId};
 use crate::store::invalidation::Invalidate;
 use crate::store::postgres::in_time;
-use crate::store::query::{execute, fetch_all, on_each_store, returning_all};
+use crate::store::query::{execute, fetch_all, fetch_scalar, on_each_store, returning_all};
 use crate::store::tables::user_columns::{select_users, user};
 use crate::store::{Conn, Connection, Tx};
 
@@ -107,6 +107,17 @@ impl<C: Connection> Conn<C> {
             address AS "address!", user_agent FROM sessions
             WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 ORDER BY id DESC"#,
             user as _,
+            now as _,
+        )?)
+    }
+}
+
+impl<C: Connection> Conn<C> {
+    /// How many sessions have neither ended nor expired.
+    pub async fn count_sessions(&mut self, now: Timestamp) -> Result<i64, Error> {
+        Ok(fetch_scalar!(
+            self,
+            r#"SELECT COUNT(*) AS "count!" FROM sessions WHERE ended_at IS NULL AND expires_at > $1"#,
             now as _,
         )?)
     }

@@ -1,12 +1,17 @@
 //! `users`: who there is, with the hash of their password. The hash is read only to check a password, and leaves this folder
 //! as a [`PasswordHash`], which does not print.
 
+use std::collections::HashMap;
+
 use crate::error::Error;
 use crate::model::{
     CredentialId, HashedPassword, Holder, PasswordHash, Scopes, Status, StoredPassword, Timestamp, User, UserId,
 };
 use crate::store::invalidation::Invalidate;
-use crate::store::query::{execute, fetch_all, fetch_optional, fetch_scalar, returning_all, returning_optional};
+use crate::store::postgres::in_time;
+use crate::store::query::{
+    execute, fetch_all, fetch_optional, fetch_scalar, on_each_store, returning_all, returning_optional,
+};
 use crate::store::tables::user_columns::{PackedUsers, select_users, user};
 use crate::store::{Conn, Connection, Tx};
 
@@ -14,6 +19,43 @@ impl<C: Connection> Conn<C> {
     /// The user with this id.
     pub async fn user(&mut self, id: UserId) -> Result<Option<User>, Error> {
         Ok(select_users!(fetch_optional(self), |row| user!(row), "SELECT" + "FROM users WHERE id = $1", id as _)?)
+    }
+
+    /// The usernames of these users, as far as there are such users.
+    pub async fn usernames(&mut self, ids: &[UserId]) -> Result<HashMap<UserId, String>, Error> {
+        let found: Vec<(UserId, String)> = on_each_store!(
+            self,
+            sqlite: |driver| {
+                let ids = serde_json::json!(ids.iter().map(|id| id.0.simple().to_string()).collect::<Vec<_>>()).to_string();
+                sqlx::query!(
+                    r#"/* sqlite */ SELECT id AS "id!: UserId", username AS "username!" FROM users
+                    WHERE id IN (SELECT unhex(value) FROM json_each($1))"#,
+                    ids
+                )
+                .map(|row| (row.id, row.username))
+                .fetch_all(driver)
+                .await?
+            },
+            postgres: |driver| {
+                let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+                in_time(
+                    sqlx::query!(
+                        r#"/* postgres */ SELECT id AS "id!: UserId", username AS "username!" FROM users
+                        WHERE id = ANY($1)"#,
+                        &ids
+                    )
+                    .map(|row| (row.id, row.username))
+                    .fetch_all(driver),
+                )
+                .await?
+            },
+        );
+        Ok(found.into_iter().collect())
+    }
+
+    /// How many users have this status.
+    pub async fn count_users(&mut self, status: Status) -> Result<i64, Error> {
+        Ok(fetch_scalar!(self, r#"SELECT COUNT(*) AS "count!" FROM users WHERE status = $1"#, status as _)?)
     }
 
     /// Whether there is any user.

@@ -8,10 +8,9 @@ use crate::support::App;
 async fn unknown_paths_and_methods_are_problems_too() {
     let app = App::start().await;
     for path in [
-        "/",
         "/nothing",
         "/users/x/y",
-        "/admin",
+        "/admin/",
         "/login/",
         "/%ff",
         "/../etc/passwd",

@@ -269,7 +269,7 @@ fn a_secret_is_refused_as_a_flag_and_taken_from_a_file() {
     let file = file.to_str().unwrap();
     let server = || Binary::new(folder.path()).env("COUNTERSIGN_SETUP_TOKEN_FILE", file);
     let started = server().serve();
-    assert!(started.welcome.contains("POST /admin/users takes COUNTERSIGN_SETUP_TOKEN"), "{}", started.welcome);
+    assert!(started.welcome.contains("/setup asks for COUNTERSIGN_SETUP_TOKEN"), "{}", started.welcome);
     let both = server().env("COUNTERSIGN_SETUP_TOKEN", "canary-canary-canary").args(&["settings"]).output();
     let text = String::from_utf8(both.stderr).unwrap();
     let said = "COUNTERSIGN_SETUP_TOKEN: is set, and COUNTERSIGN_SETUP_TOKEN_FILE too; keep one";

@@ -127,7 +127,7 @@ impl Server {
     /// The setup token that the first start printed.
     pub fn setup_token(&self) -> &str {
         let from = self.welcome.find("setup_").expect("a setup token is shown");
-        self.welcome[from..].split('"').next().unwrap()
+        self.welcome[from..].split(['"', '\n']).next().unwrap()
     }
 }
 

@@ -1,12 +1,11 @@
 // Shows which rules a new password meets, as it is typed. The service checks them all again; whether everyone would guess
 // the password, it alone knows.
-"use strict";
 const password = document.getElementById("new_password");
 const again = document.getElementById("again");
 const rules = document.getElementById("rules");
 const fold = (text) => text.normalize("NFC").toUpperCase().toLowerCase();
 const names = () =>
-  [...rules.dataset.names.split("\n"), document.getElementById("username").value]
+  [...rules.dataset.names.split("\n"), document.getElementById("username")?.value ?? ""]
     .flatMap((name) => [fold(name), fold(name.split("@")[0])])
     .filter((name) => name !== "");
 
@@ -36,7 +35,7 @@ function show() {
   }, 1000);
 }
 
-document.getElementById("username").addEventListener("input", show);
+document.getElementById("username")?.addEventListener("input", show);
 password.addEventListener("input", show);
 again.addEventListener("input", show);
 show();

@@ -1,50 +1,18 @@
 //! `/admin/import` and `/admin/export`: importing and exporting users as a file.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, Write};
-use std::time::Duration;
-
-use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue};
-use axum::response::{IntoResponse, Response};
-use futures_util::{Stream, StreamExt, stream};
-use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, timeout};
-use tokio_util::io::{StreamReader, SyncIoBridge};
+use axum::response::Response;
+use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::auth::{Grant, Import, Invite, RowReport, Rows, export_header, write_users};
-use crate::error::Error;
+use crate::auth::Invite;
 use crate::http::App;
-use crate::http::connections::{MIN_CHUNK, MIN_CHUNK_TIME};
-use crate::http::extract::{Admin, Caller, Export, Query, has_type, refuse_encoding};
+use crate::http::extract::{Admin, Caller, Export, Query};
 use crate::http::openapi::{AuthErrors, InvalidBody, InvalidQuery};
-use crate::http::problem::{self, Problem};
-use crate::http::views::{RowView, SummaryView};
-use crate::model::{Conflict, Format, UserId};
-
-/// How long an import may take as a whole. A million users take half a minute.
-const IMPORT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-/// The size of the chunks in which a report is sent, in bytes.
-const CHUNK_BYTES: usize = 64 * 1024;
-const NDJSON: &str = "application/x-ndjson";
-const CSV: &str = "text/csv";
-
-/// The options of an import.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub struct ImportQuery {
-    /// What to do if a username exists: `skip`, `update` or `fail`.
-    #[serde(default)]
-    #[param(value_type = Option<String>, example = "skip")]
-    on_conflict: Conflict,
-    /// Whether to only report what an import would do.
-    #[serde(default)]
-    dry_run: bool,
-}
+use crate::http::problem::Problem;
+use crate::http::users_file::{self, ImportQuery};
+use crate::http::views::RowView;
+use crate::model::Format;
 
 /// Imports users from a file, with password hashes in their original format. The response has one line for each row,
 /// then the summary. Rows are committed in batches, so an interrupted import leaves whole batches.
@@ -59,73 +27,7 @@ pub async fn import_users(
     Query(query): Query<ImportQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
-    refuse_encoding(request.headers())?;
-    let format = upload_format(request.headers())?;
-    let chunks = StreamReader::new(Box::pin(body_chunks(request.into_body())));
-    let rows = Rows::read(format, SyncIoBridge::new(chunks))?;
-    let (actor, conflict, dry_run) = (caller.actor(), query.on_conflict, query.dry_run);
-    let import = Import { actor, conflict, invite: Invite::Nobody, dry_run };
-    // A client may read only after it has sent everything: a file neither blocks the import nor fills the memory.
-    let mut report = BufWriter::new(tempfile::tempfile().map_err(report_failed)?);
-    let write = |row: RowReport| write_line(&mut report, &RowView::from(&row));
-    let summary = match timeout(IMPORT_TIMEOUT, app.auth().import(import, rows, write)).await {
-        Ok(summary) => summary?,
-        Err(_elapsed) => return Err(Problem::new(&problem::TIMEOUT)),
-    };
-    write_line(&mut report, &SummaryView::new(&summary, query.dry_run)).map_err(report_failed)?;
-    let mut report = report.into_inner().map_err(|error| report_failed(error.into_error()))?;
-    report.rewind().map_err(report_failed)?;
-    Ok(([(CONTENT_TYPE, HeaderValue::from_static(NDJSON))], Body::from_stream(file_chunks(report))).into_response())
-}
-
-/// Returns the format that `Content-Type` declares.
-fn upload_format(headers: &HeaderMap) -> Result<Format, Problem> {
-    match () {
-        () if has_type(headers, CSV) => Ok(Format::Csv),
-        () if has_type(headers, NDJSON) => Ok(Format::Ndjson),
-        () => {
-            let detail = "Send text/csv with a header line, or application/x-ndjson.";
-            Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE).with_detail(detail))
-        }
-    }
-}
-
-/// Streams the chunks of a body. It is an error if they come more slowly than [`MIN_CHUNK`] in [`MIN_CHUNK_TIME`]. Time in
-/// which the import was busy does not count.
-fn body_chunks(body: Body) -> impl Stream<Item = io::Result<Bytes>> {
-    let start = (body.into_data_stream(), MIN_CHUNK_TIME, 0);
-    stream::try_unfold(start, move |(mut chunks, left, read)| async move {
-        let begun = Instant::now();
-        match timeout(left, chunks.next()).await {
-            Ok(None) => Ok(None),
-            Ok(Some(chunk)) => {
-                let chunk = chunk.map_err(io::Error::other)?;
-                let (left, read) = match read + chunk.len() {
-                    MIN_CHUNK.. => (MIN_CHUNK_TIME, 0),
-                    read => (left.saturating_sub(begun.elapsed()), read),
-                };
-                Ok(Some((chunk, (chunks, left, read))))
-            }
-            Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
-        }
-    })
-}
-
-fn write_line(report: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *report, line)?;
-    report.write_all(b"\n")
-}
-
-fn report_failed(error: io::Error) -> Problem {
-    Error::Unavailable(error.into()).into()
-}
-
-fn file_chunks(file: File) -> impl Stream<Item = io::Result<Bytes>> {
-    stream::try_unfold(file, async |mut file| {
-        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-        Read::by_ref(&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
-        Ok(Some((Bytes::from(chunk), file)).filter(|(chunk, _)| !chunk.is_empty()))
-    })
+    users_file::import(&app, (caller.actor(), Invite::Nobody), &query, request).await
 }
 
 /// The options of an export.
@@ -156,23 +58,5 @@ pub async fn export_users(
     caller: Caller<Export>,
     Query(query): Query<ExportQuery>,
 ) -> Result<Response, Problem> {
-    app.auth().begin_export(caller.actor()).await?;
-    let (media_type, name) = match query.format {
-        Format::Csv => (CSV, "attachment; filename=\"users.csv\""),
-        Format::Ndjson => (NDJSON, "attachment; filename=\"users.ndjson\""),
-    };
-    let headers = [(CONTENT_TYPE, media_type), (CONTENT_DISPOSITION, name)]
-        .map(|(name, value)| (name, HeaderValue::from_static(value)));
-    let grant = caller.grant();
-    let header = stream::iter([Ok(Bytes::from(export_header(query.format)))]);
-    Ok((headers, Body::from_stream(header.chain(pages(app, grant, query.format)))).into_response())
-}
-
-/// Streams the users page by page, as the client reads. If the [`Grant`] is no longer valid, the connection is aborted.
-fn pages(app: App, grant: Grant, format: Format) -> impl Stream<Item = Result<Bytes, Error>> {
-    stream::try_unfold((app, UserId::default()), move |(app, after)| async move {
-        app.auth().recheck(grant).await?;
-        let Some((users, last)) = app.auth().export_page(after).await? else { return Ok(None) };
-        Ok(Some((Bytes::from(write_users(format, &users)?), (app, last))))
-    })
+    users_file::export(app, caller.actor(), caller.grant(), query.format).await
 }

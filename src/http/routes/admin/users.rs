@@ -4,15 +4,14 @@ use axum::Json;
 use axum::http::header::{ETAG, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::auth::{Creator, Cursor, Password};
+use crate::auth::{Creator, Password};
 use crate::error::FieldError;
 use crate::http::App;
+use crate::http::extract::pagination::{decode_cursor, encode_cursor};
 use crate::http::extract::{self, Admin, Caller, IdempotentJson, IfMatch, PathId, Query, nullable, pagination};
 use crate::http::openapi::{
     AuthErrors, InvalidBody, InvalidQuery, LastAdmin, NotFound, PreconditionFailed, UsernameTaken,
@@ -102,21 +101,6 @@ pub struct UserPage<'a> {
     items: Vec<UserView<'a>>,
     /// The value of `after` for the next page; null on the last page.
     next: Option<String>,
-}
-
-/// Encodes a cursor: the last user's id and, in a search, the text that matched. It is not secret.
-fn encode_cursor((key, id): Cursor) -> String {
-    if key.is_empty() { id.to_string() } else { format!("{id}.{}", URL_SAFE_NO_PAD.encode(key)) }
-}
-
-fn decode_cursor(text: &str) -> Result<Cursor, Problem> {
-    let decode = || {
-        let (id, key) = text.split_once('.').unwrap_or((text, ""));
-        let key = String::from_utf8(URL_SAFE_NO_PAD.decode(key).ok()?).ok().filter(|key| !key.contains('\0'))?;
-        Some((key, id.parse().ok()?))
-    };
-    let invalid = || FieldError::new("after", "malformed", "must be the `next` of a page");
-    decode().ok_or_else(|| Problem::validation(vec![invalid()]))
 }
 
 /// Creates a user. With `invite`, the response has the `url` with which they choose a password, and its `expires_at`. While

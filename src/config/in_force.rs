@@ -1,0 +1,48 @@
+//! The settings as they were given, for people who look after the service. A secret is never among the values.
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory};
+
+use crate::config::Cli;
+
+/// A setting, and what it was set to.
+#[derive(Clone, Debug)]
+pub struct SettingInForce {
+    /// The subject, such as `Passwords`.
+    pub heading: String,
+    /// The variable.
+    pub variable: String,
+    /// What it is for.
+    pub about: String,
+    /// The value; none when nothing was given, and always none of a secret.
+    pub value: Option<String>,
+    /// Whether it is a secret.
+    pub is_secret: bool,
+    /// Whether nobody has set it.
+    pub is_default: bool,
+}
+
+/// All settings in the order of the reference.
+pub fn in_force(matches: &ArgMatches) -> Vec<SettingInForce> {
+    let command = Cli::command();
+    let settings = command.get_arguments().filter(|setting| setting.get_env().is_some());
+    settings
+        .map(|setting| {
+            let id = setting.get_id().as_str();
+            let is_secret = setting.is_hide_env_values_set();
+            let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
+            let given = matches.get_raw(id).map(|values| values.map(text).collect::<Vec<_>>().join(","));
+            SettingInForce {
+                heading: setting.get_help_heading().unwrap_or_default().to_owned(),
+                variable: setting.get_env().map(text).unwrap_or_default(),
+                about: setting.get_help().map(ToString::to_string).unwrap_or_default(),
+                value: given.filter(|value| !is_secret && !value.is_empty()),
+                is_secret,
+                is_default: !matches!(
+                    matches.value_source(id),
+                    Some(ValueSource::CommandLine | ValueSource::EnvVariable)
+                ),
+            }
+        })
+        .collect()
+}

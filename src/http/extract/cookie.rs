@@ -1,0 +1,100 @@
+//! The cookie that holds a browser's session.
+//!
+//! Rule: the cookie holds the opaque token of a session, and nothing else is ever taken from it. It counts for pages and for
+//! `/verify`, never for the JSON API, because browsers send it by themselves. Two cookies of its name are none: one of them
+//! may be of another site under the same domain. Threats: cross-site request forgery, and a session that somebody else chose.
+
+use std::time::Duration;
+
+use axum::http::header::COOKIE;
+use axum::http::{HeaderMap, HeaderValue};
+
+/// The name and the attributes of the cookie (RFC 6265).
+#[derive(Clone)]
+pub struct SessionCookie {
+    name: &'static str,
+    attributes: String,
+}
+
+impl SessionCookie {
+    /// The cookie of a service at this address. With `domain` browsers send it to all hosts in it; without, a service that is
+    /// reached by HTTPS has it to itself, which the prefix of its name makes sure.
+    pub fn new(public_url: &str, domain: Option<&str>) -> Self {
+        let is_https = public_url.starts_with("https://");
+        let secure = if is_https { "; Secure" } else { "" };
+        let domain_attribute = domain.map(|domain| format!("; Domain={domain}")).unwrap_or_default();
+        Self {
+            name: if is_https && domain.is_none() { "__Host-countersign" } else { "countersign" },
+            attributes: format!("; Path=/; HttpOnly; SameSite=Lax{secure}{domain_attribute}"),
+        }
+    }
+
+    /// The value of the cookie in a request.
+    pub fn of<'a>(&self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
+        let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+        let mut values =
+            pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(self.name.as_bytes())?.strip_prefix(b"="));
+        match (values.next(), values.next()) {
+            (value, None) => value,
+            (_, Some(_)) => None,
+        }
+    }
+
+    /// The `Set-Cookie` header that begins a session.
+    pub fn set(&self, token: &str, lifetime: Duration) -> HeaderValue {
+        let Self { name, attributes } = self;
+        self.header(format!("{name}={token}; Max-Age={}{attributes}", lifetime.as_secs()))
+    }
+
+    /// The `Set-Cookie` header that removes the cookie.
+    pub fn removal(&self) -> HeaderValue {
+        let Self { name, attributes } = self;
+        self.header(format!("{name}=; Max-Age=0{attributes}"))
+    }
+
+    fn header(&self, text: String) -> HeaderValue {
+        // The token is a UUID, and the domain was checked when the service started.
+        let mut value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+        value.set_sensitive(true);
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value_in(cookies: &[&'static str]) -> Option<Vec<u8>> {
+        let mut headers = HeaderMap::new();
+        for cookie in cookies {
+            headers.append(COOKIE, HeaderValue::from_static(cookie));
+        }
+        SessionCookie::new("https://auth.example.com", None).of(&headers).map(<[u8]>::to_vec)
+    }
+
+    #[test]
+    fn the_cookie_is_found_by_its_whole_name_and_only_when_there_is_one() {
+        assert_eq!(value_in(&["a=b; __Host-countersign=token; c=d"]), Some(b"token".to_vec()));
+        assert_eq!(value_in(&["a=b", "__Host-countersign=token"]), Some(b"token".to_vec()));
+        assert_eq!(value_in(&["__Host-countersign=one; __Host-countersign=two"]), None);
+        assert_eq!(value_in(&["__Host-countersign=one", "__Host-countersign=two"]), None);
+        for other in
+            ["countersign=token", "x__Host-countersign=token", "__Host-countersignx=token", "__host-countersign=t", ""]
+        {
+            assert_eq!(value_in(&[other]), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_cookie_says_who_may_have_it() {
+        let set = |url: &str, domain: Option<&str>| {
+            let header = SessionCookie::new(url, domain).set("token", Duration::from_secs(60));
+            header.to_str().unwrap().to_owned()
+        };
+        let common = "Max-Age=60; Path=/; HttpOnly; SameSite=Lax";
+        assert_eq!(set("https://a.example.com", None), format!("__Host-countersign=token; {common}; Secure"));
+        assert_eq!(set("http://localhost:5000", None), format!("countersign=token; {common}"));
+        let shared = format!("countersign=token; {common}; Secure; Domain=example.com");
+        assert_eq!(set("https://a.example.com", Some("example.com")), shared);
+    }
+}
