@@ -1,4 +1,4 @@
-//! The integration tests, in one binary. The modules are those of `src/auth`, plus HTTP, the store and the command
+//! The integration tests, in one binary. The modules are those of `src/auth`, plus HTTP, pages, the store and the command
 //! line. `support` starts services, databases and external programs. The store is SQLite unless
 //! `COUNTERSIGN_TEST_POSTGRES` has the URL of a PostgreSQL server; `scripts/test` runs all tests on both.
 #![allow(
@@ -20,6 +20,7 @@ mod keys;
 mod mail;
 mod model;
 mod operations;
+mod pages;
 mod passwords;
 mod sessions;
 mod store;

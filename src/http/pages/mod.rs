@@ -91,6 +91,7 @@ impl Pages {
     fn of(service: &str, logo: Option<Logo>) -> Self {
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+        templates.add_filter("device", device);
         templates.add_filter("time", time);
         templates.add_filter("number", number);
         for (name, text) in TEMPLATES {
@@ -205,6 +206,35 @@ fn time(at: &str) -> Value {
     }
 }
 
+/// What device a `User-Agent` is, as people say it: a browser and a system, or else how it calls itself.
+fn device(agent: Option<&str>) -> String {
+    const BROWSERS: [(&str, &str); 7] = [
+        ("Edg/", "Edge"),
+        ("OPR/", "Opera"),
+        ("SamsungBrowser/", "Samsung Internet"),
+        ("Firefox/", "Firefox"),
+        ("FxiOS/", "Firefox"),
+        ("Chrome/", "Chrome"),
+        ("Safari/", "Safari"),
+    ];
+    const SYSTEMS: [(&str, &str); 7] = [
+        ("iPhone", "an iPhone"),
+        ("iPad", "an iPad"),
+        ("Android", "Android"),
+        ("CrOS", "a Chromebook"),
+        ("Windows", "Windows"),
+        ("Mac OS X", "a Mac"),
+        ("Linux", "Linux"),
+    ];
+    let Some(agent) = agent else { return "A program that did not say what it is".to_owned() };
+    let find =
+        |known: &[(&str, &'static str); 7]| known.iter().find(|(mark, _)| agent.contains(mark)).map(|(_, name)| *name);
+    match (find(&BROWSERS), find(&SYSTEMS)) {
+        (Some(browser), Some(system)) => format!("{browser} on {system}"),
+        _ => agent.chars().take(100).collect(),
+    }
+}
+
 /// A number with commas between thousands.
 fn number(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
@@ -234,6 +264,30 @@ mod tests {
         let html = pages.0.templates.get_template("problem.html").unwrap().render(values).unwrap();
         assert!(!html.contains("<b>") && !html.contains("<script>") && !html.contains("<img src=x"), "{html}");
         assert!(html.contains("&lt;b&gt;Acme&lt;"), "{html}");
+    }
+
+    #[test]
+    fn a_device_is_called_what_people_call_it() {
+        for (agent, name) in [
+            (Some("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"), "Firefox on Linux"),
+            (
+                Some(
+                    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/146.0.0.0 \
+                     Safari/537.36 Edg/146.0.0.0",
+                ),
+                "Edge on Windows",
+            ),
+            (
+                Some(
+                    "Mozilla/5.0 (iPhone; CPU iPhone OS 19_1 like Mac OS X) AppleWebKit/605.1.15 Version/19.1 Safari/604.1",
+                ),
+                "Safari on an iPhone",
+            ),
+            (Some("curl/8.5.0"), "curl/8.5.0"),
+            (None, "A program that did not say what it is"),
+        ] {
+            assert_eq!(device(agent), name);
+        }
     }
 
     #[test]

@@ -58,6 +58,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(admin::import::export_users))
         .routes(routes!(admin::audit::list_audit))
         .routes(routes!(admin::audit::verify_audit))
+        .routes(routes!(admin::stats::get_stats))
         .routes(routes!(admin::keys::list_keys))
         .routes(routes!(admin::keys::rotate_keys))
         .routes(routes!(well_known::get_jwks))

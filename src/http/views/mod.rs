@@ -6,6 +6,7 @@ mod import;
 mod key;
 mod link;
 mod session;
+mod stats;
 mod token;
 mod user;
 
@@ -15,5 +16,6 @@ pub use self::import::{RowView, SummaryView};
 pub use self::key::{KeyList, KeyView};
 pub use self::link::{CreatedUserView, LinkView};
 pub use self::session::SessionList;
+pub use self::stats::StatsView;
 pub use self::token::{CreatedToken, TokenList, TokenView};
 pub use self::user::UserView;

@@ -8,7 +8,6 @@ mod errors;
 mod examples;
 mod foreign_pages;
 mod health;
-mod pages;
 mod proxies;
 mod requests;
 mod schemathesis;

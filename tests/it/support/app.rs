@@ -60,6 +60,11 @@ impl App {
         app
     }
 
+    /// As [`App::on`], on this port.
+    pub async fn empty_at(port: u16, database: Database, flags: &[&str]) -> Self {
+        Self::listening(port, database, flags).await
+    }
+
     /// Starts the service on a database that may have users already. Creates no admin.
     pub async fn on(database: Database, flags: &[&str]) -> Self {
         Self::listening(0, database, flags).await

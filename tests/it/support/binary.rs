@@ -46,8 +46,13 @@ impl Binary {
     }
 
     /// Starts a server on a free port and waits until it listens. Hashes are cheap unless their cost was set.
-    pub fn serve(mut self) -> Server {
-        self.0.args(["--listen", "127.0.0.1:0"]);
+    pub fn serve(self) -> Server {
+        self.serve_at(0)
+    }
+
+    /// As [`Binary::serve`], on this port.
+    pub fn serve_at(mut self, port: u16) -> Server {
+        self.0.args(["--listen", &format!("127.0.0.1:{port}")]);
         for (flag, value) in [("--argon2-memory-kib", "8"), ("--argon2-iterations", "1"), ("--drain-time", "0s")] {
             if !self.0.get_args().any(|arg| arg == flag) {
                 self.0.args([flag, value]);

@@ -6,5 +6,6 @@ pub mod import;
 pub mod keys;
 pub mod links;
 pub mod sessions;
+pub mod stats;
 pub mod tokens;
 pub mod users;
