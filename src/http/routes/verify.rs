@@ -40,8 +40,10 @@ impl Requirements {
                         requirements.scopes.push(word.parse().map_err(|_| unknown())?);
                     }
                 }
+                "redirect" if value == "header" => {}
                 _ => {
-                    let field = FieldError::new("", "unknown", "is not a parameter of this route: role and scope are");
+                    let message = "is not a parameter of this route: role, scope and redirect=header are";
+                    let field = FieldError::new("", "unknown", message);
                     return Err(Error::Invalid(vec![field]));
                 }
             }
@@ -72,17 +74,28 @@ impl FromRequestParts<App> for Visitor {
         }
         match Caller::<Anyone>::from_cookie(parts, app).await {
             Ok(Some(caller)) => Ok(Self(caller.principal)),
-            Ok(None) => {
-                Err(sign_in(&parts.headers, app)
-                    .unwrap_or_else(|| Problem::from(Error::Unauthenticated).into_response()))
-            }
+            Ok(None) => Err(refuse(parts, app)),
             Err(problem) => Err(problem.into_response()),
         }
     }
 }
 
-/// The answer that sends a browser to sign in, if this is one that opens a page of an origin in `COUNTERSIGN_RETURN_TO`.
-fn sign_in(headers: &HeaderMap, app: &App) -> Option<Response> {
+/// The answer to a request without a credential. With `redirect=header` a browser is sent to sign in by a 401 that says where,
+/// since the `auth_request` of nginx passes on no redirect.
+fn refuse(parts: &Parts, app: &App) -> Response {
+    let query = parts.uri.query().unwrap_or_default();
+    let in_header =
+        form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name == "redirect" && value == "header");
+    let location = sign_in(&parts.headers, app).map(|location| [(LOCATION, location)]);
+    match (location, in_header) {
+        (None, _) => Problem::from(Error::Unauthenticated).into_response(),
+        (Some(location), true) => (location, Problem::from(Error::Unauthenticated)).into_response(),
+        (Some(location), false) => (StatusCode::FOUND, location).into_response(),
+    }
+}
+
+/// Where a browser signs in, if this is one that opens a page of an origin in `COUNTERSIGN_RETURN_TO`.
+fn sign_in(headers: &HeaderMap, app: &App) -> Option<HeaderValue> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let is_page = text("sec-fetch-mode").map_or_else(
         // Not said over plain HTTP, nor by old browsers.
@@ -97,8 +110,7 @@ fn sign_in(headers: &HeaderMap, app: &App) -> Option<Response> {
     let query: String =
         form_urlencoded::Serializer::new(String::new()).append_pair("return_to", page.as_str()).finish();
     let location = format!("{}/signin?{query}", app.auth().public_url().trim_end_matches('/'));
-    let headers = [(LOCATION, HeaderValue::try_from(location).ok()?)];
-    Some((StatusCode::FOUND, headers).into_response())
+    HeaderValue::try_from(location).ok()
 }
 
 impl FromRequestParts<App> for Requirements {
@@ -116,6 +128,7 @@ impl FromRequestParts<App> for Requirements {
     params(
         ("role" = Option<Vec<String>>, Query, description = "A role the caller must have"),
         ("scope" = Option<Vec<String>>, Query, description = "A scope the credential must have"),
+        ("redirect" = Option<String>, Query, description = "`header`: in place of a redirect to sign in, a 401 that has the address in `Location`"),
     ),
     security(("basic" = []), ("bearer" = [])),
     responses(

@@ -5,7 +5,7 @@ mod console;
 mod forms;
 mod links;
 mod sign_in;
-mod stories;
+pub mod stories;
 mod verify;
 
 use reqwest::header::{COOKIE, HeaderValue, SET_COOKIE};

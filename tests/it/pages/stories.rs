@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{App, Binary, Database, Server, find_program, free_port, node};
 
 /// Runs a story in Chromium. Returns what was seen; none where a program is missing.
-async fn tell(story: &str, folder: &std::path::Path, given: &Value) -> Option<Value> {
+pub async fn tell(story: &str, folder: &std::path::Path, given: &Value) -> Option<Value> {
     let (chromium, node) = (find_program("chromium")?, node()?);
     let script = [include_str!("browser.mjs"), story].concat();
     let (chromium, folder) = (chromium.display().to_string(), folder.display().to_string());
@@ -17,7 +17,7 @@ async fn tell(story: &str, folder: &std::path::Path, given: &Value) -> Option<Va
 
 /// Asserts that no page broke its own policy, asked for something elsewhere, or keeps people out.
 #[track_caller]
-fn assert_clean(seen: &Value) {
+pub fn assert_clean(seen: &Value) {
     assert_eq!(*seen, json!({"complaints": [], "elsewhere": [], "axe": []}), "{seen:#}");
 }
 

@@ -47,6 +47,13 @@ async fn a_browser_is_sent_to_sign_in_and_back_and_a_program_gets_401() {
         let answer = Answer::of(asks(&nobody, refused)).await.expect(401);
         assert!(answer.header("location").is_empty(), "{refused:?}");
     }
+    // nginx takes no redirect from whom it asks.
+    let nginx = nobody.request(Method::GET, "/verify?redirect=header&role=admin").header("sec-fetch-mode", "navigate");
+    let nginx = nginx.header("x-forwarded-proto", "https").header("x-forwarded-host", "app.example.com");
+    let sent = Answer::of(nginx.header("x-forwarded-uri", "/a")).await.expect(401);
+    assert_eq!(sent.header("location"), "https://auth.example.com/signin?return_to=https%3A%2F%2Fapp.example.com%2Fa");
+    assert_eq!(sent.problem(), "authentication-required");
+
     let root = Browser::of(&app, "root").await;
     let known = Answer::of(asks(&root, &[])).await.expect(200);
     assert_eq!(known.header("x-auth-user"), "root");

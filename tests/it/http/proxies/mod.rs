@@ -16,6 +16,7 @@ use reqwest::Method;
 use tempfile::TempDir;
 use upstream::Upstream;
 
+use crate::pages::stories;
 use crate::support::{Answer, App, Binary, Database, Killed, PASSWORD, basic, find_program, free_port};
 
 /// A proxy with a configuration of `deploy/`, in front of an upstream.
@@ -174,6 +175,40 @@ impl Seen {
 fn get(path: &str, headers: &[&str]) -> String {
     let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
     format!("GET {path} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{headers}\r\n")
+}
+
+/// A browser that opens a page of the application signs in at Countersign, comes back, and signs out.
+async fn check_sign_in(start: impl FnOnce(u16) -> Option<Proxy> + Send + 'static) {
+    let port = free_port();
+    let Some(proxy) = tokio::task::spawn_blocking(move || start(port)).await.unwrap() else { return };
+    // Chromium finds every name under localhost on this machine.
+    let (auth, site) =
+        (format!("http://auth.test.localhost:{port}"), format!("http://app.test.localhost:{}", proxy.port));
+    let flags = ["--public-url", &auth, "--cookie-domain", "test.localhost", "--return-to", &site];
+    let app = App::start_at(port, &flags).await;
+    app.create("ana", &["user"]).await;
+    let folder = TempDir::new().unwrap();
+    let (also, keeps_session) = ([&site], proxy.is_traefik);
+    let given = serde_json::json!({
+        "url": auth, "also": also, "site": site, "password": PASSWORD, "keepsSession": keeps_session,
+    });
+    let seen = stories::tell(include_str!("../../pages/application.mjs"), folder.path(), &given).await;
+    seen.iter().for_each(stories::assert_clean);
+}
+
+#[tokio::test]
+async fn a_browser_signs_in_for_an_application_behind_nginx() {
+    check_sign_in(Proxy::nginx).await;
+}
+
+#[tokio::test]
+async fn a_browser_signs_in_for_an_application_behind_caddy() {
+    check_sign_in(Proxy::caddy).await;
+}
+
+#[tokio::test]
+async fn a_browser_signs_in_for_an_application_behind_traefik() {
+    check_sign_in(Proxy::traefik).await;
 }
 
 async fn countersign() -> (App, u16) {
