@@ -18,7 +18,7 @@
 //!   recovery (links, addresses, registration), sessions, keys, users and operations (maintenance, backup, doctor); beside
 //!   them lie the audit trail, the outbox of mails, idempotent requests, grants (why a caller may act), and the opening of the database with its keys.
 //! * [`http`] is routes, the JSON views they answer with, extractors, middleware, and errors as `application/problem+json`;
-//!   its `pages` are for people.
+//!   its `pages` are for people: sign-in, account, and the console of administrators.
 //! * [`cli`] is the command line: [`cli::serve`] is the server from settings to shutdown.
 //!
 //! [`config`] is every setting and command; `cli`, `auth`, `mail` and `telemetry` import it. [`error`] is everything that can go
@@ -37,7 +37,7 @@
 //!   creates the first administrator.
 //! * The *audit trail* is a hash chain of what happened, written in the transaction that did it.
 //!
-//! # Five requests
+//! # Six requests
 //!
 //! **Login**: `http/routes/login.rs` reads JSON, a form or Basic → `auth/sessions/login.rs` → `auth/passwords/mod.rs` reads the
 //! hash and takes a slot of the limit on guessing (`limiter.rs`) → the password waits for its turn in a fair queue
@@ -58,9 +58,14 @@
 //! whoever is asked for, and answers → the worker (`auth/outbox.rs`) looks for the user and writes a link and a mail in one
 //! transaction → the mail goes out (`mail/`) → the page of the link (`http/pages/link.rs`) takes the new password.
 //!
-//! **An administrator disables a user**: the same two files → the transaction locks the administrators, of whom one must
+//! **An administrator disables a user**: `http/routes/admin/users.rs` or, in the console, `http/pages/console/user.rs` →
+//! `auth/users/mod.rs` → the transaction locks the administrators, of whom one must
 //! remain, updates the row and ends the user's sessions and personal tokens → its commit invalidates their credentials
 //! (`store/invalidation/`), before the answer. On SQLite the commit may be shared with others (`store/sqlite/writer.rs`).
+//!
+//! **A browser sends a form**: `http/pages/frame.rs` takes the session from the cookie (`http/extract/cookie.rs`), asks where the
+//! form is from, and compares its token → the page's handler calls [`auth::Auth`] as a route does → it goes on to a page that
+//! says what was done, or the template comes back with what is wrong.
 
 #![cfg_attr(
     any(sqlx_prepare = "sqlite", sqlx_prepare = "postgres"),

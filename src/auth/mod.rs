@@ -17,7 +17,7 @@ mod users;
 
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
@@ -41,7 +41,7 @@ use self::keys::sealing::SecretKey;
 use self::opening::{Opened, open};
 pub use self::opening::{existing_file, migrate, seal_audit};
 pub use self::operations::backup::{backup, restore};
-pub use self::operations::doctor::{Finding, Verdict, examine, examine_settings, mode};
+pub use self::operations::doctor::{Examination, Finding, Verdict, examine, examine_settings, mode};
 use self::operations::statistics::LoginCounts;
 pub use self::operations::statistics::{Hour, Statistics};
 use self::outbox::MailMetrics;
@@ -96,6 +96,7 @@ pub struct Inner {
     writes: TaskTracker,
     readiness: tokio::sync::Mutex<Option<(Instant, bool)>>,
     login_counts: tokio::sync::Mutex<LoginCounts>,
+    examination: Mutex<Examination>,
     metrics: Registry,
 }
 
@@ -193,6 +194,7 @@ impl Auth {
             writes: TaskTracker::new(),
             readiness: tokio::sync::Mutex::default(),
             login_counts: tokio::sync::Mutex::default(),
+            examination: Mutex::default(),
             metrics,
         })))
     }

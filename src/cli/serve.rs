@@ -188,7 +188,7 @@ fn welcome(auth: &Auth, first_admin: &FirstAdmin, config: &Config, listening: So
     let curl = |token: &SecretString| {
         format!(
             "  First admin:  there is none yet. Open this page (the token in it is shown only now):\n\n    \
-             {page}/setup?token={token}\n\n  or use the shell:\n\n    \
+             {page}/setup#{token}\n\n  or use the shell:\n\n    \
              curl {scheme}://{address}/admin/users -H \"Authorization: Bearer {token}\" \\\n      \
              -H \"content-type: application/json\" \\\n      \
              -d '{{\"username\": \"admin\", \"password\": \"choose-a-password\", \"roles\": [\"user\", \"admin\"]}}'\n\n",

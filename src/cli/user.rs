@@ -50,7 +50,7 @@ async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, CommandErr
                 None if auth.has_password(user.id).await.map_err(explain)? => LinkPurpose::PasswordReset,
                 None => LinkPurpose::Invitation,
             };
-            let link = auth.create_link(Actor::Operator, user.id, purpose, *deliver).await.map_err(explain)?;
+            let link = auth.create_link(Actor::Operator, user.id, purpose, *deliver, None).await.map_err(explain)?;
             show(&link, *json)
         }
         UserCommand::List { begins_with, role, json } => {

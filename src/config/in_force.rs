@@ -32,16 +32,16 @@ pub fn in_force(matches: &ArgMatches) -> Vec<SettingInForce> {
             let is_secret = setting.is_hide_env_values_set();
             let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
             let given = matches.get_raw(id).map(|values| values.map(text).collect::<Vec<_>>().join(","));
+            let is_empty = given.as_deref().is_none_or(str::is_empty);
             SettingInForce {
                 heading: setting.get_help_heading().unwrap_or_default().to_owned(),
                 variable: setting.get_env().map(text).unwrap_or_default(),
                 about: setting.get_help().map(ToString::to_string).unwrap_or_default(),
-                value: given.filter(|value| !is_secret && !value.is_empty()),
+                value: given.filter(|_| !is_secret && !is_empty),
                 is_secret,
-                is_default: !matches!(
-                    matches.value_source(id),
-                    Some(ValueSource::CommandLine | ValueSource::EnvVariable)
-                ),
+                // An empty value is none: compose files leave a setting out that way.
+                is_default: is_empty
+                    || !matches!(matches.value_source(id), Some(ValueSource::CommandLine | ValueSource::EnvVariable)),
             }
         })
         .collect()

@@ -114,8 +114,9 @@ pub fn read() -> Result<Cli, StartError> {
     let args: Vec<_> = std::env::args_os().collect();
     let matches = Cli::command().try_get_matches_from(&args).map_err(|error| one_sentence(&error))?;
     secrets::refuse_flags(&matches)?;
-    let mut cli =
-        Cli::try_parse_from(secrets::from_files(args)?).map(Cli::completed).map_err(|error| one_sentence(&error))?;
+    let args = secrets::from_files(args)?;
+    let mut cli = Cli::try_parse_from(&args).map(Cli::completed).map_err(|error| one_sentence(&error))?;
+    let matches = Cli::command().try_get_matches_from(args).map_err(|error| one_sentence(&error))?;
     cli.config.in_force = in_force::in_force(&matches);
     Ok(cli)
 }

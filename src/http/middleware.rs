@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -92,7 +93,9 @@ fn handle(
         is_oauth: request.uri().path().starts_with("/oauth/"),
     };
     let path = request.uri().path();
-    let pages = pages.as_ref().filter(|_| Pages::has(path)).map(|pages| (pages.clone(), path.to_owned()));
+    // Whoever mistypes an address in a browser reads a page, too.
+    let is_lost = log_entry.route.is_none() && accepts_pages(request.headers());
+    let pages = pages.as_ref().filter(|_| is_lost || Pages::has(path)).map(|pages| (pages.clone(), path.to_owned()));
     let cross_origin = cors.of(request.uri().path(), request.headers());
     let preflight = cross_origin.preflight(request.method(), request.headers());
     let request_id = context.origin().request_id.simple().to_string();
@@ -156,6 +159,11 @@ fn head_bytes(request: &Request) -> usize {
 /// Whether a script on a page sent the request, rather than a navigation (the `Sec-Fetch-Mode` of Fetch Metadata).
 fn is_page_script(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-mode").is_some_and(|mode| mode != "navigate")
+}
+
+/// Whether whoever sent the request reads pages, as browsers say when they open one.
+fn accepts_pages(headers: &HeaderMap) -> bool {
+    headers.get(ACCEPT).and_then(|types| types.to_str().ok()).is_some_and(|types| types.contains("text/html"))
 }
 
 /// Sets the headers of every response: request id, `no-store` by default, no type sniffing, no `Referer`.

@@ -59,7 +59,11 @@ pub async fn import(
     let import = Import { actor, conflict: query.on_conflict, invite, dry_run: query.dry_run };
     // A client may read only after it has sent everything: a file neither blocks the import nor fills the memory.
     let mut report = BufWriter::new(tempfile::tempfile().map_err(report_failed)?);
-    let write = |row: RowReport| write_line(&mut report, &RowView::from(&row));
+    let write = |mut row: RowReport| {
+        // A trial leaves no links behind.
+        row.link = row.link.filter(|_| !query.dry_run);
+        write_line(&mut report, &RowView::from(&row))
+    };
     let summary = match timeout(IMPORT_TIMEOUT, app.auth().import(import, rows, write)).await {
         Ok(summary) => summary?,
         Err(_elapsed) => return Err(Problem::new(&problem::TIMEOUT)),

@@ -142,6 +142,7 @@ fn routes_missing_from_the_api_document_are_public_or_aliases() {
             "/",
             "/signin",
             "/signout",
+            "/signup",
             "/forgot",
             "/setup",
             "/link/{token}",

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::model::pagination::cut_to;
 use crate::model::{
     AuditFilter, AuditMethod, AuditRecord, AuditRow, ClientNetwork, Event, Origin, Outcome, Principal, Timestamp,
-    UserId,
+    UserId, fold_username, is_valid_username,
 };
 
 /// Who runs this process: the name and the number of the system user, as far as they are known.
@@ -159,12 +159,24 @@ impl Auth {
         Ok((rows, next))
     }
 
-    /// The usernames of those who acted and were acted on in these records. Deleted users have none.
-    pub async fn names_in(&self, rows: &[AuditRow]) -> Result<HashMap<UserId, String>, Error> {
+    /// The usernames of those who acted and were acted on in these records, and whether they are still there. The name of a
+    /// deleted user is that in the record of the deletion.
+    pub async fn names_in(&self, rows: &[AuditRow]) -> Result<HashMap<UserId, (String, bool)>, Error> {
         let ids: BTreeSet<_> = rows.iter().flat_map(|row| [row.actor, row.subject]).flatten().collect();
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        self.store.read().await?.usernames(&ids.into_iter().collect::<Vec<_>>()).await
+        self.store.read().await?.usernames(&Vec::from_iter(ids)).await
+    }
+
+    /// The user with this name, or else the last one who had it and was deleted. [`Error::NotFound`] when there was none.
+    pub async fn user_ever_named(&self, username: &str) -> Result<UserId, Error> {
+        match self.user_named(username).await {
+            Err(Error::NotFound) if is_valid_username(&fold_username(username)) => {
+                let gone = self.store.read().await?.deleted_user_named(&fold_username(username)).await?;
+                gone.ok_or(Error::NotFound)
+            }
+            user => user.map(|user| user.id),
+        }
     }
 }

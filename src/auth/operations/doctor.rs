@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::path::Path;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -90,10 +91,49 @@ pub fn examine_settings(settings: &Settings, setup_token: Option<&SecretString>)
     checks.into_iter().filter_map(Result::err).collect()
 }
 
+/// What the checks found when they last ran in this server.
+#[derive(Clone, Debug, Default)]
+pub struct Examination {
+    /// Whether they are running now.
+    pub is_running: bool,
+    /// When they last came to an end.
+    pub ended_at: Option<Timestamp>,
+    /// What they found then.
+    pub findings: Vec<Finding>,
+}
+
+/// The checks of a server, while they run.
+struct Running(Auth);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.last_examination().is_running = false;
+    }
+}
+
 impl Auth {
-    /// Checks the files and the contents of the database that this service uses.
-    pub async fn examine(&self) -> Vec<Finding> {
-        examine(&self.clock, &self.settings).await
+    fn last_examination(&self) -> MutexGuard<'_, Examination> {
+        self.examination.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the checks found when they last ran in this server.
+    pub fn examination(&self) -> Examination {
+        self.last_examination().clone()
+    }
+
+    /// Begins to check the files and the contents of the database, unless that is being done. On a large one it takes minutes, so
+    /// nobody waits for it.
+    pub fn begin_examination(&self) {
+        if std::mem::replace(&mut self.last_examination().is_running, true) {
+            return;
+        }
+        let running = Running(self.clone());
+        tokio::spawn(async move {
+            let auth = &running.0;
+            let findings = examine(&auth.clock, &auth.settings).await;
+            let mut last = auth.last_examination();
+            (last.ended_at, last.findings) = (Some(auth.clock.now()), findings);
+        });
     }
 }
 

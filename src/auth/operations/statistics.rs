@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::auth::Auth;
 use crate::error::Error;
-use crate::model::{Event, LoginCount, Status, Timestamp};
+use crate::model::{Event, LoginCount, Timestamp};
 
 /// How many hours are counted.
 const HOURS: i64 = 48;
@@ -87,7 +87,8 @@ impl Auth {
         let last = now.0.div_euclid(HOUR_MILLIS);
         let first = last - HOURS + 1;
         let mut conn = self.store.read().await?;
-        for (count, through) in conn.count_logins(counts.through, Timestamp(first * HOUR_MILLIS)).await? {
+        let since = Timestamp(first * HOUR_MILLIS);
+        for (count, through) in conn.count_logins(counts.through, since).await? {
             counts.add(&count);
             counts.through = counts.through.max(through);
         }
@@ -96,9 +97,10 @@ impl Auth {
             let [succeeded, failed, limited] = counts.hours.get(&hour).copied().unwrap_or_default();
             Hour { at: Timestamp(hour * HOUR_MILLIS), succeeded, failed, limited }
         });
+        let disabled_users = conn.count_disabled_users().await?;
         let statistics = Statistics {
-            active_users: conn.count_users(Status::Active).await?,
-            disabled_users: conn.count_users(Status::Disabled).await?,
+            active_users: conn.count_users().await? - disabled_users,
+            disabled_users,
             sessions: conn.count_sessions(now).await?,
             tokens: conn.count_personal_tokens(now).await?,
             hours: hours.collect(),

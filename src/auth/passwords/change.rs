@@ -60,7 +60,7 @@ impl Auth {
     }
 
     /// Changes the password of a user who must do that before anything else, and so has no credential yet. Returns
-    /// [`Error::InvalidCredentials`] when `current` is wrong, or nothing has to be done.
+    /// [`Error::InvalidCredentials`] when `current` is wrong, and [`Error::Invalid`] also when nothing has to be changed.
     pub async fn change_expired_password(
         &self,
         username: &str,
@@ -72,7 +72,8 @@ impl Auth {
         let (id, checked) = self.check_password(attempt, username, current).await?;
         let user = self.user(id).await?;
         if user.pending_step() != Some(Step::ChangePassword) {
-            return Err(Error::InvalidCredentials);
+            let message = "need not be chosen any more; sign in with the password that you have";
+            return Err(Error::Invalid(vec![FieldError::new("new_password", "not-required", message)]));
         }
         let actor = Actor::User { id, method: AuditMethod::Password, origin, grant: None };
         self.replace_password(actor, &user, (current, checked), new, (None, None)).await

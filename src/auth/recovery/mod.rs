@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::auth::outbox::{Request, Task, for_people, message_to};
 use crate::auth::passwords::hash_queue::Flow;
 use crate::auth::recovery::email::{check_address, mark_verified};
-use crate::auth::{Actor, Auth, random};
+use crate::auth::{Actor, Auth, IdempotentRequest, random};
 use crate::error::{Error, FieldError};
 use crate::mail::Subject;
 use crate::model::{
@@ -61,7 +61,7 @@ pub struct OpenedLink {
 
 impl Auth {
     /// Makes a link with which the user chooses a password; the one they had ends. With `deliver` it is sent to them, and not
-    /// returned. [`Error::NotFound`] when there is no such user, [`Error::UserDisabled`] when they may not log in,
+    /// returned. The same request gets the same link. [`Error::NotFound`] when there is no such user, [`Error::UserDisabled`] when they may not log in,
     /// [`Error::MailUnavailable`] and [`Error::Invalid`] when no mail can be sent, or none to them.
     pub async fn create_link(
         &self,
@@ -69,15 +69,22 @@ impl Auth {
         id: UserId,
         purpose: LinkPurpose,
         deliver: bool,
+        once: Option<IdempotentRequest>,
     ) -> Result<Link, Error> {
         let (auth, now) = (self.clone(), self.clock.now());
         self.finish(async move {
             let mut tx = auth.write_as(actor).await?;
+            if let Some((url, expires_at)) = auth.stored_response(&mut tx, actor, once.as_ref(), now).await? {
+                tx.commit().await?;
+                return Ok(Link { url: Option::<String>::map(url, Into::into), expires_at });
+            }
             let user = tx.locked_user(id, None).await?;
             if user.status != Status::Active {
                 return Err(Error::UserDisabled);
             }
             let link = auth.issue_link(&mut tx, &user, purpose, deliver, now).await?;
+            let url = link.url.as_ref().map(|url| url.expose_secret().to_owned());
+            auth.store_response(&mut tx, actor, once.as_ref(), &(url, link.expires_at), now).await?;
             tx.record(actor.did(Event::LinkCreated, now).on(id).to(purpose.as_str()));
             tx.commit().await?;
             Ok(link)

@@ -14,6 +14,14 @@ use axum::http::{HeaderMap, HeaderValue};
 pub struct SessionCookie {
     name: &'static str,
     attributes: String,
+    is_shared: bool,
+}
+
+fn header(text: String) -> HeaderValue {
+    // The token is a UUID, and the domain was checked when the service started.
+    let mut value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
 }
 
 impl SessionCookie {
@@ -26,37 +34,47 @@ impl SessionCookie {
         Self {
             name: if is_https && domain.is_none() { "__Host-countersign" } else { "countersign" },
             attributes: format!("; Path=/; HttpOnly; SameSite=Lax{secure}{domain_attribute}"),
+            is_shared: domain.is_some(),
         }
     }
 
     /// The value of the cookie in a request.
     pub fn of<'a>(&self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
-        let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
-        let mut values =
-            pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(self.name.as_bytes())?.strip_prefix(b"="));
+        let mut values = self.values(headers);
         match (values.next(), values.next()) {
             (value, None) => value,
             (_, Some(_)) => None,
         }
     }
 
-    /// The `Set-Cookie` header that begins a session.
-    pub fn set(&self, token: &str, lifetime: Duration) -> HeaderValue {
-        let Self { name, attributes } = self;
-        self.header(format!("{name}={token}; Max-Age={}{attributes}", lifetime.as_secs()))
+    /// Whether a request has several cookies of this name, so that none counts.
+    pub fn is_ambiguous(&self, headers: &HeaderMap) -> bool {
+        self.values(headers).nth(1).is_some()
     }
 
-    /// The `Set-Cookie` header that removes the cookie.
-    pub fn removal(&self) -> HeaderValue {
-        let Self { name, attributes } = self;
-        self.header(format!("{name}=; Max-Age=0{attributes}"))
+    fn values<'a>(&self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a [u8]> {
+        let name = self.name.as_bytes();
+        let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+        pairs.filter_map(move |pair| pair.trim_ascii().strip_prefix(name)?.strip_prefix(b"="))
     }
 
-    fn header(&self, text: String) -> HeaderValue {
-        // The token is a UUID, and the domain was checked when the service started.
-        let mut value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
-        value.set_sensitive(true);
-        value
+    /// The `Set-Cookie` headers that begin a session.
+    pub fn set(&self, token: &str, lifetime: Duration) -> Vec<HeaderValue> {
+        let Self { name, attributes, .. } = self;
+        let cookie = header(format!("{name}={token}; Max-Age={}{attributes}", lifetime.as_secs()));
+        [cookie].into_iter().chain(self.older_removal()).collect()
+    }
+
+    /// The `Set-Cookie` headers that remove the cookie.
+    pub fn removal(&self) -> Vec<HeaderValue> {
+        let Self { name, attributes, .. } = self;
+        [header(format!("{name}=; Max-Age=0{attributes}"))].into_iter().chain(self.older_removal()).collect()
+    }
+
+    /// Removes the cookie of this name that the service set for itself alone, before it shared one: two would count as none.
+    fn older_removal(&self) -> Option<HeaderValue> {
+        let Self { name, .. } = self;
+        self.is_shared.then(|| header(format!("{name}=; Max-Age=0; Path=/")))
     }
 }
 
@@ -88,8 +106,9 @@ mod tests {
     #[test]
     fn the_cookie_says_who_may_have_it() {
         let set = |url: &str, domain: Option<&str>| {
-            let header = SessionCookie::new(url, domain).set("token", Duration::from_secs(60));
-            header.to_str().unwrap().to_owned()
+            let headers = SessionCookie::new(url, domain).set("token", Duration::from_secs(60));
+            assert_eq!(headers.len(), if domain.is_some() { 2 } else { 1 });
+            headers[0].to_str().unwrap().to_owned()
         };
         let common = "Max-Age=60; Path=/; HttpOnly; SameSite=Lax";
         assert_eq!(set("https://a.example.com", None), format!("__Host-countersign=token; {common}; Secure"));

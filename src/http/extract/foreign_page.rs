@@ -31,8 +31,8 @@ pub fn require_own_page(headers: &HeaderMap, own: &str) -> Result<(), Error> {
 fn is_own(origin: &HeaderValue, host: Option<&HeaderValue>, own: &str) -> bool {
     let Ok(origin) = origin.to_str() else { return false };
     let Some((_, authority)) = origin.split_once("://") else { return false };
-    let own = own.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
-    authority.eq_ignore_ascii_case(own)
+    let own_origin = own.split('/').take(3).collect::<Vec<_>>().join("/");
+    origin.eq_ignore_ascii_case(&own_origin)
         || host.is_some_and(|host| authority.as_bytes().eq_ignore_ascii_case(host.as_bytes()))
 }
 

@@ -14,7 +14,7 @@ use crate::error::{Error, FieldError};
 use crate::http::App;
 use crate::http::extract::{Caller, PathId, Profile, Query};
 use crate::http::pages::frame::{Form, Frame, SignedIn, Submitted};
-use crate::http::pages::sentences::sentences;
+use crate::http::pages::sentences::sentences_for;
 use crate::http::problem::{self, Problem};
 use crate::http::views::{SessionList, TokenList, UserView};
 use crate::model::{AuditFilter, Lifetime, NewToken, PersonalSecret, Scope, UserPatch};
@@ -66,6 +66,11 @@ pub async fn show_account(
     let said = SAID.iter().find(|(code, ..)| *code == query.said);
     let outcome = said.map(|(_, at, words)| Outcome { at, done: Some(words), ..Outcome::default() });
     account(&app, &frame, &caller, StatusCode::OK, &outcome.unwrap_or_default(), &Form::default()).await
+}
+
+/// What is left in the address line after a form was refused leads to the page again.
+pub async fn go_to_account(frame: Frame) -> Response {
+    frame.go("account")
 }
 
 /// Does what a form of the page asks for.
@@ -161,8 +166,10 @@ async fn run(
         "create-token" => {
             let at = "tokens";
             let new = new_token(form).map_err(|error| (at, Error::Invalid(vec![error])))?;
-            let (_, secret) =
-                auth.create_token(&caller.principal, actor, new, None).await.map_err(|error| (at, error))?;
+            let (_, secret) = auth
+                .create_token(&caller.principal, actor, new, form.once("/account/create-token"))
+                .await
+                .map_err(|error| (at, error))?;
             Ok(Some(Done::Token(secret)))
         }
         "revoke-token" => {
@@ -213,7 +220,7 @@ async fn account(
         user => Serde(UserView::from(&user)),
         sessions => Serde(&sessions),
         tokens => Serde(&tokens),
-        recent => Serde(sentences(auth, recent).await?),
+        recent => Serde(sentences_for(auth, user.id, recent).await?),
         scopes => principal.scopes.iter().map(Scope::as_str).collect::<Vec<_>>(),
         has_mail => auth.has_mail(),
         min_length => auth.password_min_length(),

@@ -10,14 +10,15 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header::{LOCATION, REFERRER_POLICY, SET_COOKIE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use minijinja::value::Serde;
 use minijinja::{Value, context};
 use secrecy::SecretString;
 use serde::Serialize;
+use uuid::Uuid;
 
-use crate::auth::Authenticated;
+use crate::auth::{Authenticated, IdempotentRequest};
 use crate::error::FieldError;
 use crate::http::App;
 use crate::http::extract::{Anyone, Caller, RequiredScope, body, has_type, require_own_page};
@@ -28,6 +29,8 @@ use crate::model::{Scope, TokenHash};
 /// The field, or the header of a script's request, that has the token of the session's forms.
 const FORM_TOKEN: &str = "form_token";
 const FORM_TOKEN_HEADER: &str = "x-form-token";
+/// The field that tells one showing of a form from another.
+const ONCE: &str = "once";
 
 /// What is around a page.
 #[derive(Clone)]
@@ -69,7 +72,8 @@ impl Frame {
     /// Renders a page.
     pub fn page(&self, status: StatusCode, template: &str, values: Value) -> Result<Response, Problem> {
         let path = self.path.trim_start_matches('/');
-        let values = context! { reader => Serde(&self.reader), here => path, ..values };
+        let once = Uuid::new_v4().simple().to_string();
+        let values = context! { reader => Serde(&self.reader), here => path, once, ..values };
         let mut response = self.pages.page(&self.root, status, template, values)?;
         // A form says where it is from only if its page lets it. The address of a one-time link is told nobody.
         if !self.path.starts_with("/link/") {
@@ -136,20 +140,23 @@ impl<S: RequiredScope> FromRequestParts<App> for SignedIn<S> {
             Err(problem) if problem.kind.code != PASSWORD_CHANGE_REQUIRED.code => Err(problem.into_response()),
             Ok(None) | Err(_) => {
                 // What was typed into a form is gone, but its page is found again.
-                let from = if parts.method.is_safe() {
-                    parts.uri.path_and_query().map(ToString::to_string)
-                } else {
-                    page_of_form(parts.uri.path())
-                };
-                Err(Frame::new(parts, app, None).sign_in(&from.unwrap_or_default()))
+                let target = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+                let from = if parts.method.is_safe() { target } else { page_of_form(parts.uri.path()).to_owned() };
+                Err(Frame::new(parts, app, None).sign_in(&from))
             }
         }
     }
 }
 
-/// The page that has the form which is sent to this path: itself, or the one above.
-fn page_of_form(path: &str) -> Option<String> {
-    Some(if path.starts_with("/account/") { "/account".to_owned() } else { path.to_owned() })
+/// The page that has the form which is sent to this path: most forms are sent to their own page.
+fn page_of_form(path: &str) -> &str {
+    match path {
+        "/admin/console/blocks" => "/admin",
+        "/admin/console/audit/check" | "/admin/console/audit/export" => "/admin/console/audit",
+        "/admin/console/export" => "/admin/console/import",
+        _ if path.starts_with("/account/") => "/account",
+        _ => path,
+    }
 }
 
 /// A form that somebody has sent who is signed in.
@@ -206,9 +213,17 @@ fn check_form_token(expected: &str, sent: &str) -> Result<(), Problem> {
     if expected.matches(sent.as_bytes()) { Ok(()) } else { Err(Problem::new(&FOREIGN_PAGE)) }
 }
 
-/// The fields of a form.
-#[derive(Default)]
-pub struct Form(Vec<(String, String)>);
+/// The fields of a form, and a hash of them all.
+pub struct Form {
+    fields: Vec<(String, String)>,
+    hash: TokenHash,
+}
+
+impl Default for Form {
+    fn default() -> Self {
+        Self::of([])
+    }
+}
 
 impl Form {
     /// Reads a form that a page of this service has sent.
@@ -223,12 +238,22 @@ impl Form {
             return Err(Problem::new(&UNSUPPORTED_MEDIA_TYPE));
         }
         let body: Bytes = body(request, app).await?;
-        Ok(Self(form_urlencoded::parse(&body).into_owned().collect()))
+        Ok(Self { fields: form_urlencoded::parse(&body).into_owned().collect(), hash: TokenHash::of(&body) })
     }
 
     /// A form with these fields.
     pub fn of<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        Self(fields.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Self { fields, hash: TokenHash::of(b"") }
+    }
+
+    /// The request that sent this form, if the form has a key of its own: when the page of the answer is loaded again, the
+    /// browser sends the form again, and nothing is to be made twice.
+    pub fn once(&self, route: &str) -> Option<IdempotentRequest> {
+        let showing = self.optional(ONCE).filter(|key| key.len() <= 64)?;
+        // Another button of the same form is another request.
+        let key = format!("{showing} {}", hex::encode(self.hash.as_bytes()));
+        Some(IdempotentRequest { key, route: route.to_owned(), body: self.hash })
     }
 
     /// The value of a field; empty when there is none.
@@ -243,7 +268,7 @@ impl Form {
 
     /// The values of a field that may come several times.
     pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.fields.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// Whether a box was ticked.
@@ -262,9 +287,10 @@ pub fn by_field(errors: &[FieldError]) -> Value {
     Value::from_pairs(errors.iter().map(|error| (error.field.clone(), error.message.clone())))
 }
 
-/// Adds a `Set-Cookie` header to a response.
-pub fn with_cookie(mut response: Response, cookie: HeaderValue) -> Response {
-    let headers: &mut HeaderMap = response.headers_mut();
-    headers.append(SET_COOKIE, cookie);
+/// Adds `Set-Cookie` headers to a response.
+pub fn with_cookies(mut response: Response, cookies: Vec<HeaderValue>) -> Response {
+    for cookie in cookies {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
     response
 }

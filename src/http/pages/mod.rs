@@ -23,7 +23,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use self::assets::Logo;
@@ -38,7 +38,7 @@ const PAGE_CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self';
 /// The paths below which people, not programs, read what went wrong.
 const FOLDERS: [&str; 3] = ["/link/", "/account/", "/admin/console/"];
 /// The pages that are no folders.
-const PAGES: [&str; 7] = ["/", "/signin", "/signout", "/forgot", "/setup", "/account", "/admin"];
+const PAGES: [&str; 8] = ["/", "/signin", "/signout", "/signup", "/forgot", "/setup", "/account", "/admin"];
 
 macro_rules! templates {
     ($($name:literal)*) => {
@@ -71,6 +71,7 @@ templates! {
     "setup.html"
     "signin.html"
     "signout.html"
+    "signup.html"
 }
 
 /// The pages, in the name of whoever runs the service.
@@ -159,11 +160,12 @@ pub(super) fn routes() -> Router<App> {
         .route("/", get(home::show_home))
         .route("/signin", get(signin::show_sign_in).post(signin::sign_in))
         .route("/signout", get(signin::show_sign_out).post(signin::sign_out))
+        .route("/signup", get(signin::show_sign_up).post(signin::sign_up))
         .route("/forgot", get(signin::show_forgot).post(signin::forgot))
         .route("/setup", get(setup::show_setup).post(setup::set_up))
         .route("/link/{token}", get(link::show_link).post(link::use_link))
         .route("/account", get(account::show_account))
-        .route("/account/{action}", post(account::act))
+        .route("/account/{action}", get(account::go_to_account).post(account::act))
         .merge(console::routes())
         .route("/assets/{file}", get(assets::get_asset))
 }
@@ -190,6 +192,7 @@ fn for_people(kind: &Kind) -> Option<&'static str> {
             "Open this page by a link or its form."
         }
         "too-many-attempts" => "Too much was tried from your network just now. Wait a moment, then try again.",
+        "invalid-token" => "This token is not valid any more. Open the page again to see what can be done.",
         "precondition-failed" => "Somebody else has changed this meanwhile. Go back, and look at it again.",
         _ => return None,
     })

@@ -32,26 +32,32 @@ pub async fn sentences(auth: &Auth, rows: Vec<AuditRow>) -> Result<Vec<Sentence>
     Ok(rows.into_iter().map(|row| Sentence::of(row, &names)).collect())
 }
 
+/// As [`sentences`], for a user who is no administrator: where others were when they acted is not theirs to know.
+pub async fn sentences_for(auth: &Auth, reader: UserId, mut rows: Vec<AuditRow>) -> Result<Vec<Sentence>, Error> {
+    for row in rows.iter_mut().filter(|row| row.actor.is_some_and(|actor| actor != reader)) {
+        row.address = None;
+    }
+    sentences(auth, rows).await
+}
+
 impl Sentence {
-    fn of(row: AuditRow, names: &HashMap<UserId, String>) -> Self {
-        let name = |id: Option<UserId>| id.and_then(|id| names.get(&id).cloned());
+    fn of(row: AuditRow, names: &HashMap<UserId, (String, bool)>) -> Self {
+        let name = |id: Option<UserId>| id.and_then(|id| names.get(&id)).map(|(name, _)| name.clone());
+        let is_there = |id: &UserId| names.get(id).is_some_and(|(_, is_there)| *is_there);
         let is_own = row.actor.is_some() && row.actor == row.subject;
         let target = row.target.as_deref().unwrap_or_default();
         let (did, takes_whom) = verb(&row.event, is_own, target, row.method.as_deref());
-        // Of a user who was deleted, only that record still has the name.
-        let deleted = (row.event == "user.deleted").then(|| target.to_owned());
-        let whom = takes_whom.then(|| {
-            let unnamed = row.subject.map(|id| format!("a deleted user ({id})"));
-            name(row.subject).or(deleted).or(unnamed).unwrap_or_else(|| "an unknown name".to_owned())
-        });
+        let takes_whom = takes_whom && row.subject.is_some();
+        let unnamed = row.subject.map(|id| format!("a deleted user ({id})"));
+        let whom = name(row.subject).or(unnamed).filter(|_| takes_whom);
         Self {
             seq: row.seq,
             at: row.at,
             is_refused: row.outcome == "refused",
             who: name(row.actor).unwrap_or_else(|| somebody(&row).to_owned()),
-            who_id: row.actor.filter(|id| names.contains_key(id)),
+            who_id: row.actor.filter(is_there),
             did,
-            whom_id: row.subject.filter(|id| takes_whom && names.contains_key(id)),
+            whom_id: row.subject.filter(|id| takes_whom && is_there(id)),
             whom,
             detail: row.detail,
             address: row.address,
@@ -74,6 +80,12 @@ fn somebody(row: &AuditRow) -> &'static str {
     }
 }
 
+/// What an event is called in a list to choose from.
+pub fn label(event: &str) -> String {
+    let (did, takes_whom) = verb(event, false, "", None);
+    if takes_whom { format!("{did} …") } else { did }
+}
+
 /// What was done, and whether the sentence goes on with the user whom it was done to.
 fn verb(event: &str, is_own: bool, target: &str, method: Option<&str>) -> (String, bool) {
     let everyone = target == "everyone";
@@ -81,7 +93,7 @@ fn verb(event: &str, is_own: bool, target: &str, method: Option<&str>) -> (Strin
     let (did, takes_whom) = match event {
         "login.succeeded" => ("signed in", false),
         "login.failed" => ("tried a wrong password of", true),
-        "login.limited" => ("tried too many passwords of", true),
+        "login.limited" => ("tried too many passwords, of", true),
         "block.lifted" => return (format!("lifted the block of {target}"), false),
         "session.refreshed" => ("renewed a session", false),
         "session.token-reused" => ("showed a token that had been exchanged, which ended a session of", true),
@@ -105,12 +117,15 @@ fn verb(event: &str, is_own: bool, target: &str, method: Option<&str>) -> (Strin
         "user.disabled" => ("disabled", true),
         "user.enabled" => ("enabled", true),
         "user.deleted" => ("deleted", true),
+        "user.password-set" if is_own && target == "invitation" => ("chose their first password", false),
+        "user.password-set" if is_own && target == "password-reset" => ("chose another password by a link", false),
         "user.password-set" if is_own => ("changed their password", false),
         "user.password-set" => ("set the password of", true),
+        "link.created" if target.contains(' ') => return (format!("made links: {target}"), false),
         "link.created" if target == "invitation" => ("made an invitation for", true),
         "link.created" => ("made a link to choose a password for", true),
         "mail.failed" => ("could not send a mail to", true),
-        "user.imported" => ("imported users", false),
+        "user.imported" => return (format!("imported {target}"), false),
         "user.exported" => ("exported all users with their password hashes", false),
         "database.restored" => ("restored a backup", false),
         other => return (other.to_owned(), true),

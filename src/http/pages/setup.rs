@@ -4,30 +4,19 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use minijinja::context;
-use serde::Deserialize;
 
 use crate::auth::{Actor, Creator, LoginOutcome, Password};
 use crate::error::{Error, FieldError};
 use crate::http::App;
-use crate::http::extract::Query;
 use crate::http::pages::frame::{Form, Frame, by_field};
 use crate::http::pages::signin;
 use crate::http::problem::Problem;
 use crate::http::request_context::RequestContext;
 use crate::model::{AuditMethod, Client, NewUser, Roles};
 
-/// What the address of the page may say.
-#[derive(Deserialize)]
-pub struct SetupQuery {
-    /// The setup token.
-    #[serde(default)]
-    token: String,
-}
-
-/// Shows the form. It uses nothing up.
-pub async fn show_setup(app: App, frame: Frame, Query(query): Query<SetupQuery>) -> Result<Response, Problem> {
-    let sent = Form::of([("token", query.token.as_str())]);
-    form(&app, &frame, StatusCode::OK, &sent, &[]).await
+/// Shows the form. The link to it has the token after a `#`, where no proxy logs it; a script puts it into its field.
+pub async fn show_setup(app: App, frame: Frame) -> Result<Response, Problem> {
+    form(&app, &frame, StatusCode::OK, &Form::default(), &[]).await
 }
 
 /// Makes the administrator, and signs them in.
@@ -43,6 +32,10 @@ pub async fn set_up(
         Ok(()) => {}
         Err(Error::Invalid(errors)) => {
             return form(&app, &frame, StatusCode::UNPROCESSABLE_ENTITY, &sent, &errors).await;
+        }
+        Err(Error::UsernameTaken) => {
+            let taken = FieldError::new("username", "taken", "belongs to someone already");
+            return form(&app, &frame, StatusCode::CONFLICT, &sent, &[taken]).await;
         }
         Err(error) => return Err(error.into()),
     }

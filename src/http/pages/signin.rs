@@ -1,11 +1,11 @@
-//! `/signin`, `/signout` and `/forgot`: how a browser's session begins and ends.
+//! `/signin`, `/signout`, `/signup` and `/forgot`: how a browser's session begins and ends, and the two mails that lead to one.
 //!
 //! Rule: signing in is a login like any other, with its limits and its answers, and its opaque token goes into the cookie. Each
 //! step that a login may ask for has its form here ([`Step`]). Threats: a link that signs its visitor in as somebody else, and
 //! one that leads to another site afterwards (`return_to.rs`).
 
 use axum::extract::Request;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use minijinja::context;
 use serde::Deserialize;
@@ -14,11 +14,11 @@ use crate::auth::{Login, LoginOutcome};
 use crate::error::{Error, FieldError};
 use crate::http::App;
 use crate::http::extract::{Anyone, Query};
-use crate::http::pages::frame::{Form, Frame, Submitted, see_other, with_cookie};
+use crate::http::pages::frame::{Form, Frame, Submitted, see_other, with_cookies};
 use crate::http::pages::return_to::ReturnTo;
 use crate::http::problem::Problem;
 use crate::http::request_context::RequestContext;
-use crate::model::{Client, Step};
+use crate::model::{Client, Scope, Step};
 
 /// What the address of the page may say.
 #[derive(Deserialize)]
@@ -39,8 +39,17 @@ struct Prompt<'a> {
 
 /// Shows the form, or who is signed in already. It goes nowhere by itself: a page that sends its visitors here over and over
 /// would make a loop.
-pub async fn show_sign_in(app: App, frame: Frame, Query(query): Query<SignInQuery>) -> Result<Response, Problem> {
-    form(&app, &frame, StatusCode::OK, &query.return_to, &Prompt::default())
+pub async fn show_sign_in(
+    app: App,
+    frame: Frame,
+    headers: HeaderMap,
+    Query(query): Query<SignInQuery>,
+) -> Result<Response, Problem> {
+    // Of this service at another time, or of another one in its domain. Only the browser's owner can tell.
+    let refused = app.cookie().is_ambiguous(&headers).then_some(
+        "Your browser has two cookies for signing in here, so that neither counts. Remove the cookies of this site.",
+    );
+    form(&app, &frame, StatusCode::OK, &query.return_to, &Prompt { refused, ..Prompt::default() })
 }
 
 /// Takes the form: begins a session, asks for the next step, or says why not.
@@ -108,9 +117,11 @@ pub fn begun(app: &App, frame: &Frame, login: &Login, return_to: &str) -> Respon
     let response = match ReturnTo::parse(return_to, app.return_to()) {
         Some(ReturnTo::Own(path)) => frame.go(path.trim_start_matches('/')),
         Some(ReturnTo::Other { url, .. }) => see_other(&url),
-        None => frame.go(if login.user.is_active_admin() { "admin" } else { "account" }),
+        None if login.user.is_active_admin() => frame.go("admin"),
+        None if login.user.roles.scopes().contains(Scope::Profile) => frame.go("account"),
+        None => frame.go(""),
     };
-    with_cookie(response, cookie)
+    with_cookies(response, cookie)
 }
 
 fn form(
@@ -135,6 +146,8 @@ fn form(
         refused => prompt.refused,
         refused_field => prompt.refused_field,
         min_length => app.auth().password_min_length(),
+        is_registration_open => app.auth().is_registration_open(),
+        has_mail => app.auth().has_mail(),
     };
     let mut response = frame.page(status, "signin.html", values)?;
     if let Some(origin) = onward {
@@ -144,14 +157,16 @@ fn form(
 }
 
 /// Asks whether to sign out, for links that other applications have here.
-pub async fn show_sign_out(frame: Frame) -> Result<Response, Problem> {
-    frame.show("signout.html", context! { title => "Sign out" })
+pub async fn show_sign_out(app: App, frame: Frame) -> Result<Response, Problem> {
+    let page = frame.show("signout.html", context! { title => "Sign out" })?;
+    // A cookie that counts for nothing is removed without being asked.
+    Ok(if frame.is_signed_in() { page } else { with_cookies(page, app.cookie().removal()) })
 }
 
 /// Ends the session, and removes the cookie.
 pub async fn sign_out(app: App, Submitted { caller, frame, .. }: Submitted<Anyone>) -> Result<Response, Problem> {
     app.auth().logout(&caller.principal, caller.actor()).await?;
-    Ok(with_cookie(frame.go("?said=signed-out"), app.cookie().removal()))
+    Ok(with_cookies(frame.go("?said=signed-out"), app.cookie().removal()))
 }
 
 /// Shows the form for a forgotten password, or says that there is no mail.
@@ -164,6 +179,40 @@ pub async fn forgot(app: App, frame: Frame, context: RequestContext, request: Re
     let sent = Form::read(request, &app).await?;
     app.auth().forgot_password(sent.get("login").trim(), context.origin()).await?;
     forgot_page(&app, &frame, true)
+}
+
+/// Shows the form for who wants an account, or says that administrators make them.
+pub async fn show_sign_up(app: App, frame: Frame) -> Result<Response, Problem> {
+    sign_up_page(&app, &frame, StatusCode::OK, "", None)
+}
+
+/// Takes the wish for an account. What comes of it, a mail says: the page is the same whether or not there is one already.
+pub async fn sign_up(app: App, frame: Frame, context: RequestContext, request: Request) -> Result<Response, Problem> {
+    let sent = Form::read(request, &app).await?;
+    let email = sent.get("email").trim();
+    match app.auth().register(email.to_owned(), context.origin()).await {
+        Ok(()) => frame.show("signup.html", context! { title => "Look into your mail", is_sent => true }),
+        Err(Error::Invalid(errors)) => {
+            sign_up_page(&app, &frame, StatusCode::UNPROCESSABLE_ENTITY, email, errors.first())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn sign_up_page(
+    app: &App,
+    frame: &Frame,
+    status: StatusCode,
+    email: &str,
+    refused: Option<&FieldError>,
+) -> Result<Response, Problem> {
+    let values = context! {
+        title => "Make an account",
+        is_open => app.auth().is_registration_open(),
+        email,
+        refused => refused.map(|error| error.message.as_str()),
+    };
+    frame.page(status, "signup.html", values)
 }
 
 fn forgot_page(app: &App, frame: &Frame, is_sent: bool) -> Result<Response, Problem> {

@@ -107,8 +107,9 @@ fn sign_in(headers: &HeaderMap, app: &App) -> Option<HeaderValue> {
     }
     let [scheme, host, target] = ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-uri"].map(text);
     let page = ReturnTo::parse(&format!("{}://{}{}", scheme?, host?, target?), app.return_to())?;
-    let query: String =
-        form_urlencoded::Serializer::new(String::new()).append_pair("return_to", page.as_str()).finish();
+    // Of another service: whoever asks for a page of this one is no proxy.
+    let ReturnTo::Other { url, .. } = page else { return None };
+    let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("return_to", &url).finish();
     let location = format!("{}/signin?{query}", app.auth().public_url().trim_end_matches('/'));
     HeaderValue::try_from(location).ok()
 }

@@ -54,7 +54,10 @@ impl<C: Connection> Conn<C> {
         Ok(match filter.user {
             Some(user) => fetch_records!(
                 self,
-                "WHERE (actor_id = $1 OR subject_id = $1) AND ($2 = '' OR event = $2) AND seq < $3 AND seq >= $4
+                "WHERE seq IN (SELECT seq FROM (SELECT seq FROM audit WHERE actor_id = $1 AND ($2 = '' OR event = $2)
+                        AND seq < $3 AND seq >= $4 ORDER BY seq DESC LIMIT $5) AS acted
+                    UNION SELECT seq FROM (SELECT seq FROM audit WHERE subject_id = $1 AND ($2 = '' OR event = $2)
+                        AND seq < $3 AND seq >= $4 ORDER BY seq DESC LIMIT $5) AS concerned)
                 ORDER BY seq DESC LIMIT $5",
                 user as _,
                 event,
@@ -76,15 +79,28 @@ impl<C: Connection> Conn<C> {
     /// How many records of logins there are for each hour, event and detail, of those after number `after` and since a time;
     /// and the last number that was counted.
     pub async fn count_logins(&mut self, after: i64, since: Timestamp) -> Result<Vec<(LoginCount, i64)>, Error> {
+        // Where the time begins is looked up first: an index of events has no times, and would be read from its beginning.
+        let Some(first) = self.first_audit_record_since(since).await? else { return Ok(Vec::new()) };
+        let after = after.max(first - 1);
         Ok(fetch_all!(
             self,
             |row| (LoginCount { hour: row.hour, event: row.event, detail: row.detail, records: row.records }, row.last),
             r#"SELECT at / 3600000 AS "hour!: i64", event AS "event!", detail, COUNT(*) AS "records!: i64",
             MAX(seq) AS "last!: i64" FROM audit
-            WHERE seq > $1 AND at >= $2 AND event IN ('login.succeeded', 'login.failed', 'login.limited')
+            WHERE seq > $1 AND event IN ('login.succeeded', 'login.failed', 'login.limited')
             GROUP BY at / 3600000, event, detail"#,
             after,
-            since as _,
+        )?)
+    }
+
+    /// The last user of this name who was deleted.
+    pub async fn deleted_user_named(&mut self, username: &str) -> Result<Option<UserId>, Error> {
+        Ok(fetch_optional!(
+            self,
+            |row| row.id,
+            r#"SELECT subject_id AS "id!: UserId" FROM audit
+            WHERE event = 'user.deleted' AND target = $1 AND subject_id IS NOT NULL ORDER BY seq DESC LIMIT 1"#,
+            username
         )?)
     }
 

@@ -21,18 +21,20 @@ impl<C: Connection> Conn<C> {
         Ok(select_users!(fetch_optional(self), |row| user!(row), "SELECT" + "FROM users WHERE id = $1", id as _)?)
     }
 
-    /// The usernames of these users, as far as there are such users.
-    pub async fn usernames(&mut self, ids: &[UserId]) -> Result<HashMap<UserId, String>, Error> {
-        let found: Vec<(UserId, String)> = on_each_store!(
+    /// The usernames of these users, and whether there still are such users: of a deleted one the record of the deletion has it.
+    pub async fn usernames(&mut self, ids: &[UserId]) -> Result<HashMap<UserId, (String, bool)>, Error> {
+        let found: Vec<(UserId, (String, bool))> = on_each_store!(
             self,
             sqlite: |driver| {
                 let ids = serde_json::json!(ids.iter().map(|id| id.0.simple().to_string()).collect::<Vec<_>>()).to_string();
                 sqlx::query!(
-                    r#"/* sqlite */ SELECT id AS "id!: UserId", username AS "username!" FROM users
-                    WHERE id IN (SELECT unhex(value) FROM json_each($1))"#,
+                    r#"/* sqlite */ SELECT subject_id AS "id!: UserId", target AS "username!", FALSE AS "is_there!: bool"
+                    FROM audit WHERE event = 'user.deleted' AND target IS NOT NULL
+                    AND subject_id IN (SELECT unhex(value) FROM json_each($1))
+                    UNION ALL SELECT id, username, TRUE FROM users WHERE id IN (SELECT unhex(value) FROM json_each($1))"#,
                     ids
                 )
-                .map(|row| (row.id, row.username))
+                .map(|row| (row.id, (row.username, row.is_there)))
                 .fetch_all(driver)
                 .await?
             },
@@ -40,11 +42,12 @@ impl<C: Connection> Conn<C> {
                 let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
                 in_time(
                     sqlx::query!(
-                        r#"/* postgres */ SELECT id AS "id!: UserId", username AS "username!" FROM users
-                        WHERE id = ANY($1)"#,
+                        r#"/* postgres */ SELECT subject_id AS "id!: UserId", target AS "username!", FALSE AS "is_there!: bool"
+                        FROM audit WHERE event = 'user.deleted' AND target IS NOT NULL AND subject_id = ANY($1)
+                        UNION ALL SELECT id, username, TRUE FROM users WHERE id = ANY($1)"#,
                         &ids
                     )
-                    .map(|row| (row.id, row.username))
+                    .map(|row| (row.id, (row.username, row.is_there)))
                     .fetch_all(driver),
                 )
                 .await?
@@ -53,9 +56,14 @@ impl<C: Connection> Conn<C> {
         Ok(found.into_iter().collect())
     }
 
-    /// How many users have this status.
-    pub async fn count_users(&mut self, status: Status) -> Result<i64, Error> {
-        Ok(fetch_scalar!(self, r#"SELECT COUNT(*) AS "count!" FROM users WHERE status = $1"#, status as _)?)
+    /// How many users there are.
+    pub async fn count_users(&mut self) -> Result<i64, Error> {
+        Ok(fetch_scalar!(self, r#"SELECT COUNT(*) AS "count!" FROM users"#)?)
+    }
+
+    /// How many users may not log in. The index on them is found by the literal.
+    pub async fn count_disabled_users(&mut self) -> Result<i64, Error> {
+        Ok(fetch_scalar!(self, r#"SELECT COUNT(*) AS "count!" FROM users WHERE status = 'disabled'"#)?)
     }
 
     /// Whether there is any user.

@@ -37,7 +37,7 @@ async fn the_first_start_creates_private_files_and_prints_the_next_steps() {
         "countersign.key",
         &format!("http://localhost:{}/docs", server.port),
         "/openapi.json",
-        &format!("    http://localhost:{}/setup?token=setup_", server.port),
+        &format!("    http://localhost:{}/setup#setup_", server.port),
         &format!("curl http://localhost:{}/admin/users -H \"Authorization: Bearer setup_", server.port),
     ] {
         assert!(server.welcome.contains(said), "{said}: {}", server.welcome);

@@ -181,3 +181,19 @@ async fn what_a_stranger_writes_is_text_on_every_page() {
         assert!(!page.text.contains("<img") && !page.text.contains("<b>"), "{path}: {}", page.text);
     }
 }
+
+#[tokio::test]
+async fn users_see_where_they_acted_themselves_and_not_where_administrators_did() {
+    let app = App::start_with(&["--trusted-proxies", "127.0.0.1"]).await;
+    let id = app.create("ana", &["user"]).await;
+    let patch =
+        app.admin().request(Method::PATCH, &format!("/admin/users/{id}")).header("x-forwarded-for", "192.0.2.77");
+    Answer::of(patch.json(&json!({"name": "Ana"}))).await.expect(200);
+    let login = app.anon().request(Method::POST, "/login").header("x-forwarded-for", "192.0.2.88");
+    Answer::of(login.json(&json!({"username": "ana", "password": PASSWORD}))).await.expect(200);
+    let page = Browser::of(&app, "ana").await.get("/account").await.expect(200);
+    let (_, recent) = page.text.split_once("What has happened</h2>").unwrap();
+    assert!(recent.contains("changed") && recent.contains("192.0.2.88") && !recent.contains("192.0.2.77"), "{recent}");
+    let root = Browser::of(&app, "root").await.get(&format!("/admin/console/users/{id}")).await.expect(200);
+    assert!(root.text.contains("192.0.2.77"), "{}", root.text);
+}

@@ -6,7 +6,7 @@ await tell(async () => {
     await admin.goto(url);
     await sees(admin, "Make the first administrator");
     await look(admin, "welcome");
-    await admin.goto(`${url}/setup?token=${story.setupToken}`);
+    await admin.goto(`${url}/setup#${story.setupToken}`);
     await look(admin, "setup");
     await admin.fill("#username", "maria");
     await admin.fill("#new_password", "a long password of hers");
@@ -107,17 +107,20 @@ await tell(async () => {
 
     // A list from a spreadsheet, first for show.
     await admin.click("text=Import and export");
-    const list = "Full name;E-mail;Shoe size\r\nZoë Ångström;zoe@example.com;38\r\n\"Okafor; Chidi\";chidi@example.com;44\r\nNobody;no address;40\r\n";
+    const list = "First name;Surname;E-mail;Group;Shoe size\r\nZoë;Ångström;zoe@example.com;editor;38\r\n;;;;\r\n\"Chidi; Junior\";Okafor;chidi@example.com;;44\r\nNobody;;no address;;40\r\n";
     await admin.setInputFiles("#file", { name: "people.csv", mimeType: "text/csv", buffer: Buffer.from(`\ufeff${list}`) });
     await admin.waitForSelector("#columns tbody tr");
-    check((await admin.locator("#columns select").evaluateAll((all) => all.map((one) => one.value).join())) === "name,email,", "the columns are guessed");
+    check((await admin.locator("#columns select").evaluateAll((all) => all.map((one) => one.value).join())) === "name,name,email,roles,", "the columns are guessed");
     await look(admin, "import");
     await admin.click("text=Try it first");
     await admin.waitForSelector("#report:not([hidden])");
+    check(!(await text(admin, "#report")).includes("/link/"), "a trial makes no links");
     await sees(admin, "Nothing was changed. Of 3 rows 2 would be created, 1 cannot be imported.");
     await admin.click("button:text-is('Import')");
     await admin.waitForFunction(() => document.querySelector("#summary").textContent.startsWith("Of 3"));
     await sees(admin, "/link/");
+    await sees(admin, "created: http");
+    check((await admin.locator("#report tbody tr").first().innerText()).startsWith("5"), "a fault names the row of the spreadsheet");
     await look(admin, "report");
 
     // The list follows what is typed, and is the same on coming back.

@@ -2,7 +2,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{Browser, assert_page, form_token};
-use crate::support::{Answer, App, basic};
+use crate::support::{Answer, App, Binary, basic};
 
 const PAGES: [&str; 9] = [
     "/admin",
@@ -74,9 +74,15 @@ async fn an_administrator_makes_changes_and_deletes_users() {
         [("action", "save"), ("version", version), ("name", name), ("email", ""), ("user", "on")].to_vec()
     };
     root.submit(&page, &page, &save(&old, "Ana S.")).await.expect(303);
-    // Somebody else was faster: their change is shown and not overwritten.
+    // Somebody else was faster: that is said once, what was typed is kept, and to save it again replaces the change.
+    let refused = root.submit(&page, &page, &save(&old, "\u{202e}")).await.expect(422);
+    assert_eq!(version(&refused), old, "a mistake in a form does not hide the change of somebody else");
     let stale = root.submit(&page, &page, &save(&old, "Somebody Else")).await.expect(409);
-    assert!(stale.text.contains("was changed by somebody else meanwhile") && stale.text.contains("Ana S."));
+    assert!(
+        stale.text.contains("Not saved: this user has changed since") && stale.text.contains("value=\"Somebody Else\"")
+    );
+    let seen = version(&stale);
+    root.submit(&page, &page, &save(&seen, "Somebody Else")).await.expect(303);
     let now = version(&root.get(&page).await);
     let refused = root.submit(&page, &page, &save(&now, "\u{202e}")).await.expect(422);
     assert!(refused.text.contains("Name must have no control or invisible character."), "{}", refused.text);
@@ -86,6 +92,12 @@ async fn an_administrator_makes_changes_and_deletes_users() {
         assert!(done.header("location").ends_with(&format!("?said={said}")), "{done:?}");
         let user = app.admin().get("/admin/users?q=ana").await.json()["items"][0].clone();
         assert_eq!(user["status"], status);
+    }
+    // What another button cannot do leaves the form as it is: saved after that, it changes nothing.
+    let refused = root.submit(&page, &page, &[("action", "password-reset"), ("deliver", "on")]).await;
+    assert!([422, 503].contains(&refused.status.as_u16()), "{refused:?}");
+    if refused.status == 422 {
+        assert!(refused.text.contains("value=\"Somebody Else\""), "{}", refused.text);
     }
     let link = root.submit(&page, &page, &[("action", "password-reset")]).await.expect(200);
     assert!(link.text.contains("<code id=\"new-link\">"), "{}", link.text);
@@ -182,7 +194,10 @@ async fn the_audit_trail_reads_as_sentences_is_checked_and_saved() {
     assert!(words(&trail).contains("root deleted eve from 127.0.0.1"), "{}", words(&trail));
     assert_eq!(trail.text.matches("<code class=\"small\">").count(), 1);
     let by_id = root.get(&format!("/admin/console/audit?user={eve}")).await.expect(200);
-    assert!(words(&by_id).contains("Somebody on the command line created a deleted user"), "{}", words(&by_id));
+    assert!(words(&by_id).contains("Somebody on the command line created eve"), "{}", words(&by_id));
+    let by_name = root.get("/admin/console/audit?user=EVE").await.expect(200);
+    assert!(words(&by_name).contains("root deleted eve"), "a deleted user is found by name: {}", words(&by_name));
+    assert!(!by_name.text.contains(&format!("/users/{eve}")), "there is no page to go to");
     let nobody = root.get("/admin/console/audit?user=nobody").await.expect(200);
     assert!(nobody.text.contains("There is no user of that name"));
     let checked = root.submit("/admin/console/audit", "/admin/console/audit/check", &[]).await.expect(200);
@@ -217,6 +232,7 @@ async fn the_console_imports_and_exports_with_the_token_of_its_page() {
         serde_json::from_str::<serde_json::Value>(answer.text.lines().last().unwrap()).unwrap()["summary"].clone()
     };
     assert_eq!((&last(&tried)["created"], &last(&tried)["failed"]), (&json!(1), &json!(1)));
+    assert!(!tried.text.contains("/link/"), "a trial leaves no links behind: {}", tried.text);
     assert!(app.admin().get("/admin/users?q=zoe").await.json()["items"].as_array().unwrap().is_empty());
     let done = Answer::of(upload(path, &token, &app.url)).await.expect(200);
     let first: serde_json::Value = serde_json::from_str(done.text.lines().next().unwrap()).unwrap();
@@ -253,4 +269,125 @@ async fn figures_are_those_of_the_installation_and_refusals_count_as_many_as_the
     let sum = |name: &str| hours.iter().map(|hour| hour[name].as_u64().unwrap()).sum::<u64>();
     assert_eq!((sum("succeeded"), sum("failed"), sum("limited")), (3, 3, 1), "{figures}");
     assert_eq!(figures["blocks"], 1, "{figures}");
+}
+
+#[tokio::test]
+async fn what_is_made_by_a_form_is_not_made_again_when_its_page_is_loaded_again() {
+    let app = App::start().await;
+    let mut root = Browser::of(&app, "root").await;
+    let once =
+        |page: &Answer| page.text.split_once("name=\"once\" value=\"").unwrap().1.split('"').next().unwrap().to_owned();
+    let shown = |page: &Answer, id: &str| {
+        let (_, rest) = page.text.split_once(&format!("<code id=\"{id}\">")).unwrap_or_else(|| panic!("{}", page.text));
+        rest.split('<').next().unwrap().to_owned()
+    };
+    let new = "/admin/console/users/new";
+    let key = once(&root.get(new).await);
+    let form = [("username", "ana"), ("user", "on"), ("how", "link"), ("once", &key)];
+    let first = root.submit(new, new, &form).await.expect(200);
+    let again = root.submit(new, new, &form).await.expect(200);
+    assert_eq!(shown(&first, "new-link"), shown(&again, "new-link"));
+    // The page is that of the user, whatever its address: its buttons act on the user.
+    let id = app.admin().get("/admin/users?q=ana").await.json()["items"][0]["id"].as_str().unwrap().to_owned();
+    assert!(
+        !first.text.contains("<form method=\"post\">") && first.text.contains(&format!("users/{id}\"")),
+        "{}",
+        first.text
+    );
+
+    let page = format!("/admin/console/users/{id}");
+    let key = once(&root.get(&page).await);
+    let form = [("action", "invitation"), ("once", &key)];
+    let first = root.submit(&page, &page, &form).await.expect(200);
+    let again = root.submit(&page, &page, &form).await.expect(200);
+    assert_eq!(shown(&first, "new-link"), shown(&again, "new-link"));
+    let path = shown(&first, "new-link").replace("&#x2f;", "/");
+    root.get(&path[path.find("/link/").unwrap()..]).await.expect(200);
+
+    let key = once(&root.get("/account").await);
+    let form = [("name", "a"), ("scope", "profile"), ("days", "1"), ("once", &key)];
+    let first = root.submit("/account", "/account/create-token", &form).await.expect(200);
+    let again = root.submit("/account", "/account/create-token", &form).await.expect(200);
+    assert_eq!(shown(&first, "new-token"), shown(&again, "new-token"));
+    assert_eq!(app.admin().get("/me/tokens").await.json()["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_form_that_was_sent_too_late_leads_back_to_its_page() {
+    let app = App::start().await;
+    let mut nobody = Browser::new(&app);
+    for (path, page) in [
+        ("/admin/console/blocks", "%2Fadmin"),
+        ("/admin/console/audit/check", "%2Fadmin%2Fconsole%2Faudit"),
+        ("/admin/console/audit/export", "%2Fadmin%2Fconsole%2Faudit"),
+        ("/admin/console/export", "%2Fadmin%2Fconsole%2Fimport"),
+        ("/admin/console/keys", "%2Fadmin%2Fconsole%2Fkeys"),
+        ("/account/password", "%2Faccount"),
+    ] {
+        let sent = nobody.post(path, &[]).await.expect(303);
+        assert!(sent.header("location").ends_with(&format!("signin?return_to={page}")), "{path}: {sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn checks_run_when_they_are_asked_for_and_show_what_they_found() {
+    let app = App::start().await;
+    let mut root = Browser::of(&app, "root").await;
+    let page = "/admin/console/health";
+    assert!(root.get(page).await.expect(200).text.contains("They have not run yet"));
+    root.submit(page, page, &[]).await.expect(303);
+    for _ in 0..1_000 {
+        let shown = root.get(page).await.expect(200);
+        if shown.text.contains("They last ran") {
+            assert!(shown.text.contains(">database<"), "{}", shown.text);
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the checks did not end");
+}
+
+#[tokio::test]
+async fn the_settings_in_force_are_shown_and_no_secret_is() {
+    let place = tempfile::TempDir::new().unwrap();
+    let secret = place.path().join("smtp");
+    std::fs::write(&secret, "smtp://someone:canary-in-a-file@127.0.0.1").unwrap();
+    let server = Binary::new(place.path())
+        .env("COUNTERSIGN_SMTP_URL_FILE", secret.to_str().unwrap())
+        .env("COUNTERSIGN_SETUP_TOKEN", "canary-of-the-setup-token")
+        .env("COUNTERSIGN_JWT_SECRET", "")
+        .args(&["--public-url", "http://localhost:5000", "--mail-from", "auth@example.com", "--jwt-ttl", "17m"])
+        .serve();
+    let url = format!("http://127.0.0.1:{}", server.port);
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let form = [
+        ("token", "canary-of-the-setup-token"),
+        ("username", "maria"),
+        ("new_password", "first-of-all-1"),
+        ("again", "first-of-all-1"),
+    ];
+    let begun = Answer::of(client.post(format!("{url}/setup")).header("origin", &url).form(&form)).await.expect(303);
+    let cookie = begun.header("set-cookie").split(';').next().unwrap().to_owned();
+    let page = client.get(format!("{url}/admin/console/settings")).header("cookie", cookie);
+    let page = Answer::of(page).await.expect(200);
+    assert_page(&page);
+    assert!(!page.text.contains("canary"), "{}", page.text);
+    let row = |name: &str| {
+        let (_, rest) = page.text.split_once(&format!("<code>{name}</code>")).unwrap();
+        rest.split("</tr>").next().unwrap().to_owned()
+    };
+    assert!(
+        row("COUNTERSIGN_JWT_TTL").contains("<code>17m</code>") && !row("COUNTERSIGN_JWT_TTL").contains("by default")
+    );
+    assert!(
+        row("COUNTERSIGN_TOKEN_TTL").contains("<code>30d</code>")
+            && row("COUNTERSIGN_TOKEN_TTL").contains("by default")
+    );
+    for name in ["COUNTERSIGN_SMTP_URL", "COUNTERSIGN_SETUP_TOKEN"] {
+        assert!(row(name).contains("set, and not shown"), "{name}: {}", row(name));
+    }
+    for name in ["COUNTERSIGN_JWT_SECRET", "COUNTERSIGN_SECRET_KEY"] {
+        assert!(row(name).contains("not set"), "{name}: {}", row(name));
+    }
+    assert!(server.stop().success);
 }

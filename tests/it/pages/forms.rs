@@ -6,7 +6,8 @@ use super::{Browser, assert_page, form_token};
 use crate::support::{Answer, App, PASSWORD};
 
 /// Every form that changes something, with a page that has its token.
-const FORMS: [(&str, &str); 12] = [
+const FORMS: [(&str, &str); 13] = [
+    ("/admin/console/health", "/admin/console/health"),
     ("/account", "/signout"),
     ("/account", "/account/name"),
     ("/account", "/account/create-token"),
@@ -97,7 +98,7 @@ async fn what_is_no_form_gets_a_page_and_never_a_5xx() {
         "/admin/console/tokens?after=x",
         "/admin/console/users/x",
         "/admin/console/nothing",
-        "/account/nothing",
+        "/account/nothing/more",
         "/setup?token=%00",
     ] {
         let answer = browser.get(path).await;

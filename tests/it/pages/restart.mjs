@@ -2,7 +2,7 @@
 await tell(async () => {
     const tab = await browser("maria");
     if (story.is_first) {
-        await tab.goto(`${url}/setup?token=${story.setupToken}`);
+        await tab.goto(`${url}/setup#${story.setupToken}`);
         await tab.fill("#username", "maria");
         await tab.fill("#new_password", "a long password of hers");
         await tab.fill("#again", "a long password of hers");

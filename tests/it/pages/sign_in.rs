@@ -224,12 +224,38 @@ async fn a_forgotten_password_is_asked_for_on_a_page_that_tells_nobody_who_exist
 }
 
 #[tokio::test]
+async fn whoever_may_make_an_account_begins_on_a_page() {
+    let Some(sink) = Sink::start() else { return };
+    let smtp = format!("smtp://127.0.0.1:{}", sink.port);
+    let mail = ["--public-url", "http://localhost:5000", "--smtp-url", &smtp, "--mail-from", "auth@example.com"];
+    let app = App::start_with(&[&mail[..], &["--registration", "example.com"]].concat()).await;
+    let mut browser = Browser::new(&app);
+    assert!(browser.get("/signin").await.expect(200).text.contains("Make an account"));
+    let refused = browser.post("/signup", &[("email", "ana@elsewhere.example")]).await.expect(422);
+    assert!(refused.text.contains("must be in one of the domains") && refused.text.contains("ana@elsewhere.example"));
+    assert_page(&browser.post("/signup", &[("email", "ana@example.com")]).await.expect(200));
+    deliver(&app).await;
+    let mail = sink.next();
+    let text = mail["text"].as_str().unwrap();
+    let link = text.lines().find(|line| line.contains("/link/")).unwrap();
+    let path = &link[link.find("/link/").unwrap()..];
+    let form = [("username", "ana"), ("new_password", "chosen-by-ana"), ("again", "chosen-by-ana")];
+    browser.post(path, &form).await.expect(200);
+    browser.sign_in("ana", "chosen-by-ana").await.expect(303);
+    // Elsewhere nobody is led there.
+    let app = App::start().await;
+    let browser = Browser::new(&app);
+    assert!(!browser.get("/signin").await.expect(200).text.contains("Make an account"));
+    assert!(browser.get("/signup").await.expect(200).text.contains("Ask for an invitation"));
+}
+
+#[tokio::test]
 async fn the_setup_page_makes_one_administrator_and_signs_them_in() {
     let token = "a-setup-token-of-the-tests";
     let app = App::on(crate::support::Database::new().await, &["--setup-token", token]).await;
     let mut browser = Browser::new(&app);
     assert!(browser.get("/").await.expect(200).text.contains("Make the first administrator"));
-    assert_page(&browser.get(&format!("/setup?token={token}")).await.expect(200));
+    assert_page(&browser.get("/setup").await.expect(200));
     let form = |token, username, again| {
         [("token", token), ("username", username), ("new_password", "first-of-all-1"), ("again", again)].to_vec()
     };
@@ -260,4 +286,31 @@ async fn the_cookie_has_the_attributes_that_its_address_takes() {
     let begun = Browser::new(&app).sign_in("root", PASSWORD).await.expect(303);
     let set = begun.header("set-cookie");
     assert!(set.starts_with("countersign=") && set.contains("; Secure; Domain=example.com"), "{set}");
+    // A cookie from before it was shared would be a second one of that name, and neither would count.
+    let sets: Vec<_> = begun.headers.get_all(SET_COOKIE).iter().map(|set| set.to_str().unwrap()).collect();
+    assert_eq!(sets[1..], ["countersign=; Max-Age=0; Path=/"]);
+}
+
+#[tokio::test]
+async fn whoever_has_two_cookies_is_told_and_signs_out_of_both() {
+    let app = App::start().await;
+    let two = Browser { cookie: Some("countersign=a; countersign=b".to_owned()), ..Browser::new(&app) };
+    assert!(two.get("/signin").await.expect(200).text.contains("Your browser has two cookies"));
+    let page = two.get("/signout").await.expect(200);
+    assert!(page.header("set-cookie").starts_with("countersign=; Max-Age=0"), "{page:?}");
+    let known = Browser::of(&app, "root").await.get("/signout").await.expect(200);
+    assert!(known.headers.get(SET_COOKIE).is_none(), "to open a page ends no session");
+}
+
+#[tokio::test]
+async fn a_mistyped_address_is_a_page_for_people_and_a_problem_for_programs() {
+    let app = App::start().await;
+    let browser = app.anon().request(Method::GET, "/acount/x").header("accept", "text/html,application/xhtml+xml");
+    let page = Answer::of(browser).await.expect(404);
+    assert_page(&page);
+    assert!(page.text.contains("There is nothing here") && page.text.contains("href=\"../\""), "{}", page.text);
+    assert_eq!(app.anon().get("/acount").await.expect(404).problem(), "not-found");
+    // A route stays one, whoever asks.
+    let route = app.anon().request(Method::GET, "/me").header("accept", "text/html");
+    assert_eq!(Answer::of(route).await.expect(401).problem(), "authentication-required");
 }

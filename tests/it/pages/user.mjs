@@ -73,6 +73,12 @@ await tell(async () => {
     await phone.click("text=Save the name");
     await phone.waitForURL(/signin/);
 
+    // What is left to look at.
+    for (const [place, name] of [["forgot", "forgot"], ["signup", "sign-up"], ["signout", "signed-out"], ["no/such/page", "lost"]]) {
+        await phone.goto(`${url}/${place}`);
+        await look(phone, name);
+    }
+
     // Without scripts: a wrong password, a forced change, and in.
     const bare = await browser("bare", { javaScriptEnabled: false });
     await bare.goto(`${url}/signin`);

@@ -195,7 +195,7 @@ async fn whoever_has_tried_too_many_passwords_gets_in_with_the_one_of_a_link() {
     let admin = countersign::auth::Actor::Operator;
     let auth = app.service.auth();
     let link =
-        auth.create_link(admin, id.parse().unwrap(), countersign::model::LinkPurpose::PasswordReset, false).await;
+        auth.create_link(admin, id.parse().unwrap(), countersign::model::LinkPurpose::PasswordReset, false, None).await;
     let url = secrecy::ExposeSecret::expose_secret(&link.unwrap().url.unwrap()).to_owned();
     reset(&app, url.rsplit('/').next().unwrap(), NEW).await.expect(204);
     app.with(basic("ana", NEW)).get("/me").await.expect(200);

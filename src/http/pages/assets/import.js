@@ -13,9 +13,15 @@ const buttons = [...form.querySelectorAll("button")];
 const MOST_READ = 20 * 1024 * 1024;
 const MOST_SHOWN = 500;
 
+// What people call our fields, and what their columns are called.
+const LABELS = {
+  id: "id", username: "username", name: "name", email: "e-mail address", email_verified: "address is confirmed (true or false)",
+  roles: "roles", status: "status (active or disabled)", must_change_password: "must change the password (true or false)",
+  password_hash: "password hash", created_at: "made at", last_login_at: "last login at",
+};
 const GUESSES = {
   username: ["user", "user name", "login", "login name", "account", "nickname"],
-  name: ["full name", "display name", "real name"],
+  name: ["full name", "display name", "real name", "first name", "given name", "forename", "last name", "surname", "family name"],
   email: ["e mail", "mail", "email address", "e mail address", "mail address"],
   roles: ["role", "group", "groups"],
   password_hash: ["hash", "encoded password", "password hash"],
@@ -29,7 +35,7 @@ function guess(column) {
     ?? "";
 }
 
-// The rows of a CSV file (RFC 4180), with whatever separates most often in the first line.
+// The rows of a CSV file (RFC 4180), with whatever separates most often in the first line. Each knows its number in the file.
 function rowsOf(text) {
   const first = text.slice(0, text.search(/\r|\n|$/));
   const separator = [",", ";", "\t"].sort((a, b) => first.split(b).length - first.split(a).length)[0];
@@ -53,13 +59,18 @@ function rowsOf(text) {
     } else cell += c;
   }
   if (cell !== "" || row.length > 0) rows.push([...row, cell]);
-  return rows.filter((cells) => cells.some((text) => text.trim() !== ""));
+  const numbered = rows.map((cells, i) => ({ number: i + 1, cells }));
+  return numbered.filter(({ cells }) => cells.some((text) => text.trim() !== ""));
 }
 
 const cellOf = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+// A spreadsheet must not take a name for a formula.
+const safeCellOf = (text) => (/^[=+\-@\t\r]/.test(text) ? `'${text}` : text);
 const lineOf = (cells) => `${cells.map(cellOf).join(",")}\n`;
 
 let rows = null;
+// The rows of the file behind the lines that were sent, if they were made of it.
+let sent = null;
 
 function say(text) {
   refused.textContent = text;
@@ -85,6 +96,11 @@ file.addEventListener("change", async () => {
   columns.hidden = true;
   report.hidden = true;
   for (const button of buttons) button.disabled = !chosen;
+  if (chosen && /\.(xlsx?|ods|numbers)$/i.test(chosen.name)) {
+    say("This is a spreadsheet. Save it as CSV in the program that made it, then choose that file.");
+    for (const button of buttons) button.disabled = true;
+    return;
+  }
   if (!chosen || isLines(chosen.name) || chosen.size > MOST_READ) return;
   rows = rowsOf(await textOf(chosen));
   if (rows.length < 2) {
@@ -92,7 +108,7 @@ file.addEventListener("change", async () => {
     for (const button of buttons) button.disabled = true;
     return;
   }
-  const [head, first] = rows;
+  const [head, first] = rows.map(({ cells }) => cells);
   columns.querySelector("tbody").replaceChildren(...head.map((column, i) => {
     const row = document.createElement("tr");
     const name = document.createElement("th");
@@ -102,7 +118,7 @@ file.addEventListener("change", async () => {
     choice.setAttribute("aria-label", `What ${name.textContent} is`);
     const guessed = guess(column);
     for (const field of ["", ...fields]) {
-      choice.append(new Option(field === "" ? "left out" : field, field, false, field === guessed));
+      choice.append(new Option(field === "" ? "left out" : LABELS[field] ?? field, field, false, field === guessed));
     }
     const cells = [document.createElement("td"), document.createElement("td")];
     cells[0].append(choice);
@@ -111,20 +127,38 @@ file.addEventListener("change", async () => {
     return row;
   }));
   columns.hidden = false;
+  explain();
 });
 
-// The file with our names in its first line. Whoever has no username signs in with the e-mail address.
+// What follows from the choices: whether people sign in with their addresses.
+function explain() {
+  const chosen = [...columns.querySelectorAll("select")].map((choice) => choice.value);
+  document.getElementById("by-address").hidden = chosen.includes("username") || !chosen.includes("email");
+}
+columns.addEventListener("change", explain);
+
+// The file with our names in its first line. Several columns may be the name together. Whoever has no username signs in with
+// the e-mail address.
 function converted() {
   const chosen = [...columns.querySelectorAll("select")].map((choice) => choice.value);
-  const used = chosen.filter((field) => field !== "");
-  const twice = used.find((field, i) => used.indexOf(field) < i);
-  if (twice) throw new Error(`Two columns are ${twice}. Leave one of them out.`);
-  const [username, email] = ["username", "email"].map((field) => chosen.indexOf(field));
-  if (username < 0 && email < 0) throw new Error("Say which column is the username, or the e-mail address.");
-  const kept = chosen.flatMap((field, i) => (field === "" ? [] : [i]));
-  const extra = username < 0 ? [email] : [];
-  const lines = rows.slice(1).map((row) => lineOf([...extra, ...kept].map((i) => (row[i] ?? "").trim())));
-  return new Blob([lineOf([...extra.map(() => "username"), ...used]), ...lines], { type: "text/csv" });
+  const used = fields.filter((field) => chosen.includes(field));
+  const columnsOf = (field) => chosen.flatMap((choice, i) => (choice === field ? [i] : []));
+  const twice = used.find((field) => field !== "name" && columnsOf(field).length > 1);
+  if (twice) throw new Error(`Two columns are the ${LABELS[twice]}. Leave one of them out.`);
+  if (!used.includes("username") && !used.includes("email")) {
+    throw new Error("Say which column is the username, or the e-mail address.");
+  }
+  const withUser = document.getElementById("with-user").checked;
+  const valueOf = (field, cells) => {
+    const text = columnsOf(field).map((i) => (cells[i] ?? "").replaceAll(/\s+/g, " ").trim()).filter(Boolean).join(" ");
+    if (field !== "roles" || !withUser) return text;
+    return [...new Set(["user", ...text.split(/[\s,;]+/)])].filter(Boolean).join(" ");
+  };
+  const names = used.includes("username") ? used : ["username", ...used];
+  const lines = rows.slice(1).map(({ cells }) =>
+    lineOf(names.map((field) => valueOf(field === "username" && !used.includes(field) ? "email" : field, cells))));
+  sent = rows;
+  return new Blob([lineOf(names), ...lines], { type: "text/csv" });
 }
 
 function send(body, type, dryRun) {
@@ -146,12 +180,15 @@ function send(body, type, dryRun) {
 function show(text, dryRun) {
   const lines = text.trim().split("\n").map((line) => JSON.parse(line));
   const { summary } = lines.pop();
+  // The row of the spreadsheet in place of the line that was sent.
+  for (const line of lines) line.line = sent?.[line.line - 1]?.number ?? line.line;
   const would = dryRun === "true" ? "would be " : "";
   const counts = ["created", "updated", "unchanged", "skipped", "failed"].filter((outcome) => summary[outcome] > 0);
   const parts = counts.map((outcome) => `${summary[outcome]} ${outcome === "failed" ? "cannot be imported" : would + outcome}`);
   const stopped = summary.stopped ? ` It stopped at line ${summary.stopped.line}: ${summary.stopped.error.message}.` : "";
   document.getElementById("summary").textContent =
     `${dryRun === "true" ? "Nothing was changed. " : ""}Of ${summary.rows} rows ${parts.join(", ") || "none was read"}.${stopped}`;
+  const outcomeOf = (line) => (line.outcome === "skipped" ? "skipped: the username exists" : ["created", "updated"].includes(line.outcome) ? would + line.outcome : line.outcome);
   const why = (line) => line.errors?.map((error) => `${error.field} ${error.message}`).join("; ") ?? "";
   // What needs somebody comes first: faults, then links to hand over.
   const rank = (line) => (line.outcome === "failed" ? 0 : line.url ? 1 : 2);
@@ -160,7 +197,7 @@ function show(text, dryRun) {
   table.hidden = lines.length === 0;
   table.querySelector("tbody").replaceChildren(...sorted.slice(0, MOST_SHOWN).map((line) => {
     const row = document.createElement("tr");
-    const texts = [line.line, line.username ?? "", [line.outcome, why(line), line.url].filter(Boolean).join(": ")];
+    const texts = [line.line, line.username ?? "", [outcomeOf(line), why(line), line.url].filter(Boolean).join(": ")];
     row.append(...texts.map((text) => {
       const cell = document.createElement("td");
       cell.textContent = text;
@@ -168,11 +205,12 @@ function show(text, dryRun) {
     }));
     return row;
   }));
-  const all = lines.map((line) => lineOf([`${line.line}`, line.username ?? "", line.outcome, why(line), line.url ?? ""]));
+  const all = lines.map((line) => lineOf([`${line.line}`, line.username ?? "", outcomeOf(line), why(line), line.url ?? ""].map(safeCellOf)));
   const save = document.getElementById("save-report");
   URL.revokeObjectURL(save.href);
-  save.href = URL.createObjectURL(new Blob([lineOf(["line", "username", "outcome", "why", "link"]), ...all], { type: "text/csv" }));
+  save.href = URL.createObjectURL(new Blob(["\ufeff", lineOf(["line", "username", "outcome", "why", "link"]), ...all], { type: "text/csv" }));
   save.hidden = lines.length === 0;
+  document.getElementById("links-once").hidden = !lines.some((line) => line.url);
   report.hidden = false;
   report.scrollIntoView({ block: "nearest" });
 }
@@ -185,6 +223,7 @@ form.addEventListener("submit", async (event) => {
   try {
     const [chosen] = file.files;
     const isCsv = !isLines(chosen.name);
+    sent = null;
     const body = isCsv && rows ? converted() : chosen;
     for (const button of buttons) button.disabled = true;
     progress.value = 0;

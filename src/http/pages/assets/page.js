@@ -12,6 +12,16 @@ function localize(within) {
   }
 }
 
+// On a narrow screen a table has no row of headings, so each cell says what it is.
+function nameColumns(within) {
+  for (const table of within.querySelectorAll("table")) {
+    const names = [...table.querySelectorAll("thead th")].map((cell) => (cell.querySelector(".unseen") ? "" : cell.textContent));
+    for (const row of table.tBodies[0]?.rows ?? []) {
+      [...row.cells].forEach((cell, i) => names[i] && cell.textContent.trim() !== "" && (cell.dataset.column = names[i]));
+    }
+  }
+}
+
 // Puts the part with this id of another page in the place of this page's.
 async function replacePart(id, url, signal) {
   const answer = await fetch(url, { signal, redirect: "manual", headers: { accept: "text/html" } });
@@ -22,7 +32,9 @@ async function replacePart(id, url, signal) {
   const old = document.getElementById(id);
   if (!part || !old || old.contains(document.activeElement) || old.querySelector("details[open]")) return undefined;
   localize(part);
+  nameColumns(part);
   old.replaceChildren(...part.childNodes);
+  if (!part.dataset.refresh) delete old.dataset.refresh;
   return undefined;
 }
 
@@ -35,7 +47,7 @@ for (const form of document.querySelectorAll("form[data-live]")) {
       running?.abort();
       running = new AbortController();
       const query = new URLSearchParams(new FormData(form));
-      const url = `${location.pathname}?${query}`;
+      const url = `${new URL(form.action).pathname}?${query}`;
       // Going back from a user leads to what was looked for.
       history.replaceState(null, "", url);
       replacePart(form.dataset.live, url, running.signal).catch(() => {});
@@ -44,9 +56,17 @@ for (const form of document.querySelectorAll("form[data-live]")) {
   form.addEventListener("input", follow);
 }
 
+// A page that nobody looks at any more asks for nothing: it would keep the session from ending.
+const WATCHED_MILLIS = 10 * 60 * 1000;
+let touched = Date.now();
+for (const event of ["pointermove", "keydown", "scroll"]) {
+  addEventListener(event, () => { touched = Date.now(); }, { passive: true });
+}
+
 for (const part of document.querySelectorAll("[data-refresh]")) {
   setInterval(() => {
-    if (!document.hidden) replacePart(part.id, location.href).catch(() => {});
+    const isWatched = !document.hidden && Date.now() - touched < WATCHED_MILLIS;
+    if (isWatched && part.dataset.refresh) replacePart(part.id, location.href).catch(() => {});
   }, Number(part.dataset.refresh) * 1000);
 }
 
@@ -64,4 +84,20 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
+// The setup link has its token where no log sees it.
+const setupToken = document.querySelector("#token");
+if (setupToken && location.hash.length > 1) {
+  setupToken.value = decodeURIComponent(location.hash.slice(1));
+  history.replaceState(null, "", location.pathname);
+}
+
+// Escape closes a question that was opened, and leaves everything as it is.
+addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  const question = document.activeElement?.closest("details.ask[open]") ?? document.querySelector("details.ask[open]");
+  question?.removeAttribute("open");
+  question?.querySelector("summary").focus();
+});
+
 localize(document);
+nameColumns(document);

@@ -36,6 +36,9 @@ function show() {
 }
 
 document.getElementById("username")?.addEventListener("input", show);
-password.addEventListener("input", show);
-again.addEventListener("input", show);
-show();
+// A page may have no form to show, such as that of a setup that is done.
+if (password && again) {
+  password.addEventListener("input", show);
+  again.addEventListener("input", show);
+  show();
+}

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::http::App;
 use crate::http::extract::{Admin, Query};
 use crate::http::pages::frame::{Form, Frame, SignedIn, Submitted};
-use crate::http::pages::sentences::sentences;
+use crate::http::pages::sentences::{label, sentences};
 use crate::http::problem::Problem;
 use crate::http::views::AuditView;
 use crate::model::{AuditFilter, Event};
@@ -47,6 +47,11 @@ pub async fn show_audit(
     page(&app, &frame, &query, None).await
 }
 
+/// What is left in the address line after a check leads to the page again.
+pub async fn go_to_audit(frame: Frame) -> Response {
+    frame.go("admin/console/audit")
+}
+
 /// Checks that no record was changed or removed.
 pub async fn check_audit(app: App, Submitted { frame, .. }: Submitted<Admin>) -> Result<Response, Problem> {
     let report = app.auth().verify_audit().await?;
@@ -68,7 +73,7 @@ async fn page(
     let values = context! {
         title => "Audit trail",
         records => Serde(sentences(app.auth(), rows).await?),
-        events => Event::ALL.iter().map(|event| event.as_str()).collect::<Vec<_>>(),
+        events => Event::ALL.iter().map(|event| context! { word => event.as_str(), label => label(event.as_str()) }).collect::<Vec<_>>(),
         user => query.user.as_str(),
         unknown_user => filter.is_none(),
         event => query.event.as_str(),
@@ -89,9 +94,8 @@ async fn filter(app: &App, query: &AuditQuery) -> Result<Option<AuditFilter>, Er
     let user = match query.user.trim() {
         "" => None,
         // The id of a user who was deleted still finds records.
-        name => match (app.auth().user_named(name).await, name.parse()) {
-            (Ok(user), _) => Some(user.id),
-            (Err(Error::NotFound), Ok(id)) => Some(id),
+        name => match (app.auth().user_ever_named(name).await, name.parse()) {
+            (Ok(id), _) | (Err(Error::NotFound), Ok(id)) => Some(id),
             (Err(Error::NotFound), Err(_)) => return Ok(None),
             (Err(error), _) => return Err(error),
         },

@@ -31,7 +31,8 @@ pub async fn show_keys(
 /// Makes the next key.
 pub async fn rotate_keys(app: App, Submitted { caller, frame, .. }: Submitted<Admin>) -> Result<Response, Problem> {
     match app.auth().rotate_keys(caller.actor()).await {
-        Ok(_) | Err(Error::NoRotation) => Ok(frame.go("admin/console/keys?said=rotated")),
+        Ok(_) => Ok(frame.go("admin/console/keys?said=rotated")),
+        Err(Error::NoRotation) => Ok(frame.go("admin/console/keys")),
         Err(error) => Err(error.into()),
     }
 }

@@ -34,7 +34,7 @@ const SAID: [(&str, &str); 14] = [
     ("rotated", "The next key is made. It begins to sign once everybody has had the time to learn of it."),
     ("block-lifted", "The block is lifted."),
     ("gone", "That was gone already."),
-    ("last-admin", "Not done: this is the last administrator. Make another one first."),
+    ("last-admin", "Not done: this is the last administrator who can sign in. Make another one first."),
 ];
 
 /// What the address of a page may say.
@@ -61,10 +61,10 @@ pub fn routes() -> Router<App> {
         .route("/admin/console/tokens", get(tokens::show_tokens).post(tokens::revoke_token))
         .route("/admin/console/keys", get(keys::show_keys).post(keys::rotate_keys))
         .route("/admin/console/audit", get(audit::show_audit))
-        .route("/admin/console/audit/check", post(audit::check_audit))
+        .route("/admin/console/audit/check", get(audit::go_to_audit).post(audit::check_audit))
         .route("/admin/console/audit/export", post(audit::export_audit))
         .route("/admin/console/import", get(import::show_import).post(import::import_users))
         .route("/admin/console/export", post(import::export_users))
         .route("/admin/console/settings", get(settings::show_settings))
-        .route("/admin/console/health", get(settings::show_health))
+        .route("/admin/console/health", get(settings::show_health).post(settings::begin_checks))
 }

@@ -40,7 +40,11 @@ pub async fn create_user(app: App, Submitted { caller, frame, form }: Submitted<
         "link" => Password::Invite { deliver: false },
         _ => Password::Given(&given),
     };
-    let created = match app.auth().create_user(Creator::Admin(caller.actor()), new, password, None).await {
+    let created = match app
+        .auth()
+        .create_user(Creator::Admin(caller.actor()), new, password, form.once("/admin/console/users/new"))
+        .await
+    {
         Ok(created) => created,
         Err(Error::Invalid(errors)) => {
             return new_user_page(&app, &frame, StatusCode::UNPROCESSABLE_ENTITY, &form, &errors);
@@ -95,7 +99,7 @@ fn typed(form: &Form) -> Value {
 fn roles(form: &Form) -> Vec<String> {
     let ticked = [Roles::DEFAULT, Roles::ADMIN].into_iter().filter(|role| form.has(role));
     let typed = form.get("other_roles").split([' ', ',', ';']).filter(|role| !role.is_empty());
-    ticked.chain(typed).map(ToOwned::to_owned).collect()
+    ticked.chain(typed).map(str::to_lowercase).collect()
 }
 
 /// What the page of a user shows besides the user.
@@ -105,6 +109,8 @@ struct Extra<'a> {
     /// A new link, which is shown this once.
     link: Option<Link>,
     errors: Vec<FieldError>,
+    /// Whether it was refused because the user has changed meanwhile.
+    is_stale: bool,
     /// What was typed into the form that was refused.
     typed: Option<&'a Form>,
 }
@@ -136,7 +142,13 @@ async fn page(
     let values = context! {
         title => user.display_name(),
         user => Serde(UserView::from(&user)),
-        version => user.updated_at.0,
+        // Of the user that the form was filled in for, so that a change of somebody else still shows; once it has shown, whoever
+        // saves again means to replace it.
+        version => match extra.typed {
+            Some(form) if !extra.is_stale => form.get("version").to_owned(),
+            _ => user.updated_at.0.to_string(),
+        },
+        is_stale => extra.is_stale,
         other_roles => others.collect::<Vec<_>>().join(" "),
         has_password => auth.has_password(id).await?,
         has_mail => auth.has_mail(),
@@ -185,7 +197,8 @@ pub async fn act(
                 "invitation" => LinkPurpose::Invitation,
                 _ => LinkPurpose::PasswordReset,
             };
-            let link = app.auth().create_link(caller.actor(), id, purpose, form.has("deliver")).await;
+            let once = form.once("/admin/console/users/{id}");
+            let link = app.auth().create_link(caller.actor(), id, purpose, form.has("deliver"), once).await;
             link.map(|link| if link.url.is_some() { Done::Link(link) } else { Done::Said("mailed") })
         }
         "end-session" => match form.get("id").parse() {
@@ -213,13 +226,13 @@ pub async fn act(
             page(&app, &frame, current, id, StatusCode::OK, Extra { link: Some(link), ..Extra::default() }).await
         }
         Err(Error::Invalid(errors)) => {
-            let extra = Extra { errors, typed: Some(&form), ..Extra::default() };
+            let typed = Some(&form).filter(|form| form.get("action") == "save");
+            let extra = Extra { errors, typed, ..Extra::default() };
             page(&app, &frame, current, id, StatusCode::UNPROCESSABLE_ENTITY, extra).await
         }
         Err(Error::Stale) => {
-            let message = "was changed by somebody else meanwhile; what you see now is what it is";
-            let errors = vec![FieldError::new("user", "stale", message)];
-            page(&app, &frame, current, id, StatusCode::CONFLICT, Extra { errors, ..Extra::default() }).await
+            let extra = Extra { is_stale: true, typed: Some(&form), ..Extra::default() };
+            page(&app, &frame, current, id, StatusCode::CONFLICT, extra).await
         }
         Err(Error::LastAdmin) => {
             let extra = Extra { said: said("last-admin"), ..Extra::default() };

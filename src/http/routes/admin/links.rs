@@ -37,6 +37,6 @@ pub async fn create_link(
     PathId(id): PathId<UserId>,
     extract::Json(new): extract::Json<CreateLink>,
 ) -> Result<(StatusCode, Json<LinkView>), Problem> {
-    let link = app.auth().create_link(caller.actor(), id, new.purpose, new.deliver).await?;
+    let link = app.auth().create_link(caller.actor(), id, new.purpose, new.deliver, None).await?;
     Ok((StatusCode::CREATED, Json(LinkView::from(&link))))
 }
