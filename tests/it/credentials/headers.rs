@@ -57,6 +57,7 @@ const PROTECTED: &[(&str, &str, u16)] = &[
     ("GET", "/admin/audit/verify", 200),
     ("GET", "/admin/keys", 200),
     ("POST", "/admin/keys/rotate", 202),
+    ("GET", "/admin/stats", 200),
 ];
 
 /// The status of a route for an admin with this kind of credential.
