@@ -18,7 +18,7 @@ impl Pools {
                 let pool = read.status();
                 vec![("read", pool.size.saturating_sub(pool.available))]
             }
-            Self::Postgres { write, read } => vec![("read", in_use(read)), ("write", in_use(write))],
+            Self::Postgres { write, read, .. } => vec![("read", in_use(read)), ("write", in_use(write))],
         }
     }
 }

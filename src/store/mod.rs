@@ -24,6 +24,7 @@ use deadpool::unmanaged::{Object, Pool, PoolError};
 use prometheus_client::registry::Registry;
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres, SqliteConnection};
+use tokio_util::task::AbortOnDropHandle;
 
 use self::invalidation::{Invalidate, Invalidated};
 pub use self::invalidation::{Invalidation, ReadVersion};
@@ -55,14 +56,12 @@ type KnownLater<T> = Arc<OnceLock<T>>;
 #[derive(Clone, Debug)]
 enum Pools {
     /// SQLite has one writer at a time, so there is one connection that writes, and others that only read.
-    Sqlite {
-        write: WriterHandle,
-        read: Pool<SqliteConnection>,
-        file: OpenFile,
-    },
+    Sqlite { write: WriterHandle, read: Pool<SqliteConnection>, file: OpenFile },
     Postgres {
         write: PgPool,
         read: PgPool,
+        /// What hears of the changes of other servers, until the last handle to the store is dropped.
+        line: Option<Arc<AbortOnDropHandle<()>>>,
     },
 }
 
@@ -190,7 +189,7 @@ impl Store {
     pub async fn write(&self) -> Result<Tx, Error> {
         Ok(self.transaction(match &self.pools {
             Pools::Sqlite { write, .. } => Transaction::Sqlite(write.lease().await?),
-            Pools::Postgres { write, .. } => Transaction::Postgres(Box::pin(postgres::in_time(write.begin())).await?),
+            Pools::Postgres { write, .. } => Transaction::Postgres(Box::pin(query::in_time(write.begin())).await?),
         }))
     }
 
@@ -254,7 +253,10 @@ impl Store {
                 read.close();
                 write.close().await;
             }
-            Pools::Postgres { write, read } => {
+            Pools::Postgres { write, read, line } => {
+                if let Some(line) = line {
+                    line.abort();
+                }
                 read.close().await;
                 write.close().await;
             }
@@ -269,12 +271,15 @@ impl Tx {
     pub async fn commit(mut self) -> Result<(), Error> {
         if let Transaction::Postgres(_) = self.conn.0 {
             tables::audit::append(&mut self.conn.driver(), &self.chain_key, mem::take(&mut self.records)).await?;
+            if let Some(ids) = self.invalidated.for_others() {
+                tables::changes::append(&mut self.conn.driver(), ids).await?;
+            }
         }
         match self.conn.0 {
             // The writer appends the records and notes the invalidations of all who share the commit.
             Transaction::Sqlite(lease) => lease.commit(self.invalidated, self.records).await,
             Transaction::Postgres(transaction) => {
-                let committed = postgres::in_time(transaction.commit()).await;
+                let committed = query::in_time(transaction.commit()).await;
                 // Whatever the outcome: the answer may have been lost after the server had committed.
                 self.invalidation.note(self.invalidated);
                 Ok(committed?)

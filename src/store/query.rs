@@ -36,6 +36,20 @@
 //! }
 //! ```
 
+use std::io;
+use std::time::Duration;
+
+use tokio::time;
+
+/// How long one statement may take. When the network has lost a connection, nothing would ever come, and the kernel gives up
+/// after a quarter of an hour. A statement waits for a lock for [`PATIENCE`] at most, and takes far less by itself.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// Runs a statement for as long as it may take. After that its connection is good for nothing more.
+pub async fn in_time<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let silent = |_| sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "PostgreSQL has not answered in time"));
+    time::timeout(STATEMENT_TIMEOUT, statement).await.unwrap_or_else(|elapsed| Err(silent(elapsed)))
+}
+
 /// Runs one `sqlx::query…!` on whichever store `$conn` is connected to. `scripts/sqlx-prepare` compiles one store at a time,
 /// since sqlx's macros can ask one database only.
 macro_rules! on_each_store {
@@ -60,7 +74,7 @@ macro_rules! fetch {
                 .map(|$row| $make)
                 .$fetch(driver)
                 .await,
-            postgres: |driver| $crate::store::postgres::in_time(
+            postgres: |driver| $crate::store::query::in_time(
                 sqlx::query!("/* postgres */ " + $sql $(+ $more)* $(, $arg)*).map(|$row| $make).$fetch(driver)
             )
             .await,
@@ -91,7 +105,7 @@ macro_rules! fetch_scalar {
         $crate::store::query::on_each_store!(
             $conn,
             sqlite: |driver| sqlx::query_scalar!("/* sqlite */ " + $sql $(+ $more)* $(, $arg)*).fetch_one(driver).await,
-            postgres: |driver| $crate::store::postgres::in_time(
+            postgres: |driver| $crate::store::query::in_time(
                 sqlx::query_scalar!("/* postgres */ " + $sql $(+ $more)* $(, $arg)*).fetch_one(driver)
             )
             .await,
@@ -109,7 +123,7 @@ macro_rules! execute {
                 .execute(driver)
                 .await
                 .map(|done| done.rows_affected()),
-            postgres: |driver| $crate::store::postgres::in_time(
+            postgres: |driver| $crate::store::query::in_time(
                 sqlx::query!("/* postgres */ " + $sql $(+ $more)* $(, $arg)*).execute(driver)
             )
             .await

@@ -78,6 +78,7 @@ impl Auth {
         let statuses = now.before(STATUS_GRACE);
         self.in_batches(async move |tx| tx.delete_statuses_expired_before(statuses, BATCH_SIZE).await).await?;
         self.in_batches(async move |tx| tx.delete_spent_status_lists().await).await?;
+        self.in_batches(async move |tx| tx.delete_old_changes(BATCH_SIZE).await).await?;
         let responses = now.before(REMEMBERED);
         self.in_batches(async move |tx| tx.delete_stored_responses_before(responses, BATCH_SIZE).await).await?;
         // Where mail is sent, they are given up before. Elsewhere nobody looks at them.

@@ -1,10 +1,10 @@
 //! Invalidation of what is cached from the database.
 //!
 //! Rule: each statement that takes something away, or changes what answers show, names whose cached credentials it makes
-//! stale ([`Invalidate`]). The commit notes that before its caller learns of it. Changes that other processes make to a
-//! SQLite file are found by polling it ten times a second while the cache is in use; what was read counts as fresh for a
-//! quarter of a second after the last poll, and no longer. What was read from PostgreSQL, where other servers write, counts
-//! as fresh for 0.9 seconds after the read.
+//! stale ([`Invalidate`]). The commit notes that before its caller learns of it. What other processes change in a SQLite file,
+//! or other servers on PostgreSQL, is found by polling while the cache is in use: the version of the file, or the log of
+//! changes (`store/tables/changes.rs`). What was read counts as fresh for a short time after the beginning of the last poll
+//! that was answered, and no longer: a server that is cut off asks the database for each request.
 //! Threat: a request that is let in by what was true a moment ago.
 
 #[cfg(test)]
@@ -23,12 +23,23 @@ use self::versions::VersionTable;
 
 /// Slots of the version table, 64 KiB.
 const SLOTS: usize = 8192;
-/// How often a file is polled.
-const POLL_EVERY: Duration = Duration::from_millis(100);
-/// How long after a poll what was read from the file counts as fresh.
-const FRESH_AFTER_POLL: Duration = Duration::from_millis(250);
-/// How long after the read itself what was read from a server counts as fresh.
-const FRESH_AFTER_READ: Duration = Duration::from_millis(900);
+/// How a database is polled.
+struct Pace {
+    /// How long after the beginning of a poll the next one begins.
+    every: Duration,
+    /// How long after the beginning of a poll what was read counts as fresh.
+    fresh: Duration,
+    /// How long what was read counts as fresh at all.
+    longest: Duration,
+}
+
+/// A file notices every writer.
+const OF_FILE: Pace =
+    Pace { every: Duration::from_millis(100), fresh: Duration::from_millis(250), longest: Duration::MAX };
+/// The log of a server has what Countersign writes, of this version. Whatever else writes is noticed at the latest after
+/// `longest`. `fresh` is less than the second after which nobody may be let in by what was revoked.
+const OF_SERVER: Pace =
+    Pace { every: Duration::from_millis(25), fresh: Duration::from_millis(600), longest: Duration::from_secs(30) };
 
 /// What a statement makes stale in the cache. It must be named whether the statement meets a row or not: a request that
 /// finds that another one was quicker answers as if it had done the work itself.
@@ -51,6 +62,15 @@ pub struct Invalidated {
 }
 
 impl Invalidated {
+    /// What other servers are to be told: nothing, these ids, or everything.
+    pub fn for_others(&self) -> Option<Option<&[Uuid]>> {
+        match (self.everything, self.ids.as_slice()) {
+            (true, _) => Some(None),
+            (false, []) => None,
+            (false, ids) => Some(Some(ids)),
+        }
+    }
+
     /// Adds what one statement makes stale.
     pub fn add(&mut self, what: Invalidate) {
         match what {
@@ -69,16 +89,12 @@ pub struct Invalidation(Arc<Inner>);
 struct Inner {
     versions: VersionTable,
     created: Instant,
-    other_writers: OtherWriters,
-}
-
-/// How changes by other processes are noticed.
-enum OtherWriters {
-    /// By polling the file. `last` is the time of the last poll, in microseconds after `created`, or 0; `is_wanted` whether
-    /// anyone has used the cache since.
-    Polled { last: AtomicU64, is_wanted: AtomicBool, wanted: Notify },
-    /// Not at all.
-    Unseen,
+    pace: &'static Pace,
+    /// The beginning of the last poll that was answered, in microseconds after `created`, or 0.
+    last_poll: AtomicU64,
+    /// Whether anyone has used the cache since.
+    is_wanted: AtomicBool,
+    wanted: Notify,
 }
 
 /// The state of the database at a read: what was cached then stays fresh until something newer makes it stale.
@@ -103,17 +119,23 @@ impl std::fmt::Debug for Invalidation {
 impl Invalidation {
     /// For a file, to which other processes may write.
     pub fn of_file() -> Self {
-        let (last, is_wanted, wanted) = (AtomicU64::new(0), AtomicBool::new(false), Notify::new());
-        Self::new(OtherWriters::Polled { last, is_wanted, wanted })
+        Self::new(&OF_FILE)
     }
 
     /// For a server, to which other servers write.
     pub fn of_server() -> Self {
-        Self::new(OtherWriters::Unseen)
+        Self::new(&OF_SERVER)
     }
 
-    fn new(other_writers: OtherWriters) -> Self {
-        Self(Arc::new(Inner { versions: VersionTable::new(SLOTS), created: Instant::now(), other_writers }))
+    fn new(pace: &'static Pace) -> Self {
+        Self(Arc::new(Inner {
+            versions: VersionTable::new(SLOTS),
+            created: Instant::now(),
+            pace,
+            last_poll: AtomicU64::new(0),
+            is_wanted: AtomicBool::new(false),
+            wanted: Notify::new(),
+        }))
     }
 
     /// The version to take before reading what will be cached.
@@ -123,16 +145,14 @@ impl Invalidation {
 
     /// Whether what was read at this version about these ids is certainly unchanged. When that cannot be known, it is not.
     pub fn unchanged_since(&self, read: ReadVersion, ids: impl IntoIterator<Item = Uuid>) -> bool {
-        let others_are_known = match &self.0.other_writers {
-            OtherWriters::Polled { last, is_wanted, wanted } => {
-                if !is_wanted.load(SeqCst) && !is_wanted.swap(true, SeqCst) {
-                    wanted.notify_one();
-                }
-                let last = last.load(SeqCst);
-                last > 0 && self.0.created.elapsed() < Duration::from_micros(last) + FRESH_AFTER_POLL
-            }
-            OtherWriters::Unseen => read.at.elapsed() < FRESH_AFTER_READ,
-        };
+        let Inner { created, pace, last_poll, is_wanted, wanted, .. } = &*self.0;
+        if !is_wanted.load(SeqCst) && !is_wanted.swap(true, SeqCst) {
+            wanted.notify_one();
+        }
+        let (last, now) = (last_poll.load(SeqCst), Instant::now());
+        let others_are_known = last > 0
+            && now.saturating_duration_since(*created) < Duration::from_micros(last) + pace.fresh
+            && now.saturating_duration_since(read.at) < pace.longest;
         others_are_known && self.0.versions.unchanged_since(read.number, ids.into_iter().map(key))
     }
 
@@ -151,25 +171,28 @@ impl Invalidation {
         self.0.versions.advance_all();
     }
 
-    /// Notes a poll of the file that began at this time, and whose finding has been noted.
-    pub(in crate::store) fn note_poll(&self, at: Instant) {
-        if let OtherWriters::Polled { last, .. } = &self.0.other_writers {
-            let micros = at.saturating_duration_since(self.0.created).as_micros();
-            last.fetch_max(u64::try_from(micros).unwrap_or(u64::MAX).max(1), SeqCst);
+    /// Notes what other servers have made stale: these ids, or everything.
+    pub(in crate::store) fn note_of_others(&self, ids: Option<&[Uuid]>) {
+        match ids {
+            Some(ids) => self.0.versions.advance(ids.iter().copied().map(key)),
+            None => self.note_everything(),
         }
     }
 
-    /// Waits until the next poll of the file is due: only while the cache is in use, and not sooner than [`POLL_EVERY`] after
-    /// the last one.
+    /// Notes a poll that began at this time, and whose finding has been noted.
+    pub(in crate::store) fn note_poll(&self, at: Instant) {
+        let micros = at.saturating_duration_since(self.0.created).as_micros();
+        self.0.last_poll.fetch_max(u64::try_from(micros).unwrap_or(u64::MAX).max(1), SeqCst);
+    }
+
+    /// Waits until the next poll is due: only while the cache is in use, and not sooner after the last one than its pace says.
     pub(in crate::store) async fn poll_due(&self) {
-        let OtherWriters::Polled { last, is_wanted, wanted } = &self.0.other_writers else {
-            return std::future::pending().await;
-        };
+        let Inner { created, pace, last_poll, is_wanted, wanted, .. } = &*self.0;
         if !is_wanted.load(SeqCst) {
             wanted.notified().await;
         }
-        let last = self.0.created + Duration::from_micros(last.load(SeqCst));
-        tokio::time::sleep_until((last + POLL_EVERY).into()).await;
+        let last = *created + Duration::from_micros(last_poll.load(SeqCst));
+        tokio::time::sleep_until((last + pace.every).into()).await;
         is_wanted.store(false, SeqCst);
     }
 }

@@ -1,15 +1,18 @@
 //! Connects to PostgreSQL.
 
-use std::io;
+mod changes;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection};
 use tokio::time;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::StartError;
 use crate::store::error::reason;
+use crate::store::query::STATEMENT_TIMEOUT;
 use crate::store::{Invalidation, KnownLater, PATIENCE, Pools, Store, migrations};
 
 /// How long PostgreSQL may take to answer at the start.
@@ -20,20 +23,11 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 const READERS: u32 = 10;
 const WRITERS: u32 = 6;
 
-/// How long one statement may take. When the network has lost a connection, nothing would ever come, and the kernel gives up
-/// after a quarter of an hour. A statement waits for a lock for [`PATIENCE`] at most, and takes far less by itself.
-const STATEMENT_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// How long a connection may take to say that it is well: a third of the time that a request waits for one.
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// How long a transaction may be idle before PostgreSQL ends it: the locks of a server that is gone hold the others up as long.
 const IDLE_TRANSACTION: &str = "2s";
-
-/// Runs a statement for as long as it may take. After that its connection is good for nothing more.
-pub async fn in_time<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    let silent = |_| sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "PostgreSQL has not answered in time"));
-    time::timeout(STATEMENT_TIMEOUT, statement).await.unwrap_or_else(|elapsed| Err(silent(elapsed)))
-}
 
 /// When a connection was last found to be silent. What has lost one has probably lost the others that were open then, and to ask
 /// each of them in turn would take long; so none of them is used again.
@@ -99,8 +93,10 @@ pub async fn open(options: &PgConnectOptions) -> Result<Store, StartError> {
         });
         pool.connect_lazy_with(options.clone())
     };
-    let pools = Pools::Postgres { write: pool(WRITERS), read: pool(READERS) };
-    Ok(Store { pools, invalidation: Invalidation::of_server(), chain_key: KnownLater::default() })
+    let invalidation = Invalidation::of_server();
+    let line = AbortOnDropHandle::new(tokio::spawn(changes::follow(options.clone(), invalidation.clone())));
+    let pools = Pools::Postgres { write: pool(WRITERS), read: pool(READERS), line: Some(line.into()) };
+    Ok(Store { pools, invalidation, chain_key: KnownLater::default() })
 }
 
 /// Opens the database for reads only, without a migration.
@@ -108,7 +104,7 @@ pub async fn open_read_only(options: &PgConnectOptions) -> Result<Store, StartEr
     drop(connect(options).await?.close().await);
     let options = options.clone().options([("default_transaction_read_only", "on")]);
     let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_lazy_with(options);
-    let pools = Pools::Postgres { write: pool.clone(), read: pool };
+    let pools = Pools::Postgres { write: pool.clone(), read: pool, line: None };
     Ok(Store { pools, invalidation: Invalidation::of_server(), chain_key: KnownLater::default() })
 }
 

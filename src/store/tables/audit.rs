@@ -5,8 +5,7 @@
 use crate::error::Error;
 use crate::model::{AuditFilter, AuditHead, AuditRecord, AuditRow, ChainKey, Event, LoginCount, Timestamp, UserId};
 use crate::store::invalidation::Invalidate;
-use crate::store::postgres::in_time;
-use crate::store::query::{execute, fetch, fetch_all, fetch_optional, on_each_store};
+use crate::store::query::{execute, fetch, fetch_all, fetch_optional, in_time, on_each_store};
 use crate::store::{Conn, Connection, Driver, KnownLater, Tx};
 
 /// Every column of a record.

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod blocks;
+pub mod changes;
 pub mod idempotency_keys;
 pub mod known_networks;
 pub mod one_time_secrets;

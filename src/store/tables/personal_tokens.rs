@@ -4,8 +4,9 @@
 use crate::error::Error;
 use crate::model::{PersonalToken, Scopes, SessionId, Timestamp, TokenHash, TokenId, User, UserId};
 use crate::store::invalidation::Invalidate;
-use crate::store::postgres::in_time;
-use crate::store::query::{execute, fetch_all, fetch_scalar, on_each_store, returning_all, returning_optional};
+use crate::store::query::{
+    execute, fetch_all, fetch_scalar, in_time, on_each_store, returning_all, returning_optional,
+};
 use crate::store::tables::sessions::json_of_uses;
 use crate::store::tables::user_columns::{select_users, user};
 use crate::store::{Conn, Connection, Tx};

@@ -7,8 +7,7 @@ use std::collections::BTreeSet;
 use crate::error::Error;
 use crate::model::{LiveSession, Session, SessionId, StatusIndex, StatusListId, Timestamp, TokenHash, UserId};
 use crate::store::invalidation::Invalidate;
-use crate::store::postgres::in_time;
-use crate::store::query::{execute, fetch_all, fetch_scalar, on_each_store, returning_all};
+use crate::store::query::{execute, fetch_all, fetch_scalar, in_time, on_each_store, returning_all};
 use crate::store::tables::user_columns::{select_users, user};
 use crate::store::{Conn, Connection, Tx};
 

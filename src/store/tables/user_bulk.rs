@@ -5,8 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crate::error::Error;
 use crate::model::{PasswordHash, User, UserId};
 use crate::store::invalidation::Invalidate;
-use crate::store::postgres::in_time;
-use crate::store::query::on_each_store;
+use crate::store::query::{in_time, on_each_store};
 use crate::store::tables::user_columns::{PackedUsers, select_users, user};
 use crate::store::{Conn, Connection, Tx};
 

@@ -8,8 +8,7 @@ use crate::error::Error;
 use crate::model::{HashedPassword, Status, User, UserId, fold_username};
 use crate::store::Tx;
 use crate::store::invalidation::Invalidate;
-use crate::store::postgres::in_time;
-use crate::store::query::{execute, on_each_store};
+use crate::store::query::{execute, in_time, on_each_store};
 
 /// Reads every column of a user but the hash: `select_users!(fetch_all(conn), |row| user!(row), "SELECT" + "FROM users …",
 /// args…)`. Other columns end the first text, as in `"SELECT session_id,"`. The columns of a user have no table's name before

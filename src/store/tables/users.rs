@@ -8,9 +8,8 @@ use crate::model::{
     CredentialId, HashedPassword, Holder, PasswordHash, Scopes, Status, StoredPassword, Timestamp, User, UserId,
 };
 use crate::store::invalidation::Invalidate;
-use crate::store::postgres::in_time;
 use crate::store::query::{
-    execute, fetch_all, fetch_optional, fetch_scalar, on_each_store, returning_all, returning_optional,
+    execute, fetch_all, fetch_optional, fetch_scalar, in_time, on_each_store, returning_all, returning_optional,
 };
 use crate::store::tables::user_columns::{PackedUsers, select_users, user};
 use crate::store::{Conn, Connection, Tx};

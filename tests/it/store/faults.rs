@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
+use sqlx::{Connection as _, Executor as _};
 use tokio::io::copy_bidirectional;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -82,6 +83,105 @@ async fn a_server_whose_connections_die_silently_is_whole_again_within_three_sec
     let since = Instant::now();
     while login().await != 200 || app.anon().get("/ready").await.status != 200 {
         assert!(since.elapsed() < Duration::from_secs(3), "it is not whole again");
+    }
+}
+
+/// Two servers on one PostgreSQL, of which the second is reached by this URL; none on SQLite.
+async fn two_servers(second: impl FnOnce(&Database) -> String) -> Option<(App, App)> {
+    on_postgres()?;
+    let first = App::start().await;
+    // As another process would have it: tests do not tell it of changes.
+    let database = first.database.at(second(&first.database));
+    let second = App::on(database, &[]).await;
+    Some((first, second))
+}
+
+/// Asks until the answer is this one. Returns how long that took; fails after some seconds.
+async fn until(caller: &crate::support::Caller<'_>, path: &str, status: u16) -> Duration {
+    let begun = Instant::now();
+    while caller.get(path).await.status != status {
+        assert!(begun.elapsed() < Duration::from_secs(5), "never {status}");
+    }
+    begun.elapsed()
+}
+
+#[tokio::test]
+async fn a_server_soon_refuses_what_another_one_has_revoked() {
+    let Some((first, second)) = two_servers(|database| database.url.clone()).await else { return };
+    let mut times = Vec::new();
+    for round in 0..20 {
+        let name = format!("user{round}");
+        let id = first.create(&name, &["user"]).await;
+        let (opaque, jwt) = first.tokens(&name).await;
+        let personal = first.personal_token(&name, &json!({"name": "a"})).await;
+        let password = basic(&name, PASSWORD);
+        for credential in [&opaque, &jwt, &personal, &password] {
+            second.with(credential).get("/me").await.expect(200);
+        }
+        match round % 4 {
+            0 => drop(first.with(&opaque).send(Method::POST, "/logout").await.expect(204)),
+            1 => drop(first.admin().send(Method::DELETE, &format!("/admin/users/{id}/sessions")).await.expect(204)),
+            2 => drop(
+                first.admin().patch(&format!("/admin/users/{id}"), &json!({"status": "disabled"})).await.expect(200),
+            ),
+            _ => drop(first.admin().send(Method::DELETE, &format!("/admin/users/{id}")).await.expect(204)),
+        }
+        let revoked = Instant::now();
+        for credential in [&jwt, &opaque] {
+            until(&second.with(credential), "/me", 401).await;
+        }
+        let others = if round % 4 < 2 { 200 } else { 401 };
+        for other in [&personal, &password] {
+            until(&second.with(other), "/me", others).await;
+        }
+        times.push(revoked.elapsed());
+    }
+    assert!(times.iter().all(|time| *time < Duration::from_secs(1)), "{times:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_has_missed_changes_drops_all_that_it_knew() {
+    let Some((first, second)) = two_servers(|database| database.url.clone()).await else { return };
+    let mut connection = sqlx::PgConnection::connect(&first.database.url).await.unwrap();
+    for break_the_log in [
+        "UPDATE change_head SET seq = seq + 5",
+        "UPDATE change_head SET seq = 0",
+        "UPDATE change_head SET seq = seq + 20000",
+    ] {
+        first.create("ana", &["user"]).await;
+        let (opaque, _) = first.tokens("ana").await;
+        let caller = second.with(&opaque);
+        caller.get("/me").await.expect(200);
+        // Not written by Countersign, so that the log does not have it: only a look at the database tells.
+        connection.execute("UPDATE users SET status = 'disabled' WHERE username = 'ana'").await.unwrap();
+        connection.execute(break_the_log).await.unwrap();
+        assert!(until(&caller, "/me", 401).await < Duration::from_secs(1), "{break_the_log}");
+        connection.execute("DELETE FROM users WHERE username = 'ana'").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_cut_off_lets_nobody_in_by_what_it_knew() {
+    let mut line = None;
+    let servers = two_servers(|database| line.insert(Line::to(database)).url.clone()).await;
+    let (Some((first, second)), Some(line)) = (servers, line) else { return };
+    first.create("ana", &["user"]).await;
+    for _ in 0..3 {
+        let (opaque, _) = first.tokens("ana").await;
+        let caller = second.with(&opaque);
+        caller.get("/me").await.expect(200);
+        line.cut();
+        first.with(&opaque).send(Method::POST, "/logout").await.expect(204);
+        let revoked = Instant::now();
+        loop {
+            let asked = revoked.elapsed();
+            let status = caller.get("/me").await.status.as_u16();
+            assert!(status != 200 || asked < Duration::from_secs(1), "let in {asked:?} after the logout");
+            if asked > Duration::from_secs(3) {
+                assert_eq!(status, 401, "it is whole again");
+                break;
+            }
+        }
     }
 }
 

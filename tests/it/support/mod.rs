@@ -8,7 +8,7 @@ mod jwt;
 mod programs;
 
 pub use answer::Answer;
-pub use app::{App, PASSWORD, basic, bearer, secret_key};
+pub use app::{App, Caller, PASSWORD, basic, bearer, secret_key};
 pub use binary::{Binary, Killed, Server, free_port};
 pub use database::{Database, on_postgres};
 pub use jwt::{ForgedKey, b64, claims_of, header_of, resign};

@@ -1,0 +1,87 @@
+//! `changes`: what commits on PostgreSQL make stale in the caches of other servers, by a number that has no gaps and becomes
+//! visible in the order of the commits, because the row of `change_head` that gives it out is held to the commit. On SQLite
+//! the file itself says that it has changed, and there is no such table.
+
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::store::query::{in_time, on_each_store};
+use crate::store::{Driver, Tx};
+
+/// How many of the last changes are kept for servers that were away. One that missed more drops all that it has cached.
+const KEPT: i64 = 10_000;
+
+/// What a server has not heard of yet.
+#[derive(Debug, Default)]
+pub struct News {
+    /// The number of the last change.
+    pub head: i64,
+    /// The changes after the number that was asked for, in their order: which ids, or all. They are fewer than there were when
+    /// some are not kept any more.
+    pub changes: Vec<Option<Vec<Uuid>>>,
+}
+
+/// Adds what a transaction made stale: these ids, or everything. Call it at the end of the transaction: from here to its commit,
+/// others wait.
+pub async fn append(driver: &mut Driver<'_>, ids: Option<&[Uuid]>) -> Result<(), sqlx::Error> {
+    on_each_store!(
+        driver,
+        sqlite: |_driver| Ok(()),
+        postgres: |driver| in_time(
+            sqlx::query!(
+                "/* postgres */ WITH head AS (UPDATE change_head SET seq = seq + 1 WHERE id = 1 RETURNING seq)
+                INSERT INTO changes (seq, ids) SELECT seq, $1 FROM head
+                -- Should somebody have set the head back: whoever sees that drops everything.
+                ON CONFLICT (seq) DO UPDATE SET ids = EXCLUDED.ids",
+                ids as _
+            )
+            .execute(driver)
+        )
+        .await
+        .map(drop),
+    )
+}
+
+/// Reads the changes after a number.
+pub async fn read_since(driver: &mut Driver<'_>, after: i64) -> Result<News, sqlx::Error> {
+    on_each_store!(
+        driver,
+        sqlite: |_driver| Ok(News::default()),
+        postgres: |driver| {
+            let rows = sqlx::query!(
+                r#"/* postgres */ SELECT change_head.seq AS "head!", changes.seq AS "seq?", changes.ids AS "ids?"
+                FROM change_head LEFT JOIN changes ON changes.seq > $1 AND changes.seq > change_head.seq - $2
+                WHERE change_head.id = 1 ORDER BY changes.seq"#,
+                after,
+                KEPT
+            )
+            .fetch_all(driver)
+            .await?;
+            let head = rows.first().map_or(0, |row| row.head);
+            let changes = rows.into_iter().filter(|row| row.seq.is_some()).map(|row| row.ids).collect();
+            Ok(News { head, changes })
+        },
+    )
+}
+
+impl Tx {
+    /// Deletes the oldest of the changes that are not kept, so many at most. Returns how many it deleted.
+    pub async fn delete_old_changes(&mut self, most: u32) -> Result<u64, Error> {
+        let deleted: Result<u64, sqlx::Error> = on_each_store!(
+            self,
+            sqlite: |_driver| Ok(0),
+            postgres: |driver| in_time(
+                sqlx::query!(
+                    "/* postgres */ DELETE FROM changes WHERE seq <= (SELECT seq FROM change_head) - $1
+                    AND seq < (SELECT MIN(seq) FROM changes) + $2",
+                    KEPT,
+                    i64::from(most)
+                )
+                .execute(driver)
+            )
+            .await
+            .map(|done| done.rows_affected()),
+        );
+        Ok(deleted?)
+    }
+}
