@@ -10,7 +10,7 @@ use tokio::time;
 
 use crate::auth::{Auth, FirstAdmin};
 use crate::cli::doctor;
-use crate::config::{Config, SettingInForce};
+use crate::config::Config;
 use crate::error::StartError;
 use crate::http::{self, Access, App, Pages, Tls};
 use crate::model::Clock;
@@ -102,15 +102,10 @@ pub fn access(config: &Config) -> Result<Access, StartError> {
         pages: Pages::new(&config.settings.pages.service_name, config.settings.pages.logo.as_deref())?,
         cookie_domain: cookie_domain(config)?,
         return_to: config.settings.pages.return_to.clone(),
-        settings: config.in_force.iter().map(setting).collect(),
+        settings: config.in_force.clone(),
         findings: doctor::check_weaknesses(config),
         drain_time: config.server.drain_time.unwrap_or_else(default_drain_time),
     })
-}
-
-fn setting(setting: &SettingInForce) -> http::Setting {
-    let SettingInForce { heading, variable, about, value, is_secret, is_default } = setting.clone();
-    http::Setting { heading, variable, about, value, is_secret, is_default }
 }
 
 /// The domain whose hosts share the cookie, if there is one. Browsers refuse a cookie of a domain that this host is not in.

@@ -4,26 +4,10 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory};
 
 use crate::config::Cli;
-
-/// A setting, and what it was set to.
-#[derive(Clone, Debug)]
-pub struct SettingInForce {
-    /// The subject, such as `Passwords`.
-    pub heading: String,
-    /// The variable.
-    pub variable: String,
-    /// What it is for.
-    pub about: String,
-    /// The value; none when nothing was given, and always none of a secret.
-    pub value: Option<String>,
-    /// Whether it is a secret.
-    pub is_secret: bool,
-    /// Whether nobody has set it.
-    pub is_default: bool,
-}
+use crate::model::Setting;
 
 /// All settings in the order of the reference.
-pub fn in_force(matches: &ArgMatches) -> Vec<SettingInForce> {
+pub fn in_force(matches: &ArgMatches) -> Vec<Setting> {
     let command = Cli::command();
     let settings = command.get_arguments().filter(|setting| setting.get_env().is_some());
     settings
@@ -33,7 +17,7 @@ pub fn in_force(matches: &ArgMatches) -> Vec<SettingInForce> {
             let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
             let given = matches.get_raw(id).map(|values| values.map(text).collect::<Vec<_>>().join(","));
             let is_empty = given.as_deref().is_none_or(str::is_empty);
-            SettingInForce {
+            Setting {
                 heading: setting.get_help_heading().unwrap_or_default().to_owned(),
                 variable: setting.get_env().map(text).unwrap_or_default(),
                 about: setting.get_help().map(ToString::to_string).unwrap_or_default(),

@@ -21,7 +21,6 @@ pub use self::commands::{
     AuditCommand, BlockCommand, Command, ExportCommand, ImportCommand, KeyCommand, MailCommand, ReferenceFormat,
     SessionCommand, TokenCommand, UserCommand, Which,
 };
-pub use self::in_force::SettingInForce;
 pub use self::people::{MailSettings, Registration};
 pub use self::reference::reference;
 pub use self::settings::{Config, GuessingSettings, LogFormat, Settings};

@@ -8,7 +8,6 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::in_force::SettingInForce;
 use crate::config::people::{MailSettings, PageSettings, RecoverySettings};
 use crate::config::values::{
     self, AddressOrOff, NumberOrOff, OrAuto, OrOff, Origins, address, audience, audit_retention,
@@ -17,7 +16,7 @@ use crate::config::values::{
     path, personal_token_ttl, secret, sessions_per_user, status_ttl, trusted_proxies,
 };
 use crate::error::StartError;
-use crate::model::{Algorithm, HashCost, Networks};
+use crate::model::{Algorithm, HashCost, Networks, Setting};
 
 /// The shortest HS256 secret: as long as its hash (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
@@ -36,7 +35,7 @@ pub struct Config {
     pub log: LogSettings,
     /// All of them as they were given, to be shown.
     #[arg(skip)]
-    pub in_force: Vec<SettingInForce>,
+    pub in_force: Vec<Setting>,
 }
 
 /// What the service itself is told, whether or not it is a server.

@@ -43,7 +43,7 @@ pub use self::routes::document;
 pub use self::server::{serve, serve_metrics, serve_starting};
 pub use self::tls::Tls;
 use crate::auth::{Auth, Finding};
-use crate::model::Networks;
+use crate::model::{Networks, Setting};
 
 /// The shared state of all handlers: the service, and whether it is shutting down. It is its own extractor.
 #[derive(Clone)]
@@ -89,23 +89,6 @@ pub struct Access {
     pub findings: Vec<Finding>,
     /// How long the server goes on after it was told to stop, so that load balancers see that it is not ready any more.
     pub drain_time: Duration,
-}
-
-/// A setting as administrators see it.
-#[derive(Clone)]
-pub struct Setting {
-    /// The subject, such as `Passwords`.
-    pub heading: String,
-    /// The variable.
-    pub variable: String,
-    /// What it is for.
-    pub about: String,
-    /// The value; none when nothing was given, and always none of a secret.
-    pub value: Option<String>,
-    /// Whether it is a secret.
-    pub is_secret: bool,
-    /// Whether nobody has set it.
-    pub is_default: bool,
 }
 
 impl App {

@@ -13,6 +13,7 @@ pub mod pagination;
 mod principal;
 mod scope;
 mod session;
+mod setting;
 mod time;
 mod token;
 mod user;
@@ -29,6 +30,7 @@ pub use networks::{ClientNetwork, Networks};
 pub use principal::{CredentialId, Holder, Method, Principal};
 pub use scope::{Scope, Scopes};
 pub use session::{Client, LiveSession, Origin, Session, StatusIndex, StatusList};
+pub use setting::Setting;
 pub use time::{Clock, Timestamp};
 pub use token::{Lifetime, NewToken, OpaqueToken, PersonalSecret, PersonalToken, TokenHash};
 pub use user::{
