@@ -1,5 +1,6 @@
 //! Connections: a limit on their number, timeouts, and graceful shutdown.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time;
 use tower::Service;
 
@@ -22,7 +23,7 @@ use crate::http::tls::Tls;
 use crate::http::{App, metrics, router, starting_router};
 
 /// Concurrent connections; further ones wait in the listen queue. Below the usual limit of 1,024 open files.
-const MAX_CONNECTIONS: usize = 900;
+const MAX_CONNECTIONS: u32 = 900;
 /// Timeout for receiving a request head, and for an idle connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a TLS handshake may take.
@@ -33,62 +34,63 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 const FINISH_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Serves until `shutdown` completes. Then `/ready` answers 503 and each answer closes its connection. After the drain time the
-/// running requests finish, and whoever connects meanwhile is still served once.
+/// running requests finish, and whoever connects meanwhile is still served once: so a balancer that goes on sending requests
+/// until it is refused a connection loses none.
 pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
     let seats = Seats::new(app.0.connections_per_address, app.0.trusted_proxies.clone());
-    let server = Server::new(&listener, router(app.clone()), seats, app.0.tls.clone());
+    let server = Server::new(router(app.clone()), seats, app.0.tls.clone());
     let connections = GracefulShutdown::new();
     tokio::select! {
         () = shutdown => {}
-        () = server.accept(Some(&connections), true) => {}
+        () = server.accept(&listener, Some(&connections), true) => {}
     }
     app.drain();
+    // Late connections end by themselves after one request. hyper's shutdown would close those that have not sent it yet.
     tokio::select! {
         () = time::sleep(app.0.drain_time) => {}
-        () = server.accept(Some(&connections), true) => {}
+        () = server.accept(&listener, None, false) => {}
     }
     let deadline = time::Instant::now() + FINISH_TIMEOUT;
-    let late_connections = GracefulShutdown::new();
     tokio::select! {
         _ = time::timeout_at(deadline, connections.shutdown()) => {}
-        () = server.accept(Some(&late_connections), false) => {}
+        () = server.accept(&listener, None, false) => {}
     }
-    let _cut_off = time::timeout_at(deadline, late_connections.shutdown()).await;
+    server.accept_last(listener);
+    let _cut_off = time::timeout_at(deadline, server.permits.acquire_many(MAX_CONNECTIONS)).await;
 }
 
 /// Answers while the service starts: the process is alive but not ready. Never returns.
 pub async fn serve_starting(listener: &TcpListener, tls: Option<Tls>) {
     // Without keep-alive, so that the next request of a client reaches the started service.
-    Server::new(listener, starting_router(), Seats::unlimited(), tls).accept(None, false).await;
+    Server::new(starting_router(), Seats::unlimited(), tls).accept(listener, None, false).await;
 }
 
 /// Serves the metrics at `/metrics`. Never returns.
 pub async fn serve_metrics(listener: &TcpListener, app: App) {
-    Server::new(listener, metrics::router(app), Seats::unlimited(), None).accept(None, true).await;
+    Server::new(metrics::router(app), Seats::unlimited(), None).accept(listener, None, true).await;
 }
 
-/// A listener, and the router that serves its connections.
-struct Server<'a> {
-    listener: &'a TcpListener,
+/// The router that serves the connections of a listener.
+struct Server {
     router: Router,
     permits: Arc<Semaphore>,
     seats: Seats,
     tls: Option<Tls>,
 }
 
-impl<'a> Server<'a> {
-    fn new(listener: &'a TcpListener, router: Router, seats: Seats, tls: Option<Tls>) -> Self {
-        Self { listener, router, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)), seats, tls }
+impl Server {
+    fn new(router: Router, seats: Seats, tls: Option<Tls>) -> Self {
+        Self { router, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS as usize)), seats, tls }
     }
 
     /// Accepts connections forever and serves each in its own task. `connections`, if given, can shut these down
     /// gracefully.
-    async fn accept(&self, connections: Option<&GracefulShutdown>, keep_alive: bool) {
+    async fn accept(&self, listener: &TcpListener, connections: Option<&GracefulShutdown>, keep_alive: bool) {
         loop {
             // The permit comes first, so that connections over the limit stay in the listen queue.
             let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { return };
-            let (stream, peer) = match self.listener.accept().await {
-                Ok((stream, peer)) => (stream, Peer(peer)),
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Probably out of file descriptors: without a pause this would be a busy loop.
                     tracing::warn!(%error, "a connection was not accepted");
@@ -96,30 +98,54 @@ impl<'a> Server<'a> {
                     continue;
                 }
             };
-            // Closed without an answer: to write one could take as long as the client likes.
-            let Some(seat) = self.seats.take(peer.0.ip()) else { continue };
-            // A response is one write, so Nagle's algorithm would only delay it.
-            let _unsupported = stream.set_nodelay(true);
-            let connection = Connection {
-                peer,
-                router: self.router.clone(),
-                keep_alive,
-                watcher: connections.map(GracefulShutdown::watcher),
-            };
-            let tls = self.tls.clone();
-            tokio::spawn(async move {
-                match tls {
-                    None => connection.serve(LeastRate::new(stream)).await,
-                    Some(tls) => {
-                        let handshake = tls.acceptor().accept(LeastRate::new(stream));
-                        if let Ok(Ok(stream)) = time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-                            connection.serve(stream).await;
-                        }
+            self.start(stream, peer, permit, connections, keep_alive);
+        }
+    }
+
+    /// Accepts what waits in the listen queue, and closes the listener: what the queue still held would be reset, and who comes
+    /// later can go to another server at once.
+    fn accept_last(&self, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((stream, peer)) = listener.accept() {
+            let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
+            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+                self.start(stream, peer, permit, None, false);
+            }
+        }
+    }
+
+    /// Serves a connection in a task of its own.
+    fn start(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        permit: OwnedSemaphorePermit,
+        connections: Option<&GracefulShutdown>,
+        keep_alive: bool,
+    ) {
+        // Closed without an answer: to write one could take as long as the client likes.
+        let Some(seat) = self.seats.take(peer.ip()) else { return };
+        // A response is one write, so Nagle's algorithm would only delay it.
+        let _unsupported = stream.set_nodelay(true);
+        let connection = Connection {
+            peer: Peer(peer),
+            router: self.router.clone(),
+            keep_alive,
+            watcher: connections.map(GracefulShutdown::watcher),
+        };
+        let tls = self.tls.clone();
+        tokio::spawn(async move {
+            match tls {
+                None => connection.serve(LeastRate::new(stream)).await,
+                Some(tls) => {
+                    let handshake = tls.acceptor().accept(LeastRate::new(stream));
+                    if let Ok(Ok(stream)) = time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+                        connection.serve(stream).await;
                     }
                 }
-                drop((permit, seat));
-            });
-        }
+            }
+            drop((permit, seat));
+        });
     }
 }
 

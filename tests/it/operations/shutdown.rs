@@ -48,6 +48,35 @@ async fn on_sigterm_a_request_in_progress_finishes_while_ready_returns_503() {
     assert!(server.child.wait().unwrap().success());
 }
 
+/// A balancer opens a connection, the server stops, and only then the request comes.
+#[tokio::test]
+async fn a_connection_that_was_made_before_the_listener_closed_is_still_answered() {
+    let folder = TempDir::new().unwrap();
+    let mut server = Binary::new(folder.path()).serve();
+    // A request that keeps the server from ending for a while.
+    let mut slow = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    slow.write_all(b"POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+        .unwrap();
+    wait_for_continue(&mut slow);
+    server.terminate();
+    let ready = format!("{}/ready", server.url());
+    while Answer::of(reqwest::Client::new().get(&ready)).await.status != 503 {}
+
+    let mut late = [(); 20].map(|()| TcpStream::connect(("127.0.0.1", server.port)).unwrap());
+    slow.write_all(b"{}").unwrap();
+    slow.read_to_end(&mut Vec::new()).unwrap();
+    while TcpStream::connect(("127.0.0.1", server.port)).is_ok() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for stream in &mut late {
+        stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    assert!(server.child.wait().unwrap().success());
+}
+
 #[test]
 fn a_stalled_request_delays_shutdown_by_at_most_ten_seconds() {
     let folder = TempDir::new().unwrap();

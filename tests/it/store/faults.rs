@@ -1,59 +1,14 @@
 //! Faults of the database under a running server: the answer is 503, never a wrong one, and work goes on by itself.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 use sqlx::{Connection as _, Executor as _};
-use tokio::io::copy_bidirectional;
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
 
-use crate::support::{App, Database, PASSWORD, basic, on_postgres};
-
-/// A line to PostgreSQL that can be cut so that neither end hears of it, as when a firewall forgets its connections.
-struct Line {
-    url: String,
-    cut: watch::Sender<()>,
-    _folder: tempfile::TempDir,
-}
-
-impl Line {
-    fn to(database: &Database) -> Self {
-        let (before, rest) = database.url.split_once("host=").unwrap();
-        let (socket, after) = rest.split_once('&').unwrap();
-        let server = PathBuf::from(socket).join(".s.PGSQL.5432");
-        let folder = tempfile::TempDir::new().unwrap();
-        let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
-        let url = format!("{before}host={}&{after}", folder.path().display());
-        let (cut, is_cut) = watch::channel(());
-        tokio::spawn(async move {
-            loop {
-                let (mut client, _) = listener.accept().await.unwrap();
-                let mut server = UnixStream::connect(&server).await.unwrap();
-                let mut is_cut = is_cut.clone();
-                is_cut.mark_unchanged();
-                tokio::spawn(async move {
-                    tokio::select! {
-                        _ended = copy_bidirectional(&mut client, &mut server) => return,
-                        _ = is_cut.changed() => {}
-                    }
-                    // Both stay open, and nothing comes any more.
-                    std::future::pending::<()>().await;
-                });
-            }
-        });
-        Self { url, cut, _folder: folder }
-    }
-
-    /// Cuts all connections that there are. New ones are possible.
-    fn cut(&self) {
-        self.cut.send(()).unwrap();
-    }
-}
+use crate::support::{App, Database, Line, PASSWORD, basic, on_postgres};
 
 #[tokio::test]
 async fn a_server_whose_connections_die_silently_is_whole_again_within_three_seconds() {
