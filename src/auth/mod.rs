@@ -41,6 +41,7 @@ use self::keys::sealing::SecretKey;
 use self::opening::{Opened, open};
 pub use self::opening::{existing_file, migrate, seal_audit};
 pub use self::operations::backup::{backup, restore};
+pub use self::operations::copying::{Copied, copy};
 pub use self::operations::doctor::{Examination, Finding, Verdict, examine, examine_settings, mode};
 use self::operations::statistics::LoginCounts;
 pub use self::operations::statistics::{Hour, Statistics};

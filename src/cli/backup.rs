@@ -30,7 +30,7 @@ pub fn restore(config: &Config, file: &Path, yes: bool) -> Result<(), CommandErr
 }
 
 /// Runs a future to completion, or drops it on SIGTERM or Ctrl-C; dropping it removes its temporary files.
-fn unless_interrupted<T>(work: impl Future<Output = Result<T, StartError>>) -> Result<T, CommandError> {
+pub fn unless_interrupted<T>(work: impl Future<Output = Result<T, StartError>>) -> Result<T, CommandError> {
     block_on(async {
         let interrupted = shutdown_signal()?;
         tokio::select! {

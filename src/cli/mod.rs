@@ -3,6 +3,7 @@
 mod audit;
 mod backup;
 mod block;
+mod copy;
 mod doctor;
 mod export;
 mod import;
@@ -63,6 +64,7 @@ pub fn run(cli: &Cli) -> Result<Outcome, CommandError> {
         Some(Command::Doctor { json }) => return doctor::run(config, *json),
         Some(Command::Backup { file }) => backup::run(config, file)?,
         Some(Command::Restore { file, yes }) => backup::restore(config, file, *yes)?,
+        Some(Command::Copy(command)) => return copy::run(config, command),
         Some(Command::Migrate) => migrate(config)?,
         Some(Command::Openapi) => print(&http::document())?,
         Some(Command::Settings { format }) => print(&config::reference(*format))?,

@@ -5,9 +5,10 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
+use secrecy::SecretString;
 use uuid::Uuid;
 
-use crate::config::values::lifetime;
+use crate::config::values::{lifetime, secret};
 use crate::model::{Conflict, Format, Lifetime, LinkPurpose, Scope, Timestamp};
 
 /// What to do.
@@ -59,6 +60,8 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Move everything to another, empty database, such as from SQLite to PostgreSQL; servers are stopped
+    Copy(CopyCommand),
     /// Bring the schema of the database up to date, as a server does at its start
     Migrate,
     /// Print the API document
@@ -302,6 +305,17 @@ pub struct ExportCommand {
     /// Its form [default: by its ending, or else ndjson]
     #[arg(long)]
     pub format: Option<Format>,
+}
+
+/// From where to where. A copy that is interrupted leaves nothing and can be run again.
+#[derive(Clone, Debug, Args)]
+pub struct CopyCommand {
+    /// Where everything is, such as `sqlite://countersign.db` [default: `DATABASE_URL`]
+    #[arg(long, value_name = "URL", value_parser = secret)]
+    pub from: Option<SecretString>,
+    /// The empty database; a password for PostgreSQL is better in PGPASSWORD, since others can read arguments
+    #[arg(long, value_name = "URL", value_parser = secret)]
+    pub to: SecretString,
 }
 
 /// What to do with the signing keys. It works beside a running server, which learns of it within seconds.

@@ -18,8 +18,8 @@ use clap::{CommandFactory, Parser};
 use secrecy::ExposeSecret;
 
 pub use self::commands::{
-    AuditCommand, BlockCommand, Command, ExportCommand, ImportCommand, KeyCommand, MailCommand, ReferenceFormat,
-    SessionCommand, TokenCommand, UserCommand, Which,
+    AuditCommand, BlockCommand, Command, CopyCommand, ExportCommand, ImportCommand, KeyCommand, MailCommand,
+    ReferenceFormat, SessionCommand, TokenCommand, UserCommand, Which,
 };
 pub use self::people::{MailSettings, Registration};
 pub use self::reference::reference;

@@ -73,6 +73,8 @@ events! {
     UsersExported = "user.exported",
     /// A backup replaced the database; all sessions, tokens and signing keys of the backup were invalidated.
     DatabaseRestored = "database.restored",
+    /// Everything was moved here from another database, which is the target.
+    DatabaseCopied = "database.copied",
 }
 
 /// How an actor was authenticated, or why that was not required. The words are stable, like those of events.

@@ -4,6 +4,7 @@
 //! Reads are methods of [`Conn`] and writes are methods of [`Tx`], so a write outside a transaction does not compile. Each
 //! file in `tables/` is one table. `query.rs` has the macros that every query is written with, and a worked example.
 
+mod copying;
 mod error;
 mod invalidation;
 mod location;
@@ -26,6 +27,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres, SqliteConnection};
 use tokio_util::task::AbortOnDropHandle;
 
+pub use self::copying::{CopyError, copy};
 use self::invalidation::{Invalidate, Invalidated};
 pub use self::invalidation::{Invalidation, ReadVersion};
 pub use self::location::Location;

@@ -128,6 +128,7 @@ fn verb(event: &str, is_own: bool, target: &str, method: Option<&str>) -> (Strin
         "user.imported" => return (format!("imported {target}"), false),
         "user.exported" => ("exported all users with their password hashes", false),
         "database.restored" => ("restored a backup", false),
+        "database.copied" => return (format!("moved everything here from {target}"), false),
         other => return (other.to_owned(), true),
     };
     (did.to_owned(), takes_whom)

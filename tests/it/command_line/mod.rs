@@ -3,6 +3,7 @@
 mod audit;
 mod backup;
 mod completions;
+mod copy;
 mod doctor;
 mod import;
 mod links;

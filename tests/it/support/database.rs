@@ -102,9 +102,9 @@ impl Database {
     /// Blocks all other writers, as another process could.
     pub async fn hold_writes(&self) -> Lock {
         let mut connection = self.connect().await;
-        match on_postgres() {
-            Some(_) => connection.execute("BEGIN; LOCK TABLE users, sessions IN EXCLUSIVE MODE").await,
-            None => connection.execute("BEGIN IMMEDIATE").await,
+        match &connection {
+            Connection::Postgres(_) => connection.execute("BEGIN; LOCK TABLE users, sessions IN EXCLUSIVE MODE").await,
+            Connection::Sqlite(_) => connection.execute("BEGIN IMMEDIATE").await,
         }
         Lock(connection)
     }
@@ -117,7 +117,7 @@ impl Database {
     }
 
     async fn connect(&self) -> Connection {
-        if on_postgres().is_some() {
+        if self.url.starts_with("postgres:") {
             return Connection::Postgres(sqlx::PgConnection::connect(&self.url).await.unwrap());
         }
         Connection::Sqlite(sqlx::SqliteConnection::connect(&format!("{}?mode=rwc", self.url)).await.unwrap())
