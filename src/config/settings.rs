@@ -132,7 +132,8 @@ pub struct ServerSettings {
 pub struct DatabaseSettings {
     /// The database: `sqlite://FILE` or `postgres://USER:PASSWORD@HOST/DATABASE`
     ///
-    /// The server creates the schema; `sqlx migrate run` reads this setting too.
+    /// The server creates the schema; `sqlx migrate run` reads this setting too. Through PgBouncer in transaction mode, add
+    /// ?pgbouncer=true.
     #[arg(long, env = "DATABASE_URL", default_value = "sqlite://countersign.db", value_name = "URL")]
     #[arg(global = true, hide_env_values = true, value_parser = secret)]
     pub database_url: SecretString,

@@ -204,7 +204,7 @@ impl Line {
             Location::Sqlite(path) => {
                 Self::Sqlite(SqliteConnectOptions::new().filename(path).foreign_keys(true).connect().await?)
             }
-            Location::Postgres(options) => Self::Postgres(PgConnection::connect_with(options).await?),
+            Location::Postgres(server) => Self::Postgres(PgConnection::connect_with(&server.options).await?),
         })
     }
 

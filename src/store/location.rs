@@ -15,7 +15,16 @@ pub enum Location {
     /// A file.
     Sqlite(PathBuf),
     /// A server.
-    Postgres(Box<PgConnectOptions>),
+    Postgres(Box<PostgresServer>),
+}
+
+/// How to reach a PostgreSQL server.
+#[derive(Clone)]
+pub struct PostgresServer {
+    pub options: PgConnectOptions,
+    /// A pooler between us and the server gives a connection for one transaction at a time, as PgBouncer does with
+    /// `pool_mode = transaction`. Nothing that belongs to a session works there.
+    pub has_pooler: bool,
 }
 
 impl FromStr for Location {
@@ -38,12 +47,26 @@ impl FromStr for Location {
                 Ok(Self::Sqlite(std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())))
             }
             "postgres" | "postgresql" => {
-                let options = PgConnectOptions::from_str(url).map_err(|_| malformed())?;
-                Ok(Self::Postgres(Box::new(options.application_name("countersign"))))
+                let (url, has_pooler) = without_pooler(url)?;
+                let options = PgConnectOptions::from_str(&url).map_err(|_| malformed())?;
+                let options = options.application_name("countersign");
+                Ok(Self::Postgres(Box::new(PostgresServer { options, has_pooler })))
             }
             _ => Err(malformed()),
         }
     }
+}
+
+/// Takes `pgbouncer=true` out of a URL: it is ours, not PostgreSQL's. Others write it in the same way.
+fn without_pooler(url: &str) -> Result<(String, bool), StartError> {
+    let Some((address, query)) = url.split_once('?') else { return Ok((url.to_owned(), false)) };
+    let (ours, others): (Vec<_>, Vec<_>) = query.split('&').partition(|pair| pair.starts_with("pgbouncer="));
+    let has_pooler = match ours.as_slice() {
+        [] | ["pgbouncer=false"] => false,
+        ["pgbouncer=true"] => true,
+        _ => return Err(StartError::setting("DATABASE_URL", "write pgbouncer=true or leave it out")),
+    };
+    Ok((format!("{address}?{}", others.join("&")), has_pooler))
 }
 
 fn malformed() -> StartError {
@@ -73,7 +96,8 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => path.display().fmt(f),
-            Self::Postgres(options) => {
+            Self::Postgres(server) => {
+                let options = &server.options;
                 let host = options.get_socket().map_or(options.get_host().into(), |socket| socket.to_string_lossy());
                 write!(f, "PostgreSQL at {host}, database {}", options.get_database().unwrap_or("of the user"))
             }

@@ -62,6 +62,8 @@ enum Pools {
     Postgres {
         write: PgPool,
         read: PgPool,
+        /// What begins a transaction, reads as well, when a pooler gives connections for one transaction at a time.
+        begin: Option<&'static str>,
         /// What hears of the changes of other servers, until the last handle to the store is dropped.
         line: Option<Arc<AbortOnDropHandle<()>>>,
     },
@@ -106,6 +108,8 @@ pub enum Pooled {
     Sqlite(Object<SqliteConnection>),
     #[doc(hidden)]
     Postgres(PoolConnection<Postgres>),
+    #[doc(hidden)]
+    PostgresTransaction(sqlx::Transaction<'static, Postgres>),
 }
 
 impl Connection for Pooled {
@@ -113,6 +117,7 @@ impl Connection for Pooled {
         match self {
             Self::Sqlite(connection) => Driver::Sqlite(connection),
             Self::Postgres(connection) => Driver::Postgres(connection),
+            Self::PostgresTransaction(transaction) => Driver::Postgres(transaction),
         }
     }
 }
@@ -168,7 +173,7 @@ impl Store {
     ) -> Result<Self, StartError> {
         let store = match location {
             Location::Sqlite(path) => sqlite::open(path, durability, registry).await?,
-            Location::Postgres(options) => postgres::open(options).await?,
+            Location::Postgres(server) => postgres::open(server).await?,
         };
         registry.register_collector(Box::new(store.pools.clone()));
         Ok(store)
@@ -182,7 +187,10 @@ impl Store {
                 Pooled::Sqlite(tokio::time::timeout(PATIENCE, read.get()).await.unwrap_or(Err(PoolError::Timeout))?)
             }
             // The pool checks that the connection is alive. Boxed, because this future is large and seldom needed.
-            Pools::Postgres { read, .. } => Pooled::Postgres(Box::pin(read.acquire()).await?),
+            Pools::Postgres { read, begin: None, .. } => Pooled::Postgres(Box::pin(read.acquire()).await?),
+            Pools::Postgres { read, begin: Some(begin), .. } => {
+                Pooled::PostgresTransaction(Box::pin(query::in_time(read.begin_with(*begin))).await?)
+            }
         }))
     }
 
@@ -191,7 +199,10 @@ impl Store {
     pub async fn write(&self) -> Result<Tx, Error> {
         Ok(self.transaction(match &self.pools {
             Pools::Sqlite { write, .. } => Transaction::Sqlite(write.lease().await?),
-            Pools::Postgres { write, .. } => Transaction::Postgres(Box::pin(query::in_time(write.begin())).await?),
+            Pools::Postgres { write, begin, .. } => {
+                let begin = write.begin_with(begin.unwrap_or("BEGIN"));
+                Transaction::Postgres(Box::pin(query::in_time(begin)).await?)
+            }
         }))
     }
 
@@ -255,7 +266,7 @@ impl Store {
                 read.close();
                 write.close().await;
             }
-            Pools::Postgres { write, read, line } => {
+            Pools::Postgres { write, read, line, .. } => {
                 if let Some(line) = line {
                     line.abort();
                 }

@@ -11,8 +11,8 @@ impl Store {
     pub async fn exists(location: &Location) -> Result<bool, StartError> {
         match location {
             Location::Sqlite(path) => Ok(path.metadata().is_ok_and(|file| file.len() > 0)),
-            Location::Postgres(options) => {
-                let store = postgres::open_read_only(options).await?;
+            Location::Postgres(server) => {
+                let store = postgres::open_read_only(server).await?;
                 let schema = store.read().await?.schema().await;
                 store.close().await;
                 Ok(schema?.last.is_some())
@@ -24,7 +24,7 @@ impl Store {
     pub async fn open_read_only(location: &Location) -> Result<Option<Self>, StartError> {
         match location {
             Location::Sqlite(path) => sqlite::open_read_only(path).await,
-            Location::Postgres(options) => postgres::open_read_only(options).await.map(Some),
+            Location::Postgres(server) => postgres::open_read_only(server).await.map(Some),
         }
     }
 }

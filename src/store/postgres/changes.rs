@@ -19,12 +19,12 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Polls while somebody uses the cache. It goes on until it is aborted.
-pub async fn follow(options: PgConnectOptions, invalidation: Invalidation) {
+pub async fn follow(options: PgConnectOptions, begin: Option<&'static str>, invalidation: Invalidation) {
     let (mut line, mut known) = (None, None);
     loop {
         invalidation.poll_due().await;
         let begun = Instant::now();
-        match time::timeout(PATIENCE, poll(&options, &mut line, known.unwrap_or(i64::MAX))).await {
+        match time::timeout(PATIENCE, poll((&options, begin), &mut line, known.unwrap_or(i64::MAX))).await {
             Ok(Ok(news)) => {
                 note(&invalidation, known, &news);
                 known = Some(news.head);
@@ -47,12 +47,20 @@ pub async fn follow(options: PgConnectOptions, invalidation: Invalidation) {
 }
 
 /// Asks for the changes after a number, on a connection of its own: those of the pool may all be busy.
-async fn poll(options: &PgConnectOptions, line: &mut Option<PgConnection>, after: i64) -> Result<News, sqlx::Error> {
+async fn poll(
+    (options, begin): (&PgConnectOptions, Option<&'static str>),
+    line: &mut Option<PgConnection>,
+    after: i64,
+) -> Result<News, sqlx::Error> {
     let line = match line {
         Some(line) => line,
         None => line.insert(PgConnection::connect_with(options).await?),
     };
-    read_since(&mut Driver::Postgres(line), after).await
+    let Some(begin) = begin else { return read_since(&mut Driver::Postgres(line), after).await };
+    let mut transaction = line.begin_with(begin).await?;
+    let news = read_since(&mut Driver::Postgres(&mut transaction), after).await?;
+    transaction.rollback().await?;
+    Ok(news)
 }
 
 /// Notes what has changed since the number that was known last, if there is one.

@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::StartError;
 use crate::store::error::reason;
+use crate::store::location::PostgresServer;
 use crate::store::query::STATEMENT_TIMEOUT;
 use crate::store::{Invalidation, KnownLater, PATIENCE, Pools, Store, migrations};
 
@@ -56,8 +57,42 @@ impl Silence {
     }
 }
 
+/// What begins each transaction through a pooler. The settings of a connection belong to all who share it, so they are made for
+/// the transaction alone. sqlx names the statements that it prepares, and numbers them anew on each of its own connections; what
+/// somebody else has left on this one would be in the way.
+const BEGIN: &str = "BEGIN; DEALLOCATE ALL; SET LOCAL lock_timeout = '900ms'; SET LOCAL statement_timeout = '2500ms';
+    SET LOCAL idle_in_transaction_session_timeout = '2s'";
+const BEGIN_READ_ONLY: &str = "BEGIN READ ONLY; DEALLOCATE ALL";
+
+/// How to connect through a pooler: with no more parameters than it knows, and without statements that are kept.
+fn through_pooler(options: &PgConnectOptions) -> PgConnectOptions {
+    options.clone().extra_float_digits(None).statement_cache_capacity(0)
+}
+
 /// Opens the database and brings its schema up to date.
-pub async fn open(options: &PgConnectOptions) -> Result<Store, StartError> {
+pub async fn open(server: &PostgresServer) -> Result<Store, StartError> {
+    if server.has_pooler { open_through_pooler(&server.options).await } else { open_directly(&server.options).await }
+}
+
+async fn open_through_pooler(options: &PgConnectOptions) -> Result<Store, StartError> {
+    let options = through_pooler(options);
+    let mut first = connect(&options).await?;
+    let begun = first.begin_with(BEGIN_READ_ONLY).await;
+    let mut first = begun.map_err(|error| refused(&options, &reason(&error)))?;
+    let schema = migrations::of_postgres(&mut first).await.map_err(|error| migrations::outdated(&error))?;
+    // Migrations lock each other out with a lock of the session.
+    if !schema.is_up_to_date() {
+        return Err(StartError::setting(
+            "DATABASE_URL",
+            "the schema is not that of this version, and is not changed through a pooler; run countersign migrate with the address \
+             of PostgreSQL itself",
+        ));
+    }
+    drop(first);
+    Ok(serve(&options, Some(BEGIN)))
+}
+
+async fn open_directly(options: &PgConnectOptions) -> Result<Store, StartError> {
     let mut first = connect(options).await?;
     // A server that can only read may have the schema already.
     let schema = migrations::of_postgres(&mut first).await.map_err(|error| migrations::outdated(&error))?;
@@ -78,6 +113,11 @@ pub async fn open(options: &PgConnectOptions) -> Result<Store, StartError> {
         ("tcp_keepalives_interval", "1"),
         ("tcp_keepalives_count", "2"),
     ]);
+    Ok(serve(&options, None))
+}
+
+/// The pools of a server, and its line.
+fn serve(options: &PgConnectOptions, begin: Option<&'static str>) -> Store {
     let silence = Silence::default();
     let pool = |connections| {
         let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
@@ -94,31 +134,43 @@ pub async fn open(options: &PgConnectOptions) -> Result<Store, StartError> {
         pool.connect_lazy_with(options.clone())
     };
     let invalidation = Invalidation::of_server();
-    let line = AbortOnDropHandle::new(tokio::spawn(changes::follow(options.clone(), invalidation.clone())));
-    let pools = Pools::Postgres { write: pool(WRITERS), read: pool(READERS), line: Some(line.into()) };
-    Ok(Store { pools, invalidation, chain_key: KnownLater::default() })
+    let line = AbortOnDropHandle::new(tokio::spawn(changes::follow(options.clone(), begin, invalidation.clone())));
+    let pools = Pools::Postgres { write: pool(WRITERS), read: pool(READERS), begin, line: Some(line.into()) };
+    Store { pools, invalidation, chain_key: KnownLater::default() }
 }
 
 /// Opens the database for reads only, without a migration.
-pub async fn open_read_only(options: &PgConnectOptions) -> Result<Store, StartError> {
-    drop(connect(options).await?.close().await);
-    let options = options.clone().options([("default_transaction_read_only", "on")]);
+pub async fn open_read_only(server: &PostgresServer) -> Result<Store, StartError> {
+    let (options, begin) = match server.has_pooler {
+        true => (through_pooler(&server.options), Some(BEGIN_READ_ONLY)),
+        false => (server.options.clone().options([("default_transaction_read_only", "on")]), None),
+    };
+    drop(connect(&options).await?.close().await);
     let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_lazy_with(options);
-    let pools = Pools::Postgres { write: pool.clone(), read: pool, line: None };
+    let pools = Pools::Postgres { write: pool.clone(), read: pool, begin, line: None };
     Ok(Store { pools, invalidation: Invalidation::of_server(), chain_key: KnownLater::default() })
 }
 
 /// A connection of its own for the start, which may take longer than a request would wait for one.
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StartError> {
-    let refused = |reason: &str| {
-        StartError::setting(
-            "DATABASE_URL",
-            format_args!(
-                "PostgreSQL at {} does not let us in ({reason}); start it, or correct the address, user and password",
-                options.get_host(),
-            ),
-        )
-    };
     let connected = tokio::time::timeout(START_PATIENCE, PgConnection::connect_with(options)).await;
-    connected.map_err(|_| refused("no answer in time"))?.map_err(|error| refused(&reason(&error)))
+    let connected = connected.map_err(|_| refused(options, "no answer in time"))?;
+    connected.map_err(|error| match reason(&error) {
+        // What PgBouncer says of `options` and of `extra_float_digits`.
+        reason if reason.contains("unsupported startup parameter") => StartError::setting(
+            "DATABASE_URL",
+            format_args!("there is a pooler at {} ({reason}); add pgbouncer=true to the address", options.get_host()),
+        ),
+        reason => refused(options, &reason),
+    })
+}
+
+fn refused(options: &PgConnectOptions, reason: &str) -> StartError {
+    StartError::setting(
+        "DATABASE_URL",
+        format_args!(
+            "PostgreSQL at {} does not let us in ({reason}); start it, or correct the address, user and password",
+            options.get_host(),
+        ),
+    )
 }

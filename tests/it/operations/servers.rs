@@ -3,8 +3,6 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    Binary, Database, Killed, Line, PASSWORD, Server, find_program, free_port, on_postgres, secret_key,
+    Binary, Cluster, Database, Killed, Line, PASSWORD, Server, find_program, free_port, on_postgres, secret_key,
 };
 
 /// Clients that ask at a time.
@@ -193,63 +191,13 @@ async fn what_one_ended_all_refuse(servers: &[Server]) {
     }
 }
 
-/// A PostgreSQL of one test, which can be restarted.
-struct Cluster {
-    folder: TempDir,
-    programs: PathBuf,
-}
-
-impl Cluster {
-    fn start() -> Option<Self> {
-        let mut versions: Vec<_> =
-            fs::read_dir("/usr/lib/postgresql").ok()?.map(|entry| entry.unwrap().path()).collect();
-        versions.sort();
-        let cluster = Self { folder: TempDir::new().unwrap(), programs: versions.pop()?.join("bin") };
-        // PostgreSQL refuses to run as root.
-        if is_root() {
-            assert!(Command::new("chown").arg("postgres").arg(cluster.folder.path()).status().unwrap().success());
-        }
-        cluster.run("initdb", &["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"]);
-        let socket = cluster.folder.path().display();
-        let options = format!("-c listen_addresses='' -c fsync=off -k {socket}");
-        cluster.run("pg_ctl", &["-w", "-l", &format!("{socket}/log"), "-o", &options, "start"]);
-        Some(cluster)
-    }
-
-    /// Breaks off whatever it is doing, and starts again.
-    fn restart(&self) {
-        self.run("pg_ctl", &["-w", "-m", "immediate", "restart"]);
-    }
-
-    fn run(&self, program: &str, args: &[&str]) {
-        let mut command = Command::new(self.programs.join(program));
-        if is_root() {
-            command = Command::new("runuser");
-            command.args(["-u", "postgres", "--"]).arg(self.programs.join(program));
-        }
-        command.arg("-D").arg(self.folder.path().join("data")).args(args).stdout(Stdio::null());
-        assert!(command.status().unwrap().success(), "{program}");
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.run("pg_ctl", &["-m", "immediate", "stop"]);
-    }
-}
-
-fn is_root() -> bool {
-    fs::metadata("/proc/self").unwrap().uid() == 0
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_servers_outlive_cut_lines_and_a_restart_of_their_postgresql() {
     if on_postgres().is_none() {
         return; // SQLite is one server
     }
     let Some(cluster) = Cluster::start() else { return };
-    let url = format!("postgres:///postgres?host={}&user=postgres", cluster.folder.path().display());
-    let database = Database::new().await.at(url);
+    let database = Database::new().await.at(cluster.url());
     let lines = [(); 3].map(|()| Line::to(&database));
     let ports = [free_port(), free_port(), free_port()];
     let mut servers = Vec::new();

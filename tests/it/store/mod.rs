@@ -1,5 +1,6 @@
-//! The database: migrations and durable writes.
+//! The database: faults, poolers, migrations and durable writes.
 
 mod faults;
+mod pooler;
 mod upgrade;
 mod writes;

@@ -5,7 +5,7 @@ mod app;
 mod binary;
 mod database;
 mod jwt;
-mod line;
+mod postgres;
 mod programs;
 
 pub use answer::Answer;
@@ -13,5 +13,5 @@ pub use app::{App, Caller, PASSWORD, basic, bearer, secret_key};
 pub use binary::{Binary, Killed, Server, free_port};
 pub use database::{Database, on_postgres};
 pub use jwt::{ForgedKey, b64, claims_of, header_of, resign};
-pub use line::Line;
+pub use postgres::{Cluster, Line, Pooler};
 pub use programs::{command, find_program, node, python_with};
