@@ -17,7 +17,7 @@ mod users;
 
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
@@ -25,6 +25,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 pub use self::audit::Actor;
 pub use self::audit::chain::ChainReport;
@@ -78,6 +79,8 @@ pub struct Auth(Arc<Inner>);
 /// The state that all handles to a service share.
 pub struct Inner {
     places: Places,
+    /// Its number among the servers of a PostgreSQL.
+    server_id: OnceLock<Uuid>,
     store: Store,
     clock: Clock,
     settings: Settings,
@@ -137,7 +140,9 @@ impl Auth {
         let opened = open(&clock, &settings, Durability::EachCommit, &mut metrics).await?;
         let Opened { store, secret, places, sealed } = opened;
         let keys = keys::rotation::prepare(sealed, &store, &clock, &secret, &settings).await?;
-        Self::new(clock, settings, store, secret, places, keys, metrics)
+        let auth = Self::new(clock, settings, store, secret, places, keys, metrics)?;
+        auth.join_servers().await?;
+        Ok(auth)
     }
 
     /// Starts the service for a command. It creates no database, and generates no signing key: servers with other settings may
@@ -171,6 +176,7 @@ impl Auth {
         metrics.register("build", "What is running", build);
         Ok(Self(Arc::new(Inner {
             places,
+            server_id: OnceLock::new(),
             store,
             clock,
             hash_pool: HashPool::start(
@@ -298,6 +304,9 @@ impl Auth {
             tracing::warn!(%error, "known networks were not written");
         }
         self.record_all_refusals().await;
+        if let Err(error) = self.leave_servers().await {
+            tracing::warn!(%error, "other servers were not told that this one is gone");
+        }
         self.writes.close();
         self.writes.wait().await;
         self.store.close().await;

@@ -36,6 +36,7 @@ pub use self::sqlite::Durability;
 pub use self::sqlite::backup::{VerifiedCopy, back_up};
 use self::sqlite::open_file::OpenFile;
 use self::sqlite::writer::{Lease, WriterHandle};
+pub use self::tables::servers::Agreement;
 pub use self::tables::user_columns::PackedUsers;
 use crate::error::{Error, StartError};
 use crate::model::{AuditRecord, ChainKey};
@@ -227,6 +228,11 @@ impl Store {
     /// Sets the key of the audit trail. Without it a transaction that records something fails.
     pub fn set_chain_key(&self, key: ChainKey) {
         let _set_before = self.chain_key.set(key);
+    }
+
+    /// Whether servers on other machines may use it, too.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.pools, Pools::Postgres { .. })
     }
 
     /// What has been invalidated since it was read.

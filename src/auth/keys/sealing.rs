@@ -27,6 +27,7 @@ const NONCE_BYTES: usize = 12;
 pub struct SecretKey {
     sealing: RandomizedNonceKey,
     chain: ChainKey,
+    tags: hmac::Key,
 }
 
 impl SecretKey {
@@ -42,7 +43,8 @@ impl SecretKey {
         let sealing = RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| wrong())?;
         let derived = Salt::new(HKDF_SHA256, &[]).extract(&bytes);
         let chain = derived.expand(&[b"countersign audit trail"], hmac::HMAC_SHA256).map_err(|_| wrong())?.into();
-        Ok(Self { sealing, chain: ChainKey::new(chain) })
+        let tags = derived.expand(&[b"countersign tags"], hmac::HMAC_SHA256).map_err(|_| wrong())?.into();
+        Ok(Self { sealing, chain: ChainKey::new(chain), tags })
     }
 
     /// Reads the key from a file that only its owner may read. Creates the file if it does not exist and `may_create`.
@@ -74,6 +76,11 @@ impl SecretKey {
     /// The key of the audit trail.
     pub fn chain_key(&self) -> &ChainKey {
         &self.chain
+    }
+
+    /// A tag of a secret, to compare it with that of another server without showing it.
+    pub fn tag(&self, secret: &[u8]) -> Vec<u8> {
+        hmac::sign(&self.tags, secret).as_ref().to_vec()
     }
 
     /// Seals `secret` under `name`. Returns the nonce, then the ciphertext with its tag.

@@ -44,6 +44,7 @@ impl Auth {
                 log("the times of last use could not be written", self.write_activity().await);
                 log("the networks of logins could not be written", self.write_known_networks().await);
                 self.record_refusals().await;
+                log("other servers could not be told that this one is there", self.stay_among_servers().await);
             }
         };
         let hourly = async {

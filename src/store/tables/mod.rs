@@ -9,6 +9,7 @@ pub mod one_time_secrets;
 pub mod outbox;
 pub mod personal_tokens;
 pub mod rotated_tokens;
+pub mod servers;
 pub mod sessions;
 pub mod signing_keys;
 pub mod status_lists;

@@ -248,6 +248,7 @@ async fn returning_to_an_algorithm_creates_a_new_lasting_key() {
 async fn after_a_change_to_hs256_old_keys_are_deleted_when_their_tokens_expire() {
     let app = App::start().await;
     let (_, jwt) = app.tokens("root").await;
+    app.service.auth().stop().await;
     let flags = ["--jwt-algorithm", "HS256", "--jwt-secret", "a secret that is longer than 32 bytes"];
     let later = App::on(app.database.clone(), &flags).await;
     later.with(&jwt).get("/me").await.expect(200);

@@ -70,6 +70,7 @@ async fn registration_is_for_the_domains_that_are_admitted() {
     assert_eq!(register(&app, "no address").await.expect(422).field_errors(), ["email:malformed"]);
     deliver(&app).await;
     let token = token_in(&sink.next());
+    app.service.auth().stop().await;
     let narrowed = App::on(app.database.clone(), &["--registration", "example.com"]).await;
     complete(&narrowed, &token, "ana").await.expect(410);
     let closed = sink.app(&[]).await;

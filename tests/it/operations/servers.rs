@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    Binary, Cluster, Database, Killed, Line, PASSWORD, Server, find_program, free_port, on_postgres, secret_key,
+    App, Binary, Cluster, Database, Killed, Line, PASSWORD, Server, find_program, free_port, on_postgres, secret_key,
 };
 
 /// Clients that ask at a time.
@@ -227,4 +227,31 @@ async fn three_servers_outlive_cut_lines_and_a_restart_of_their_postgresql() {
     assert!(others.is_empty(), "{answered} answered, {} not now, {others:?}", failed.len());
     what_one_ended_all_refuse(&servers).await;
     drop((servers, cluster));
+}
+
+#[tokio::test]
+async fn a_server_that_signs_otherwise_does_not_start_beside_another() {
+    if on_postgres().is_none() {
+        return; // servers on one file are on one machine
+    }
+    let database = Database::new().await;
+    let start = async |flags: &[&str]| App::try_with(database.clone(), flags).await;
+    let refused = async |flags: &[&str]| start(flags).await.err().unwrap().to_string();
+    let first = App::on(database.clone(), &[]).await;
+    let why = refused(&["--issuer", "https://other.example"]).await;
+    assert!(why.starts_with("COUNTERSIGN_PUBLIC_URL: another server runs on this database"), "{why}");
+    assert!(why.contains("issued by http") && why.contains("ours would be by https://other.example"), "{why}");
+    let why = refused(&["--audience", "other"]).await;
+    assert!(why.starts_with("COUNTERSIGN_AUDIENCE: ") && why.contains("for countersign, and ours would be for other"));
+    let shared = |secret| ["--jwt-algorithm", "HS256", "--jwt-secret", secret];
+    let [one, other] = ["a-secret-of-32-bytes-or-more-one!", "a-secret-of-32-bytes-or-more-other!"];
+    assert!(refused(&shared(one)).await.starts_with("COUNTERSIGN_JWT_SECRET: "));
+
+    // Beside one that has stopped, or has said nothing for a while, it does.
+    first.service.auth().stop().await;
+    let _second = start(&shared(one)).await.unwrap();
+    assert!(refused(&shared(other)).await.starts_with("COUNTERSIGN_JWT_SECRET: "));
+    start(&shared(one)).await.unwrap();
+    database.sql("UPDATE servers SET seen_at = seen_at - 16000").await;
+    start(&shared(other)).await.unwrap();
 }

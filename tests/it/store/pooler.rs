@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{App, Database, PASSWORD, Pooler, basic, on_postgres};
+use crate::support::{App, Database, PASSWORD, Pooler, basic, bearer, on_postgres};
 
 #[tokio::test]
 async fn servers_work_through_a_pooler_of_transactions() {
@@ -32,7 +32,7 @@ async fn servers_work_through_a_pooler_of_transactions() {
     // More at a time than the pooler has connections, so that each statement of a request could meet another one.
     let login = async |app: &App| app.anon().post("/login", &json!({"username": "root", "password": PASSWORD})).await;
     let logins = join_all((0..40).map(|i| login(if i % 2 == 0 { &first } else { &second }))).await;
-    let me = async |app: &App, token: &str| app.with(&format!("Bearer {token}")).get("/me").await.status.as_u16();
+    let me = async |app: &App, token: &str| app.with(bearer(token)).get("/me").await.status.as_u16();
     let tokens: Vec<_> =
         logins.into_iter().map(|login| login.expect(200).json()["opaque_token"].as_str().unwrap().to_owned()).collect();
     for app in [&first, &second] {
@@ -40,13 +40,13 @@ async fn servers_work_through_a_pooler_of_transactions() {
     }
     for (i, token) in tokens.iter().enumerate() {
         let (ends, other) = if i % 2 == 0 { (&first, &second) } else { (&second, &first) };
-        ends.with(&format!("Bearer {token}")).send(Method::POST, "/logout").await.expect(204);
+        ends.with(bearer(token)).send(Method::POST, "/logout").await.expect(204);
         let revoked = Instant::now();
         while me(other, token).await != 401 {
             assert!(revoked.elapsed() < Duration::from_secs(5), "it is never refused");
         }
     }
-    first.with(&basic("root", PASSWORD)).get("/admin/users").await.expect(200);
+    first.with(basic("root", PASSWORD)).get("/admin/users").await.expect(200);
     assert_eq!(first.anon().get("/ready").await.status, 200);
     // Nothing is left in a transaction.
     let open =

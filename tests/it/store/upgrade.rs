@@ -24,7 +24,7 @@ async fn sessions_and_keys_of_the_first_schema_survive_migration() {
     let hash = if on_postgres().is_some() { "BYTEA" } else { "BLOB" };
     database
         .sql(&format!(
-            "DROP TABLE IF EXISTS changes; DROP TABLE IF EXISTS change_head; DROP TABLE one_time_secrets; DROP TABLE outbox; DROP INDEX users_by_verified_email; ALTER TABLE users DROP COLUMN email_verified;
+            "DROP TABLE IF EXISTS changes; DROP TABLE IF EXISTS change_head; DROP TABLE IF EXISTS servers; DROP TABLE one_time_secrets; DROP TABLE outbox; DROP INDEX users_by_verified_email; ALTER TABLE users DROP COLUMN email_verified;
             DROP INDEX users_by_password_scheme; ALTER TABLE users DROP COLUMN password_scheme;
             CREATE TABLE setup (id INTEGER PRIMARY KEY, token_hash {hash} NOT NULL, created_at BIGINT NOT NULL);
             INSERT INTO setup SELECT 1, token_hash, 7 FROM sessions LIMIT 1;"

@@ -241,3 +241,6 @@ form.addEventListener("submit", async (event) => {
   progress.hidden = true;
   for (const button of buttons) button.disabled = false;
 });
+
+// Chosen before this script was there.
+if (file.files.length > 0) file.dispatchEvent(new Event("change"));
