@@ -94,6 +94,51 @@ async fn a_server_soon_refuses_what_another_one_has_revoked() {
     assert!(times.iter().all(|time| *time < Duration::from_secs(1)), "{times:?}");
 }
 
+/// Asks with a credential again and again for so long. Returns when the last request was sent that was let in. It counts from when
+/// it was sent: on a busy machine its answer may take long.
+async fn latest_yes(server: &App, credential: &str, during: Duration) -> Instant {
+    let (caller, begun) = (server.with(credential), Instant::now());
+    let mut latest = begun;
+    while begun.elapsed() < during {
+        let sent = Instant::now();
+        if caller.get("/me").await.status == 200 {
+            latest = sent;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    caller.get("/me").await.expect(401);
+    latest
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_servers_near_and_far_let_nobody_in_a_second_after_a_revocation() {
+    if on_postgres().is_none() {
+        return; // SQLite is one server
+    }
+    let first = App::start().await;
+    let delays = (0..19).map(|i| Duration::from_micros(500 + i * 2_750));
+    let lines: Vec<_> = delays.map(|delay| Line::as_long_as(delay, &first.database)).collect();
+    let mut servers = join_all(lines.iter().map(|line| App::on(first.database.at(line.url.clone()), &[]))).await;
+    servers.push(first);
+    let first = servers.last().unwrap();
+    first.create("ana", &["user"]).await;
+    for _ in 0..3 {
+        let (opaque, jwt) = first.tokens("ana").await;
+        let ask = |credential| {
+            join_all(servers.iter().map(move |server| latest_yes(server, credential, Duration::from_secs(3))))
+        };
+        let revoke = async {
+            // Meanwhile every server has it in its cache, and hears of changes.
+            tokio::time::sleep(Duration::from_millis(1_200)).await;
+            first.with(&opaque).send(Method::POST, "/logout").await.expect(204);
+            Instant::now()
+        };
+        let (of_opaque, of_jwt, revoked) = tokio::join!(ask(&opaque), ask(&jwt), revoke);
+        let latest = of_opaque.into_iter().chain(of_jwt).map(|sent| sent.saturating_duration_since(revoked)).max();
+        assert!(latest.unwrap() < Duration::from_secs(1), "let in {latest:?} after the logout");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_has_missed_changes_drops_all_that_it_knew() {
     let Some((first, second)) = two_servers(|database| database.url.clone()).await else { return };

@@ -8,9 +8,11 @@ use std::thread;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
 use super::{Database, Killed, find_program};
 
@@ -24,6 +26,11 @@ pub struct Line {
 impl Line {
     /// A line that is in order.
     pub fn to(database: &Database) -> Self {
+        Self::as_long_as(Duration::ZERO, database)
+    }
+
+    /// A line on which everything takes this long, each way.
+    pub fn as_long_as(delay: Duration, database: &Database) -> Self {
         let (before, socket, after) = around_host(&database.url);
         let server = PathBuf::from(socket).join(".s.PGSQL.5432");
         let folder = TempDir::new().unwrap();
@@ -32,14 +39,17 @@ impl Line {
         let (cut, is_cut) = watch::channel(());
         tokio::spawn(async move {
             loop {
-                let (mut client, _) = listener.accept().await.unwrap();
+                let (client, _) = listener.accept().await.unwrap();
                 // While PostgreSQL is away, a connection is closed.
-                let Ok(mut server) = UnixStream::connect(&server).await else { continue };
+                let Ok(server) = UnixStream::connect(&server).await else { continue };
                 let mut is_cut = is_cut.clone();
                 is_cut.mark_unchanged();
                 tokio::spawn(async move {
+                    let ((from_client, to_client), (from_server, to_server)) =
+                        (client.into_split(), server.into_split());
                     tokio::select! {
-                        _ended = copy_bidirectional(&mut client, &mut server) => return,
+                        () = carry(from_client, to_server, delay) => return,
+                        () = carry(from_server, to_client, delay) => return,
                         _ = is_cut.changed() => {}
                     }
                     // Both stay open, and nothing comes any more.
@@ -54,6 +64,26 @@ impl Line {
     pub fn cut(&self) {
         self.cut.send(()).unwrap();
     }
+}
+
+/// Carries what comes from one end to the other, so much later.
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) {
+    let (send, mut carried) = mpsc::unbounded_channel();
+    let take = async move {
+        let mut chunk = vec![0; 16 * 1024];
+        while let Ok(length @ 1..) = from.read(&mut chunk).await {
+            let _gone = send.send((Instant::now() + delay, chunk[..length].to_vec()));
+        }
+    };
+    let put = async move {
+        while let Some((at, chunk)) = carried.recv().await {
+            sleep_until(at).await;
+            if to.write_all(&chunk).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(take, put);
 }
 
 /// A PostgreSQL of one test, which can be restarted.
