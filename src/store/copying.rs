@@ -13,8 +13,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, SqliteConnection};
 use sqlx::{Row as _, TypeInfo as _, ValueRef as _};
 
-use crate::store::Location;
 use crate::store::migrations::TABLE as MIGRATIONS;
+use crate::store::{Location, postgres};
 
 /// Each table after those that its rows refer to.
 const TABLES: [&str; 15] = [
@@ -204,7 +204,7 @@ impl Line {
             Location::Sqlite(path) => {
                 Self::Sqlite(SqliteConnectOptions::new().filename(path).foreign_keys(true).connect().await?)
             }
-            Location::Postgres(server) => Self::Postgres(PgConnection::connect_with(&server.options).await?),
+            Location::Postgres(server) => Self::Postgres(postgres::connect_to_primary(&server.hosts).await?.0),
         })
     }
 

@@ -21,7 +21,8 @@ pub enum Location {
 /// How to reach a PostgreSQL server.
 #[derive(Clone)]
 pub struct PostgresServer {
-    pub options: PgConnectOptions,
+    /// The hosts on one of which it is, at least one: the first that takes writes is used.
+    pub hosts: Vec<PgConnectOptions>,
     /// A pooler between us and the server gives a connection for one transaction at a time, as PgBouncer does with
     /// `pool_mode = transaction`. Nothing that belongs to a session works there.
     pub has_pooler: bool,
@@ -47,26 +48,61 @@ impl FromStr for Location {
                 Ok(Self::Sqlite(std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())))
             }
             "postgres" | "postgresql" => {
-                let (url, has_pooler) = without_pooler(url)?;
-                let options = PgConnectOptions::from_str(&url).map_err(|_| malformed())?;
-                let options = options.application_name("countersign");
-                Ok(Self::Postgres(Box::new(PostgresServer { options, has_pooler })))
+                let (url, has_pooler) = without_ours(url)?;
+                let options = |url: String| {
+                    let options = PgConnectOptions::from_str(&url).map_err(|_| malformed())?;
+                    Ok(options.application_name("countersign"))
+                };
+                let hosts = each_host(&url).into_iter().map(options).collect::<Result<_, StartError>>()?;
+                Ok(Self::Postgres(Box::new(PostgresServer { hosts, has_pooler })))
             }
             _ => Err(malformed()),
         }
     }
 }
 
-/// Takes `pgbouncer=true` out of a URL: it is ours, not PostgreSQL's. Others write it in the same way.
-fn without_pooler(url: &str) -> Result<(String, bool), StartError> {
+/// Takes out of a URL what is ours and not PostgreSQL's: `pgbouncer=true`, which others write in the same way, and
+/// `target_session_attrs`, since only a host that takes writes is of use.
+fn without_ours(url: &str) -> Result<(String, bool), StartError> {
     let Some((address, query)) = url.split_once('?') else { return Ok((url.to_owned(), false)) };
-    let (ours, others): (Vec<_>, Vec<_>) = query.split('&').partition(|pair| pair.starts_with("pgbouncer="));
-    let has_pooler = match ours.as_slice() {
-        [] | ["pgbouncer=false"] => false,
-        ["pgbouncer=true"] => true,
-        _ => return Err(StartError::setting("DATABASE_URL", "write pgbouncer=true or leave it out")),
-    };
+    let (mut has_pooler, mut others) = (false, Vec::new());
+    for pair in query.split('&') {
+        match pair.split_once('=') {
+            Some(("pgbouncer", "true")) => has_pooler = true,
+            Some(("pgbouncer", "false") | ("target_session_attrs", "any" | "read-write" | "primary")) => {}
+            Some(("pgbouncer", _)) => {
+                return Err(StartError::setting("DATABASE_URL", "write pgbouncer=true or leave it out"));
+            }
+            Some(("target_session_attrs", _)) => {
+                let mend =
+                    "write target_session_attrs=read-write or leave it out: a server that takes writes is needed";
+                return Err(StartError::setting("DATABASE_URL", mend));
+            }
+            _ => others.push(pair),
+        }
+    }
     Ok((format!("{address}?{}", others.join("&")), has_pooler))
+}
+
+/// The URLs that a URL with several hosts stands for, as libpq understands it: `HOST:PORT,HOST:PORT` where the host is, or in
+/// `?host=`.
+fn each_host(url: &str) -> Vec<String> {
+    let around = |before: &str, hosts: &str, after: &str| {
+        hosts.split(',').map(|host| format!("{before}{host}{after}")).collect::<Vec<_>>()
+    };
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let end = url[start..].find(['/', '?']).map_or(url.len(), |at| start + at);
+    let start = url[start..end].rfind('@').map_or(start, |at| start + at + 1);
+    if url[start..end].contains(',') {
+        return around(&url[..start], &url[start..end], &url[end..]);
+    }
+    let query = url.find('?').unwrap_or(url.len());
+    let Some(start) = ["?host=", "&host="].iter().find_map(|name| url[query..].find(name)) else {
+        return vec![url.to_owned()];
+    };
+    let start = query + start + "?host=".len();
+    let end = url[start..].find('&').map_or(url.len(), |at| start + at);
+    around(&url[..start], &url[start..end], &url[end..])
 }
 
 fn malformed() -> StartError {
@@ -97,9 +133,13 @@ impl fmt::Display for Location {
         match self {
             Self::Sqlite(path) => path.display().fmt(f),
             Self::Postgres(server) => {
-                let options = &server.options;
-                let host = options.get_socket().map_or(options.get_host().into(), |socket| socket.to_string_lossy());
-                write!(f, "PostgreSQL at {host}, database {}", options.get_database().unwrap_or("of the user"))
+                let host = |options: &PgConnectOptions| match options.get_socket() {
+                    Some(socket) => socket.display().to_string(),
+                    None => options.get_host().to_owned(),
+                };
+                let hosts = server.hosts.iter().map(host).collect::<Vec<_>>().join(" or ");
+                let database = server.hosts.first().and_then(PgConnectOptions::get_database);
+                write!(f, "PostgreSQL at {hosts}, database {}", database.unwrap_or("of the user"))
             }
         }
     }
@@ -110,4 +150,35 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_with_several_hosts_stands_for_one_with_each() {
+        let hosts = |url| each_host(url);
+        assert_eq!(hosts("postgres://a/db"), ["postgres://a/db"]);
+        assert_eq!(
+            hosts("postgres://u:p,w@a:1,b/db?x=y"),
+            ["postgres://u:p,w@a:1/db?x=y", "postgres://u:p,w@b/db?x=y"]
+        );
+        assert_eq!(
+            hosts("postgres:///db?host=/a,/b&user=u"),
+            ["postgres:///db?host=/a&user=u", "postgres:///db?host=/b&user=u"]
+        );
+        assert_eq!(hosts("postgres:///db?user=u&host=/a"), ["postgres:///db?user=u&host=/a"]);
+        assert_eq!(hosts("postgres://a,b"), ["postgres://a", "postgres://b"]);
+    }
+
+    #[test]
+    fn what_postgresql_does_not_know_is_taken_out_of_a_url_or_refused() {
+        let url = |query: &str| without_ours(&format!("postgres://a/db?{query}"));
+        assert_eq!(url("pgbouncer=true&x=y").unwrap(), ("postgres://a/db?x=y".into(), true));
+        assert_eq!(url("target_session_attrs=read-write").unwrap(), ("postgres://a/db?".into(), false));
+        for wrong in ["pgbouncer=1", "target_session_attrs=standby"] {
+            assert!(url(wrong).is_err(), "{wrong}");
+        }
+    }
 }

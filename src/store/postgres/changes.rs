@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
+use tokio::sync::watch;
 use tokio::time;
 
 use crate::store::tables::changes::{News, read_since};
@@ -19,10 +20,19 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Polls while somebody uses the cache. It goes on until it is aborted.
-pub async fn follow(options: PgConnectOptions, begin: Option<&'static str>, invalidation: Invalidation) {
+pub async fn follow(
+    mut host: watch::Receiver<PgConnectOptions>,
+    begin: Option<&'static str>,
+    invalidation: Invalidation,
+) {
     let (mut line, mut known) = (None, None);
     loop {
         invalidation.poll_due().await;
+        // What the former primary says is of yesterday.
+        if host.has_changed().is_ok_and(|changed| changed) {
+            (line, known) = (None, None);
+        }
+        let options = host.borrow_and_update().clone();
         let begun = Instant::now();
         match time::timeout(PATIENCE, poll((&options, begin), &mut line, known.unwrap_or(i64::MAX))).await {
             Ok(Ok(news)) => {

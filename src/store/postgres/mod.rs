@@ -1,15 +1,18 @@
 //! Connects to PostgreSQL.
 
 mod changes;
+mod primary;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection};
+use tokio::sync::watch;
 use tokio::time;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use self::primary::connect as connect_to_primary;
 use crate::error::StartError;
 use crate::store::error::reason;
 use crate::store::location::PostgresServer;
@@ -36,6 +39,11 @@ const IDLE_TRANSACTION: &str = "2s";
 struct Silence(Arc<Mutex<Option<Instant>>>);
 
 impl Silence {
+    /// Lets no connection be used again that is open now.
+    fn begin_anew(&self) {
+        *self.lock() = Some(Instant::now());
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -50,7 +58,7 @@ impl Silence {
         match time::timeout(PING_TIMEOUT, connection.ping()).await {
             Ok(answer) => answer.is_ok(),
             Err(_elapsed) => {
-                *self.lock() = Some(Instant::now());
+                self.begin_anew();
                 false
             }
         }
@@ -71,14 +79,14 @@ fn through_pooler(options: &PgConnectOptions) -> PgConnectOptions {
 
 /// Opens the database and brings its schema up to date.
 pub async fn open(server: &PostgresServer) -> Result<Store, StartError> {
-    if server.has_pooler { open_through_pooler(&server.options).await } else { open_directly(&server.options).await }
+    if server.has_pooler { open_through_pooler(&server.hosts).await } else { open_directly(&server.hosts).await }
 }
 
-async fn open_through_pooler(options: &PgConnectOptions) -> Result<Store, StartError> {
-    let options = through_pooler(options);
-    let mut first = connect(&options).await?;
+async fn open_through_pooler(hosts: &[PgConnectOptions]) -> Result<Store, StartError> {
+    let hosts: Vec<_> = hosts.iter().map(through_pooler).collect();
+    let (mut first, current) = connect(&hosts).await?;
     let begun = first.begin_with(BEGIN_READ_ONLY).await;
-    let mut first = begun.map_err(|error| refused(&options, &reason(&error)))?;
+    let mut first = begun.map_err(|error| refused(&hosts, &reason(&error)))?;
     let schema = migrations::of_postgres(&mut first).await.map_err(|error| migrations::outdated(&error))?;
     // Migrations lock each other out with a lock of the session.
     if !schema.is_up_to_date() {
@@ -89,11 +97,11 @@ async fn open_through_pooler(options: &PgConnectOptions) -> Result<Store, StartE
         ));
     }
     drop(first);
-    Ok(serve(&options, Some(BEGIN)))
+    Ok(serve(hosts, current, Some(BEGIN)))
 }
 
-async fn open_directly(options: &PgConnectOptions) -> Result<Store, StartError> {
-    let mut first = connect(options).await?;
+async fn open_directly(hosts: &[PgConnectOptions]) -> Result<Store, StartError> {
+    let (mut first, current) = connect(hosts).await?;
     // A server that can only read may have the schema already.
     let schema = migrations::of_postgres(&mut first).await.map_err(|error| migrations::outdated(&error))?;
     if !schema.is_up_to_date() {
@@ -101,7 +109,7 @@ async fn open_directly(options: &PgConnectOptions) -> Result<Store, StartError> 
     }
     drop(first.close().await);
     let (patience, statement) = (format!("{}ms", PATIENCE.as_millis()), format!("{}ms", STATEMENT_TIMEOUT.as_millis()));
-    let options = options.clone().options([
+    let options = [
         ("lock_timeout", patience.as_str()),
         // What nobody waits for any more is not done either.
         ("statement_timeout", statement.as_str()),
@@ -112,12 +120,14 @@ async fn open_directly(options: &PgConnectOptions) -> Result<Store, StartError> 
         ("tcp_keepalives_idle", "2"),
         ("tcp_keepalives_interval", "1"),
         ("tcp_keepalives_count", "2"),
-    ]);
-    Ok(serve(&options, None))
+    ];
+    let hosts = hosts.iter().map(|host| host.clone().options(options)).collect();
+    Ok(serve(hosts, current, None))
 }
 
-/// The pools of a server, and its line.
-fn serve(options: &PgConnectOptions, begin: Option<&'static str>) -> Store {
+/// The pools of a server, its line and its look at the hosts, of which `current` is in use.
+fn serve(hosts: Vec<PgConnectOptions>, current: usize, begin: Option<&'static str>) -> Store {
+    let host = hosts.get(current).cloned().unwrap_or_default();
     let silence = Silence::default();
     let pool = |connections| {
         let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
@@ -131,46 +141,58 @@ fn serve(options: &PgConnectOptions, begin: Option<&'static str>) -> Store {
         let pool = pool.after_release(|connection, _| {
             Box::pin(async move { Ok(matches!(time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())))) })
         });
-        pool.connect_lazy_with(options.clone())
+        pool.connect_lazy_with(host.clone())
     };
     let invalidation = Invalidation::of_server();
-    let line = AbortOnDropHandle::new(tokio::spawn(changes::follow(options.clone(), begin, invalidation.clone())));
-    let pools = Pools::Postgres { write: pool(WRITERS), read: pool(READERS), begin, line: Some(line.into()) };
+    let (write, read) = (pool(WRITERS), pool(READERS));
+    let (moved, host) = watch::channel(host);
+    let line = changes::follow(host, begin, invalidation.clone());
+    let primary = primary::watch((hosts, current), [write.clone(), read.clone()], moved, silence);
+    let line = AbortOnDropHandle::new(tokio::spawn(async move {
+        tokio::join!(line, primary);
+    }));
+    let pools = Pools::Postgres { write, read, begin, line: Some(line.into()) };
     Store { pools, invalidation, chain_key: KnownLater::default() }
 }
 
 /// Opens the database for reads only, without a migration.
 pub async fn open_read_only(server: &PostgresServer) -> Result<Store, StartError> {
-    let (options, begin) = match server.has_pooler {
-        true => (through_pooler(&server.options), Some(BEGIN_READ_ONLY)),
-        false => (server.options.clone().options([("default_transaction_read_only", "on")]), None),
+    let (hosts, begin): (Vec<_>, _) = match server.has_pooler {
+        true => (server.hosts.iter().map(through_pooler).collect(), Some(BEGIN_READ_ONLY)),
+        false => (server.hosts.clone(), None),
     };
-    drop(connect(&options).await?.close().await);
+    let (first, current) = connect(&hosts).await?;
+    drop(first.close().await);
+    let mut options = hosts.get(current).cloned().unwrap_or_default();
+    if !server.has_pooler {
+        options = options.options([("default_transaction_read_only", "on")]);
+    }
     let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_lazy_with(options);
     let pools = Pools::Postgres { write: pool.clone(), read: pool, begin, line: None };
     Ok(Store { pools, invalidation: Invalidation::of_server(), chain_key: KnownLater::default() })
 }
 
-/// A connection of its own for the start, which may take longer than a request would wait for one.
-async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StartError> {
-    let connected = tokio::time::timeout(START_PATIENCE, PgConnection::connect_with(options)).await;
-    let connected = connected.map_err(|_| refused(options, "no answer in time"))?;
-    connected.map_err(|error| match reason(&error) {
-        // What PgBouncer says of `options` and of `extra_float_digits`.
-        reason if reason.contains("unsupported startup parameter") => StartError::setting(
-            "DATABASE_URL",
-            format_args!("there is a pooler at {} ({reason}); add pgbouncer=true to the address", options.get_host()),
-        ),
-        reason => refused(options, &reason),
-    })
+/// A connection of its own for the start, which may take longer than a request would wait for one; and the number of its host.
+async fn connect(hosts: &[PgConnectOptions]) -> Result<(PgConnection, usize), StartError> {
+    match time::timeout(START_PATIENCE, primary::connect(hosts)).await {
+        Ok(connected) => connected.map_err(|error| match reason(&error) {
+            // What PgBouncer says of `options` and of `extra_float_digits`.
+            reason if reason.contains("unsupported startup parameter") => StartError::setting(
+                "DATABASE_URL",
+                format_args!("there is a pooler in between ({reason}); add pgbouncer=true to the address"),
+            ),
+            reason => refused(hosts, &reason),
+        }),
+        Err(_elapsed) => Err(refused(hosts, "no answer in time")),
+    }
 }
 
-fn refused(options: &PgConnectOptions, reason: &str) -> StartError {
+fn refused(hosts: &[PgConnectOptions], reason: &str) -> StartError {
+    let hosts = hosts.iter().map(PgConnectOptions::get_host).collect::<Vec<_>>().join(" or ");
     StartError::setting(
         "DATABASE_URL",
         format_args!(
-            "PostgreSQL at {} does not let us in ({reason}); start it, or correct the address, user and password",
-            options.get_host(),
+            "PostgreSQL at {hosts} does not let us in ({reason}); start it, or correct the address, user and password"
         ),
     )
 }

@@ -42,7 +42,7 @@ pub async fn append(driver: &mut Driver<'_>, ids: Option<&[Uuid]>) -> Result<(),
     )
 }
 
-/// Reads the changes after a number.
+/// Reads the changes after a number. It fails on a standby.
 pub async fn read_since(driver: &mut Driver<'_>, after: i64) -> Result<News, sqlx::Error> {
     on_each_store!(
         driver,
@@ -51,13 +51,14 @@ pub async fn read_since(driver: &mut Driver<'_>, after: i64) -> Result<News, sql
             let rows = sqlx::query!(
                 r#"/* postgres */ SELECT change_head.seq AS "head!", changes.seq AS "seq?", changes.ids AS "ids?"
                 FROM change_head LEFT JOIN changes ON changes.seq > $1 AND changes.seq > change_head.seq - $2
-                WHERE change_head.id = 1 ORDER BY changes.seq"#,
+                -- A standby does not know yet what its primary does.
+                WHERE change_head.id = 1 AND NOT pg_is_in_recovery() ORDER BY changes.seq"#,
                 after,
                 KEPT
             )
             .fetch_all(driver)
             .await?;
-            let head = rows.first().map_or(0, |row| row.head);
+            let head = rows.first().ok_or(sqlx::Error::RowNotFound)?.head;
             let changes = rows.into_iter().filter(|row| row.seq.is_some()).map(|row| row.ids).collect();
             Ok(News { head, changes })
         },

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::json;
 use sqlx::{Connection as _, Executor as _};
 
-use crate::support::{App, Database, Line, PASSWORD, basic, on_postgres};
+use crate::support::{App, Cluster, Database, Line, PASSWORD, basic, on_postgres};
 
 #[tokio::test]
 async fn a_server_whose_connections_die_silently_is_whole_again_within_three_seconds() {
@@ -183,6 +183,46 @@ async fn a_server_that_is_cut_off_lets_nobody_in_by_what_it_knew() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_turns_to_another_postgresql_when_its_own_stops_or_takes_no_writes() {
+    if on_postgres().is_none() {
+        return;
+    }
+    let Some(first) = Cluster::start() else { return };
+    let database = Database::new().await;
+    let app = App::on(database.at(first.url()), &[]).await;
+    app.create("root", &["user", "admin"]).await;
+    app.service.auth().stop().await;
+    // As a standby would have it.
+    let second = first.copy();
+    let hosts = format!("host={},{}", first.socket(), second.socket());
+    let url = format!("postgres:///postgres?{hosts}&user=postgres&target_session_attrs=read-write");
+    let app = App::on(database.at(url), &["--limit-burst", "off"]).await;
+    let sessions = async |of: &Cluster| database.at(of.url()).text("SELECT CAST(COUNT(*) AS TEXT) FROM sessions").await;
+    let login = async || {
+        let begun = Instant::now();
+        loop {
+            let login = app.anon().post("/login", &json!({"username": "root", "password": PASSWORD})).await;
+            match login.status.as_u16() {
+                200 => return,
+                status => assert_eq!(status, 503, "{}", login.text),
+            }
+            assert!(begun.elapsed() < Duration::from_secs(8), "it stays with what takes no writes");
+        }
+    };
+    login().await;
+    assert_eq!((sessions(&first).await, sessions(&second).await), ("1".into(), "0".into()));
+    first.stop();
+    login().await;
+    assert_eq!(sessions(&second).await, "1");
+    first.go_on();
+    let second_database = database.at(second.url());
+    second_database.sql("ALTER SYSTEM SET default_transaction_read_only = on").await;
+    second_database.sql("SELECT pg_reload_conf()").await;
+    login().await;
+    assert_eq!((sessions(&first).await, sessions(&second).await), ("2".into(), "1".into()));
 }
 
 #[tokio::test]

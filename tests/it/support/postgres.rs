@@ -101,15 +101,41 @@ impl Cluster {
         let cluster = Self { folder: TempDir::new().unwrap(), programs: versions.pop()?.join("bin") };
         give_to_postgres(cluster.folder.path());
         cluster.run("initdb", &["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"]);
-        let socket = cluster.folder.path().display();
-        let options = format!("-c listen_addresses='' -c fsync=off -k {socket}");
-        cluster.run("pg_ctl", &["-w", "-l", &format!("{socket}/log"), "-o", &options, "start"]);
+        cluster.go_on();
         Some(cluster)
     }
 
     /// The database that a new PostgreSQL has.
     pub fn url(&self) -> String {
         format!("postgres:///postgres?host={}&user=postgres", self.folder.path().display())
+    }
+
+    /// Another PostgreSQL with the same data.
+    pub fn copy(&self) -> Self {
+        let copy = Self { folder: TempDir::new().unwrap(), programs: self.programs.clone() };
+        self.stop();
+        let copied = Command::new("cp").arg("-a").arg(self.folder.path().join("data")).arg(copy.folder.path()).status();
+        assert!(copied.unwrap().success());
+        give_to_postgres(copy.folder.path());
+        self.go_on();
+        copy.go_on();
+        copy
+    }
+
+    /// The folder of its socket.
+    pub fn socket(&self) -> String {
+        self.folder.path().display().to_string()
+    }
+
+    pub fn stop(&self) {
+        self.run("pg_ctl", &["-w", "-m", "fast", "stop"]);
+    }
+
+    /// Starts it after [`Cluster::stop`].
+    pub fn go_on(&self) {
+        let socket = self.socket();
+        let options = format!("-c listen_addresses='' -c fsync=off -k {socket}");
+        self.run("pg_ctl", &["-w", "-l", &format!("{socket}/log"), "-o", &options, "start"]);
     }
 
     /// Breaks off whatever it is doing, and starts again.
