@@ -32,6 +32,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// How long running requests may take to finish after shutdown begins.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(6);
+/// How much of that remains for the connections that were accepted last.
+const LAST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until `shutdown` completes. Then `/ready` answers 503 and each answer closes its connection. After the drain time the
 /// running requests finish, and whoever connects meanwhile is still served once: so a balancer that goes on sending requests
@@ -50,13 +52,13 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
         () = time::sleep(app.0.drain_time) => {}
         () = server.accept(&listener, None, false) => {}
     }
-    let deadline = time::Instant::now() + FINISH_TIMEOUT;
+    let now = time::Instant::now();
     tokio::select! {
-        _ = time::timeout_at(deadline, connections.shutdown()) => {}
+        _ = time::timeout_at(now + FINISH_TIMEOUT - LAST_TIMEOUT, connections.shutdown()) => {}
         () = server.accept(&listener, None, false) => {}
     }
     server.accept_last(listener);
-    let _cut_off = time::timeout_at(deadline, server.permits.acquire_many(MAX_CONNECTIONS)).await;
+    let _cut_off = time::timeout_at(now + FINISH_TIMEOUT, server.permits.acquire_many(MAX_CONNECTIONS)).await;
 }
 
 /// Answers while the service starts: the process is alive but not ready. Never returns.

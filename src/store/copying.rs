@@ -249,8 +249,10 @@ impl Line {
                 sqlx::query_as(sql).fetch_all(conn).await?
             }
             Self::Postgres(conn) => {
+                // Without the views that extensions bring.
                 let sql = "SELECT table_name::TEXT, column_name::TEXT FROM information_schema.columns
-                    WHERE table_schema = current_schema() ORDER BY column_name COLLATE \"C\"";
+                    JOIN information_schema.tables USING (table_schema, table_name)
+                    WHERE table_schema = current_schema() AND table_type = 'BASE TABLE' ORDER BY column_name COLLATE \"C\"";
                 sqlx::query_as(sql).fetch_all(conn).await?
             }
         };

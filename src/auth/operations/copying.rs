@@ -36,6 +36,12 @@ pub async fn copy(
 ) -> Result<Copied, StartError> {
     let from: Location = settings.database.database_url.expose_secret().parse()?;
     let target: Location = to.expose_secret().parse().map_err(|error| at_target(&error))?;
+    for location in [&from, &target] {
+        if matches!(location, Location::Postgres(server) if server.has_pooler) {
+            let why = "a copy needs connections of its own; name PostgreSQL itself, without a pooler in between";
+            return Err(StartError(why.to_owned()));
+        }
+    }
     let source = Store::open_read_only(&from).await?;
     let source = source.ok_or_else(|| StartError(format!("there is no database at {from}; name one with --from")))?;
     let mut conn = source.read().await?;

@@ -48,9 +48,15 @@ impl Auth {
     /// Says that this server is there. Call this every few seconds.
     pub(in crate::auth) async fn stay_among_servers(&self) -> Result<(), Error> {
         let Some(id) = self.server_id.get() else { return Ok(()) };
-        let mut tx = self.store.write().await?;
-        tx.note_server(*id, &self.agreement(), self.clock.now()).await?;
-        tx.commit().await
+        let (mut tx, now) = (self.store.write().await?, self.clock.now());
+        let others = tx.agreements_of_others(*id, now.before(SILENCE)).await?;
+        tx.note_server(*id, &self.agreement(), now).await?;
+        tx.commit().await?;
+        // One of the two started while the database could not say.
+        if let Some(StartError(why)) = others.iter().find_map(|other| self.disagreement(other)) {
+            tracing::error!(why, "this server and another one refuse each other's tokens");
+        }
+        Ok(())
     }
 
     /// Says that this server is gone.

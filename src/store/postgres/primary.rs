@@ -59,9 +59,13 @@ pub async fn watch(
     moved: watch::Sender<PgConnectOptions>,
     silence: Silence,
 ) {
-    let mut watched = None;
+    let (mut watched, mut is_lost, mut has_moved) = (None, false, false);
     loop {
         time::sleep(INTERVAL).await;
+        // A connection to the former server that was being made when we moved is younger than the move.
+        if std::mem::take(&mut has_moved) {
+            silence.begin_anew();
+        }
         let is_well = match &mut watched {
             Some(connection) => takes_writes(connection).await,
             None => false,
@@ -69,7 +73,8 @@ pub async fn watch(
         if is_well {
             continue;
         }
-        let had_one = watched.take().is_some();
+        // It may take many looks until a server takes writes, perhaps at the same address.
+        is_lost |= watched.take().is_some();
         let (before, from_current) = hosts.split_at(current.min(hosts.len()));
         for (i, host) in (current..).zip(from_current).chain((0..).zip(before)) {
             let connecting = time::timeout(PATIENCE, PgConnection::connect_with(host));
@@ -78,14 +83,16 @@ pub async fn watch(
                 continue;
             }
             // The first time there is nothing to leave.
-            if had_one || i != current {
+            if is_lost || i != current {
                 tracing::warn!(host = host.get_host(), "all connections to PostgreSQL are made anew");
                 for pool in &pools {
                     pool.set_connect_options(host.clone());
                 }
                 silence.begin_anew();
                 moved.send_replace(host.clone());
+                has_moved = true;
             }
+            is_lost = false;
             (watched, current) = (Some(connection), i);
             break;
         }

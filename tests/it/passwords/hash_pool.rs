@@ -7,8 +7,10 @@ use crate::support::{Answer, App, PASSWORD, basic};
 
 #[tokio::test]
 async fn a_full_hash_queue_returns_503_with_retry_after_and_tokens_still_work() {
-    // One thread, a queue of one, and hashes of some tens of milliseconds.
-    let app = App::start_with(&["--hash-workers", "1", "--hash-queue", "1", "--argon2-memory-kib", "19456"]).await;
+    // One thread, a queue of one, and hashes that take longer than it takes all to arrive, also on a busy machine.
+    let one_at_a_time = ["--hash-workers", "1", "--hash-queue", "1"];
+    let slow = ["--argon2-memory-kib", "19456", "--argon2-iterations", "12"];
+    let app = App::start_with(&[one_at_a_time, slow].concat()).await;
     app.create("gone", &["user"]).await;
     app.disable("gone").await;
     let (opaque, jwt) = app.tokens("root").await;
