@@ -33,7 +33,7 @@ pub fn run(config: &Config, command: &CopyCommand) -> Result<Outcome, CommandErr
     }
     text += &match copied.chain.broken_at {
         None => format!("{} records of the audit trail hang together there\n", copied.chain.records),
-        Some(number) => format!("record {number} of the audit trail was changed or is missing, as it was before\n"),
+        Some(number) => format!("record {number} of the audit trail was changed or is missing\n"),
     };
     let _infallible = writeln!(text, "everything is in {}", copied.database);
     if let Some(file) = copied.key_file {

@@ -53,32 +53,30 @@ pub async fn copy(
     drop(conn);
     source.close().await;
     let mut settings = settings.clone();
-    let key_file = match settings.database.secret_key {
-        Some(_) => None,
-        None => Some(from.key_file()),
+    let (key, key_file): (SecretString, _) = match settings.database.secret_key.take() {
+        Some(key) => (key, None),
+        None => {
+            let file = from.key_file();
+            let text = std::fs::read_to_string(&file);
+            let text = text.map_err(|error| StartError(format!("{} cannot be read: {error}", file.display())))?;
+            (text.trim().into(), Some(file.display().to_string()))
+        }
     };
-    if let Some(file) = &key_file {
-        let text = std::fs::read_to_string(file);
-        let text = text.map_err(|error| StartError(format!("{} cannot be read: {error}", file.display())))?;
-        settings.database.secret_key = Some(text.trim().into());
-    }
-    let secret = settings.database.secret_key.as_ref().map(|key| SecretKey::parse(key.expose_secret())).transpose()?;
-    if let Some(secret) = &secret {
-        Keys::open(&sealed, secret, &settings)?;
-    }
+    Keys::open(&sealed, &SecretKey::parse(key.expose_secret())?, &settings)?;
 
     let opened = Store::open(&target, Durability::EachCommit, &mut Registry::default()).await;
     opened.map_err(|error| at_target(&error))?.close().await;
     let tables = store::copy(&from, &target, progress).await.map_err(|error| StartError(error.to_string()))?;
 
     settings.database.database_url = to.clone();
+    // The file lies beside the old database.
+    settings.database.secret_key = Some(key);
     let auth = Auth::start_beside(clock.clone(), settings, Durability::EachCommit).await?;
     let chain = auth.verify_audit().await?;
     let mut tx = auth.store.write().await?;
     tx.record(Actor::Operator.did(Event::DatabaseCopied, clock.now()).to(&from));
     tx.commit().await?;
     auth.stop().await;
-    let key_file = key_file.map(|file| file.display().to_string());
     Ok(Copied { tables, chain, database: target.to_string(), key_file })
 }
 
