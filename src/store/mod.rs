@@ -32,6 +32,7 @@ use self::invalidation::{Invalidate, Invalidated};
 pub use self::invalidation::{Invalidation, ReadVersion};
 pub use self::location::Location;
 pub use self::migrations::Schema;
+use self::postgres::Begin;
 pub use self::sqlite::Durability;
 pub use self::sqlite::backup::{VerifiedCopy, back_up};
 use self::sqlite::open_file::OpenFile;
@@ -63,8 +64,7 @@ enum Pools {
     Postgres {
         write: PgPool,
         read: PgPool,
-        /// What begins a transaction, reads as well, when a pooler gives connections for one transaction at a time.
-        begin: Option<&'static str>,
+        begin: &'static Begin,
         /// What hears of the changes of other servers, until the last handle to the store is dropped.
         line: Option<Arc<AbortOnDropHandle<()>>>,
     },
@@ -188,8 +188,10 @@ impl Store {
                 Pooled::Sqlite(tokio::time::timeout(PATIENCE, read.get()).await.unwrap_or(Err(PoolError::Timeout))?)
             }
             // The pool checks that the connection is alive. Boxed, because this future is large and seldom needed.
-            Pools::Postgres { read, begin: None, .. } => Pooled::Postgres(Box::pin(read.acquire()).await?),
-            Pools::Postgres { read, begin: Some(begin), .. } => {
+            Pools::Postgres { read, begin: Begin { to_read: None, .. }, .. } => {
+                Pooled::Postgres(Box::pin(read.acquire()).await?)
+            }
+            Pools::Postgres { read, begin: Begin { to_read: Some(begin), .. }, .. } => {
                 Pooled::PostgresTransaction(Box::pin(query::in_time(read.begin_with(*begin))).await?)
             }
         }))
@@ -201,8 +203,7 @@ impl Store {
         Ok(self.transaction(match &self.pools {
             Pools::Sqlite { write, .. } => Transaction::Sqlite(write.lease().await?),
             Pools::Postgres { write, begin, .. } => {
-                let begin = write.begin_with(begin.unwrap_or("BEGIN"));
-                Transaction::Postgres(Box::pin(query::in_time(begin)).await?)
+                Transaction::Postgres(Box::pin(query::in_time(write.begin_with(begin.to_write))).await?)
             }
         }))
     }
@@ -298,7 +299,7 @@ impl Tx {
             // The writer appends the records and notes the invalidations of all who share the commit.
             Transaction::Sqlite(lease) => lease.commit(self.invalidated, self.records).await,
             Transaction::Postgres(transaction) => {
-                let committed = query::in_time(transaction.commit()).await;
+                let committed = postgres::commit(transaction).await;
                 // Whatever the outcome: the answer may have been lost after the server had committed.
                 self.invalidation.note(self.invalidated);
                 Ok(committed?)

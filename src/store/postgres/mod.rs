@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, Executor as _, PgConnection, Postgres};
 use tokio::sync::watch;
 use tokio::time;
 use tokio_util::task::AbortOnDropHandle;
@@ -16,7 +16,7 @@ pub use self::primary::connect as connect_to_primary;
 use crate::error::StartError;
 use crate::store::error::reason;
 use crate::store::location::PostgresServer;
-use crate::store::query::STATEMENT_TIMEOUT;
+use crate::store::query::{STATEMENT_TIMEOUT, in_time};
 use crate::store::{Invalidation, KnownLater, PATIENCE, Pools, Store, migrations};
 
 /// How long PostgreSQL may take to answer at the start.
@@ -65,12 +65,44 @@ impl Silence {
     }
 }
 
-/// What begins each transaction through a pooler. The settings of a connection belong to all who share it, so they are made for
-/// the transaction alone. sqlx names the statements that it prepares, and numbers them anew on each of its own connections; what
-/// somebody else has left on this one would be in the way.
-const BEGIN: &str = "BEGIN; DEALLOCATE ALL; SET LOCAL lock_timeout = '900ms'; SET LOCAL statement_timeout = '2500ms';
-    SET LOCAL idle_in_transaction_session_timeout = '2s'";
-const BEGIN_READ_ONLY: &str = "BEGIN READ ONLY; DEALLOCATE ALL";
+/// What begins a transaction.
+#[derive(Debug)]
+pub struct Begin {
+    /// One that [`commit`] ends: its own commit does not wait for the disk.
+    pub to_write: &'static str,
+    /// One that only reads; none where reads need no transaction.
+    pub to_read: Option<&'static str>,
+}
+
+const DIRECTLY: Begin = Begin { to_write: "BEGIN; SET LOCAL synchronous_commit = off", to_read: None };
+
+/// Through a pooler, which gives connections for one transaction at a time. The settings of a connection belong to all who share
+/// it, so they are made for the transaction alone. sqlx names the statements that it prepares, and numbers them anew on each of
+/// its own connections; what somebody else has left on this one would be in the way.
+const THROUGH_POOLER: Begin = Begin {
+    to_write: "BEGIN; DEALLOCATE ALL; SET LOCAL lock_timeout = '900ms'; SET LOCAL statement_timeout = '2500ms';
+        SET LOCAL idle_in_transaction_session_timeout = '2s'; SET LOCAL synchronous_commit = off",
+    to_read: Some(
+        "BEGIN; DEALLOCATE ALL; SET LOCAL lock_timeout = '900ms'; SET LOCAL statement_timeout = '2500ms';
+        SET LOCAL idle_in_transaction_session_timeout = '2s'",
+    ),
+};
+const READ_ONLY_THROUGH_POOLER: Begin =
+    Begin { to_write: THROUGH_POOLER.to_write, to_read: Some("BEGIN READ ONLY; DEALLOCATE ALL") };
+
+/// Commits, and waits until that has reached the disk, and the standbys that PostgreSQL waits for.
+///
+/// The ends of the audit trail and of the log of changes are held to the commit. If that waited for the disk, the next writer,
+/// of whichever server, would wait, too: one flush after the other. So the transaction commits without waiting, which releases
+/// the rows, and a second one, which changes nothing, waits: the log of a database is flushed in its order, so with the second
+/// commit the first is on the disk, and many who wait share one flush.
+pub async fn commit(mut transaction: sqlx::Transaction<'static, Postgres>) -> Result<(), sqlx::Error> {
+    // A transaction has to have written something, or its commit would not wait. Those who read the log by logical replication
+    // get such messages only if they ask for them.
+    let released = "COMMIT AND CHAIN; SELECT pg_logical_emit_message(TRUE, 'countersign', '')";
+    in_time(transaction.execute(sqlx::raw_sql(released))).await?;
+    in_time(transaction.commit()).await
+}
 
 /// How to connect through a pooler: with no more parameters than it knows, and without statements that are kept.
 fn through_pooler(options: &PgConnectOptions) -> PgConnectOptions {
@@ -85,7 +117,7 @@ pub async fn open(server: &PostgresServer) -> Result<Store, StartError> {
 async fn open_through_pooler(hosts: &[PgConnectOptions]) -> Result<Store, StartError> {
     let hosts: Vec<_> = hosts.iter().map(through_pooler).collect();
     let (mut first, current) = connect(&hosts).await?;
-    let begun = first.begin_with(BEGIN_READ_ONLY).await;
+    let begun = first.begin_with("BEGIN READ ONLY; DEALLOCATE ALL").await;
     let mut first = begun.map_err(|error| refused(&hosts, &reason(&error)))?;
     let schema = migrations::of_postgres(&mut first).await.map_err(|error| migrations::outdated(&error))?;
     // Migrations lock each other out with a lock of the session.
@@ -97,7 +129,7 @@ async fn open_through_pooler(hosts: &[PgConnectOptions]) -> Result<Store, StartE
         ));
     }
     drop(first);
-    Ok(serve(hosts, current, Some(BEGIN)))
+    Ok(serve(hosts, current, &THROUGH_POOLER))
 }
 
 async fn open_directly(hosts: &[PgConnectOptions]) -> Result<Store, StartError> {
@@ -122,11 +154,11 @@ async fn open_directly(hosts: &[PgConnectOptions]) -> Result<Store, StartError> 
         ("tcp_keepalives_count", "2"),
     ];
     let hosts = hosts.iter().map(|host| host.clone().options(options)).collect();
-    Ok(serve(hosts, current, None))
+    Ok(serve(hosts, current, &DIRECTLY))
 }
 
 /// The pools of a server, its line and its look at the hosts, of which `current` is in use.
-fn serve(hosts: Vec<PgConnectOptions>, current: usize, begin: Option<&'static str>) -> Store {
+fn serve(hosts: Vec<PgConnectOptions>, current: usize, begin: &'static Begin) -> Store {
     let host = hosts.get(current).cloned().unwrap_or_default();
     let silence = Silence::default();
     let pool = |connections| {
@@ -146,7 +178,7 @@ fn serve(hosts: Vec<PgConnectOptions>, current: usize, begin: Option<&'static st
     let invalidation = Invalidation::of_server();
     let (write, read) = (pool(WRITERS), pool(READERS));
     let (moved, host) = watch::channel(host);
-    let line = changes::follow(host, begin, invalidation.clone());
+    let line = changes::follow(host, begin.to_read, invalidation.clone());
     let primary = primary::watch((hosts, current), [write.clone(), read.clone()], moved, silence);
     let line = AbortOnDropHandle::new(tokio::spawn(async move {
         tokio::join!(line, primary);
@@ -158,8 +190,8 @@ fn serve(hosts: Vec<PgConnectOptions>, current: usize, begin: Option<&'static st
 /// Opens the database for reads only, without a migration.
 pub async fn open_read_only(server: &PostgresServer) -> Result<Store, StartError> {
     let (hosts, begin): (Vec<_>, _) = match server.has_pooler {
-        true => (server.hosts.iter().map(through_pooler).collect(), Some(BEGIN_READ_ONLY)),
-        false => (server.hosts.clone(), None),
+        true => (server.hosts.iter().map(through_pooler).collect(), &READ_ONLY_THROUGH_POOLER),
+        false => (server.hosts.clone(), &DIRECTLY),
     };
     let (first, current) = connect(&hosts).await?;
     drop(first.close().await);

@@ -190,25 +190,7 @@ pub async fn append(
         })
         .collect::<Result<Vec<_>, serde_json::Error>>()
         .map_err(|error| sqlx::Error::Encode(error.into()))?;
-    insert(driver, &rows).await?;
-    let (AuditHead { seq, hash, .. }, seal) = (&head, key.seal(head.seq, &head.hash));
-    on_each_store!(
-        driver,
-        sqlite: |driver| sqlx::query!(
-            "/* sqlite */ UPDATE audit_head SET seq = $1, hash = $2, seal = $3 WHERE id = 1", seq, hash, seal
-        )
-        .execute(driver)
-        .await
-        .map(drop),
-        postgres: |driver| in_time(
-            sqlx::query!(
-                "/* postgres */ UPDATE audit_head SET seq = $1, hash = $2, seal = $3 WHERE id = 1", seq, hash, seal
-            )
-            .execute(driver),
-        )
-        .await
-        .map(drop),
-    )
+    store(driver, &rows, &head, &key.seal(head.seq, &head.hash)).await
 }
 
 /// Where to append when `head` cannot be trusted: after the last record that is there, so that no number is used twice.
@@ -222,53 +204,58 @@ async fn actual_end(driver: &mut Driver<'_>, head: AuditHead) -> Result<AuditHea
     Ok(last.filter(|last| last.seq > head.seq).unwrap_or(head))
 }
 
-async fn insert(driver: &mut Driver<'_>, rows: &[AuditRow]) -> Result<(), sqlx::Error> {
+/// Adds rows, and sets the end of the chain.
+async fn store(driver: &mut Driver<'_>, rows: &[AuditRow], head: &AuditHead, seal: &[u8]) -> Result<(), sqlx::Error> {
+    let id = |id: Option<UserId>| id.map(|id| id.0.simple());
+    let rows = rows.iter().map(|row| {
+        let (actor, subject, hash) = (id(row.actor), id(row.subject), hex::encode(&row.hash));
+        let (what, how) = ((&row.event, &row.outcome), (&row.method, &row.address, &row.request_id));
+        (row.seq, row.at.0, what, actor, subject, &row.target, how, hash, &row.detail)
+    });
+    let rows = serde_json::to_string(&rows.collect::<Vec<_>>()).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let AuditHead { seq, hash, .. } = head;
     on_each_store!(
         driver,
         sqlite: |driver| {
-            let id = |id: Option<UserId>| id.map(|id| id.0.simple());
-            let rows = rows.iter().map(|row| {
-                let (actor, subject, hash) = (id(row.actor), id(row.subject), hex::encode(&row.hash));
-                let how = (&row.method, &row.address, &row.request_id);
-                (row.seq, row.at.0, &row.event, &row.outcome, actor, subject, &row.target, how, hash, &row.detail)
-            });
-            let rows = serde_json::to_string(&rows.collect::<Vec<_>>());
-            let rows = rows.map_err(|error| sqlx::Error::Encode(error.into()))?;
             sqlx::query!(
                 "/* sqlite */ INSERT INTO audit (seq, at, event, outcome, actor_id, subject_id, target, method, address,
                 request_id, hash, detail)
-                SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4), unhex(value ->> 5),
-                value ->> 6, value ->> '$[7][0]', value ->> '$[7][1]', value ->> '$[7][2]', unhex(value ->> 8), value ->> 9
+                SELECT value ->> 0, value ->> 1, value ->> '$[2][0]', value ->> '$[2][1]', unhex(value ->> 3),
+                unhex(value ->> 4), value ->> 5, value ->> '$[6][0]', value ->> '$[6][1]', value ->> '$[6][2]',
+                unhex(value ->> 7), value ->> 8
                 FROM json_each($1)",
                 rows
             )
-            .execute(driver)
+            .execute(&mut *driver)
             .await?;
-        },
-        postgres: |driver| for row in rows {
-            in_time(
-                sqlx::query!(
-                    "/* postgres */ INSERT INTO audit (seq, at, event, outcome, actor_id, subject_id, target, method,
-                    address, request_id, hash, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-                    row.seq,
-                    row.at as _,
-                    row.event,
-                    row.outcome,
-                    row.actor as _,
-                    row.subject as _,
-                    row.target,
-                    row.method,
-                    row.address,
-                    row.request_id,
-                    row.hash,
-                    row.detail
-                )
-                .execute(&mut *driver),
+            sqlx::query!(
+                "/* sqlite */ UPDATE audit_head SET seq = $1, hash = $2, seal = $3 WHERE id = 1", seq, hash, seal
             )
-            .await?;
+            .execute(driver)
+            .await
+            .map(drop)
         },
-    );
-    Ok(())
+        // One statement, since others wait for this row.
+        postgres: |driver| in_time(
+            sqlx::query!(
+                "/* postgres */ WITH rows AS (
+                    INSERT INTO audit (seq, at, event, outcome, actor_id, subject_id, target, method, address, request_id,
+                    hash, detail)
+                    SELECT (value ->> 0)::BIGINT, (value ->> 1)::BIGINT, value -> 2 ->> 0, value -> 2 ->> 1,
+                    (value ->> 3)::UUID, (value ->> 4)::UUID, value ->> 5, value -> 6 ->> 0, value -> 6 ->> 1,
+                    value -> 6 ->> 2, decode(value ->> 7, 'hex'), value ->> 8
+                    FROM json_array_elements($1::TEXT::JSON)
+                ) UPDATE audit_head SET seq = $2, hash = $3, seal = $4 WHERE id = 1",
+                rows,
+                seq,
+                hash,
+                seal
+            )
+            .execute(driver),
+        )
+        .await
+        .map(drop),
+    )
 }
 
 /// The migrations that made the tables put the one row in.
