@@ -1,51 +1,15 @@
 """What `scripts/scale` measures: see there."""
 
-import contextlib, glob, json, os, pwd, re, shutil, signal, socket, subprocess, sys, tempfile, time, urllib.request
+import contextlib, json, os, re, shutil, socket, statistics, subprocess, sys, tempfile, time, urllib.request
+
+from postgres import PROGRAMS, postgres, psql
 
 BINARY = os.path.abspath(sys.argv[1])
-PROGRAMS = sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1]
 SECONDS = 5
 TICKS = os.sysconf("SC_CLK_TCK")
 SECRET_KEY = "c2NhbGUtc2NhbGUtc2NhbGUtc2NhbGUtc2NhbGUtc2M="
 CHEAP = ["--argon2-memory-kib", "8", "--argon2-iterations", "1"]
 OPEN = ["--limit-burst", "off", "--sessions-per-user", "1000", "--connections-per-address", "off"]
-
-
-def as_postgres():
-    """PostgreSQL refuses to run as root."""
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.getuid() == 0 else []
-
-
-@contextlib.contextmanager
-def postgres(*settings, slow_disk=False):
-    """A PostgreSQL whose commits reach the disk, each 2 ms later with `slow_disk`. Gives the folder and the process."""
-    folder = tempfile.mkdtemp(prefix="countersign-scale-", dir="/tmp")
-    if os.getuid() == 0:
-        os.chown(folder, pwd.getpwnam("postgres").pw_uid, -1)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    data = folder + "/data"
-    init = [PROGRAMS + "/initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"]
-    subprocess.run(as_postgres() + init, check=True, **quiet)
-    slow = ["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=fdatasync,fsync"]
-    slow += ["-e", "inject=fdatasync,fsync:delay_enter=2000"]
-    run = [PROGRAMS + "/postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "shared_buffers=1GB"]
-    run += ["-c", "logging_collector=off", *[word for setting in settings for word in ("-c", setting)]]
-    log = open(folder + "/log", "w+")
-    process = subprocess.Popen(as_postgres() + (slow if slow_disk else []) + run, stdout=log, stderr=log)
-    try:
-        while subprocess.run(["psql", "-h", folder, "-U", "postgres", "-c", "SELECT 1"], **quiet).returncode:
-            time.sleep(0.1)
-        yield folder, process
-    finally:
-        pid = int(open(data + "/postmaster.pid").readline())
-        os.kill(pid, signal.SIGINT)
-        process.wait()
-        shutil.rmtree(folder)
-
-
-def psql(folder, text):
-    done = subprocess.run(["psql", "-h", folder, "-U", "postgres", "-qtA", "-c", text], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 def free_port():
@@ -221,7 +185,8 @@ def statements():
 USERS = """
 INSERT INTO users (id, username, roles, status, password_hash, must_change_password, created_at, updated_at, password_scheme)
 SELECT gen_random_uuid(), 'user' || i, 'user', 'active', password_hash, FALSE, 1, 1, password_scheme
-FROM users, generate_series(0, 499) AS i WHERE username = 'root' ON CONFLICT DO NOTHING
+FROM users, generate_series(0, 499) AS i WHERE username = 'root' ON CONFLICT DO NOTHING;
+ANALYZE
 """
 
 GENERATED = """
@@ -261,6 +226,66 @@ def sizes():
             row(f"`{name}`", f"{each:,.0f}", f"{indexes / rows:,.0f}", f"{each / 1000:,.1f} GB", f"{each / 10:,.0f} GB")
 
 
+WRITE = """
+\\set i random(0, 499)
+BEGIN;
+{begin}UPDATE users SET updated_at = updated_at + 1 WHERE username = 'user' || :i;
+UPDATE audit_head SET seq = seq WHERE id = 1 RETURNING seq, hash, seal;
+WITH head AS (UPDATE audit_head SET seq = seq + 1 WHERE id = 1 RETURNING seq, hash)
+INSERT INTO audit (seq, at, event, outcome, method, hash) SELECT seq, 1, 'user.updated', 'done', 'command', hash FROM head;
+{log}{commit}"""
+LOG = """WITH head AS (UPDATE change_head SET seq = seq + 1 WHERE id = 1 RETURNING seq)
+INSERT INTO changes (seq, ids) SELECT seq, ARRAY[gen_random_uuid()] FROM head;
+"""
+# As servers commit, and as they did before: the rows are held until the disk has it.
+SHARED = {"begin": "SET LOCAL synchronous_commit = off;\n",
+          "commit": "COMMIT AND CHAIN;\nSELECT pg_logical_emit_message(TRUE, 'countersign', '');\nCOMMIT;\n"}
+ONE_BY_ONE = {"begin": "", "commit": "COMMIT;\n"}
+
+
+def pgbench(folder, text, connections):
+    """Transactions a second."""
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+        file.write(text)
+        file.flush()
+        command = [PROGRAMS + "/pgbench", "-n", f"-c{connections}", "-j1", "-T3", "-Mprepared", "-f", file.name]
+        said = subprocess.run([*command, "-h", folder, "-U", "postgres", "postgres"], capture_output=True, text=True)
+    if said.returncode:
+        sys.exit(f"pgbench failed: {said.stderr}")
+    return float(re.search(r"tps = ([\d.]+)", said.stdout)[1])
+
+
+def in_turn(folder, texts, connections, rounds):
+    """Transactions a second of each text, in rounds whose order changes."""
+    rates = [[] for _ in texts]
+    for round in range(rounds):
+        order = list(zip(texts, rates))
+        for text, rate in reversed(order) if round % 2 else order:
+            rate.append(pgbench(folder, text, connections))
+    return rates
+
+
+def durable_writes():
+    """The statements of a durable write on PostgreSQL alone, by pgbench."""
+    heads = "connections, six for each server", "as servers commit", "each holding its rows to the flush", "ratio"
+    table("durable writes a second, each `fsync` 2 ms slower", *heads)
+    with postgres("max_connections=200", slow_disk=True) as (folder, _):
+        with servers(folder, 1):
+            psql(folder, USERS)
+        texts = [WRITE.format(log="", **how) for how in (SHARED, ONE_BY_ONE)]
+        for connections in (6, 12, 18):
+            shared, single = map(statistics.median, in_turn(folder, texts, connections, 5))
+            row("", connections, f"{shared:,.0f}", f"{single:,.0f}", f"{shared / single:.1f}")
+    table("durable writes a second, 16 connections", "with the log of changes", "without", "ratio")
+    with postgres() as (folder, _):
+        with servers(folder, 1):
+            psql(folder, USERS)
+        rates = in_turn(folder, [WRITE.format(log=log, **SHARED) for log in (LOG, "")], 16, 11)
+        ratio = statistics.median(a / b for a, b in zip(*rates))
+        row("", *(f"{statistics.median(rate):,.0f}" for rate in rates), f"{ratio:.2f}")
+
+
 throughput()
+durable_writes()
 statements()
 sizes()

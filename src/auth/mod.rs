@@ -172,6 +172,7 @@ impl Auth {
         keys: Keys,
         mut metrics: Registry,
     ) -> Result<Self, StartError> {
+        let limiter = Limiter::new(&settings.guessing, &secret.guessing_key(), store.is_shared());
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         metrics.register("build", "What is running", build);
         Ok(Self(Arc::new(Inner {
@@ -187,7 +188,7 @@ impl Auth {
             )?,
             mailer: Mailer::new(&settings)?,
             mail_metrics: MailMetrics::new(&mut metrics),
-            limiter: Limiter::new(&settings.guessing),
+            limiter,
             new_networks: NewNetworks::default(),
             refusals: Refusals::new(&mut metrics),
             secret,

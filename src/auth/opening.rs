@@ -41,7 +41,10 @@ async fn open_with_any_trail(
     durability: Durability,
     metrics: &mut Registry,
 ) -> Result<Opened, StartError> {
-    let location: Location = settings.database.database_url.expose_secret().parse()?;
+    let mut location: Location = settings.database.database_url.expose_secret().parse()?;
+    if let Some(url) = &settings.database.database_read_url {
+        location = location.with_replica(url.expose_secret())?;
+    }
     let given = settings.database.secret_key.as_ref().map(|key| SecretKey::parse(key.expose_secret())).transpose()?;
     settings.check()?;
 

@@ -64,6 +64,7 @@ impl Cli {
         }
         for secret in [
             &mut settings.database.secret_key,
+            &mut settings.database.database_read_url,
             &mut settings.keys.jwt_secret,
             &mut settings.mail.smtp_url,
             &mut first_admin.setup_token,

@@ -14,7 +14,7 @@ use crate::error::StartError;
 /// The end of the name of a variable that names a file.
 const FILE: &str = "_FILE";
 /// The variables with an address that is a secret only if it has a password in it.
-const URLS: [&str; 2] = ["DATABASE_URL", "COUNTERSIGN_SMTP_URL"];
+const URLS: [&str; 3] = ["DATABASE_URL", "COUNTERSIGN_DATABASE_READ_URL", "COUNTERSIGN_SMTP_URL"];
 
 /// The variable of a setting that is a secret.
 fn variable(setting: &Arg) -> Option<&str> {

@@ -138,6 +138,14 @@ pub struct DatabaseSettings {
     #[arg(global = true, hide_env_values = true, value_parser = secret)]
     pub database_url: SecretString,
 
+    /// A standby of PostgreSQL that may be read when a credential is checked: `postgres://USER:PASSWORD@HOST/DATABASE`
+    ///
+    /// It is asked only while it has every change that this server has heard of, so a revocation takes effect within a second, as
+    /// with the cache; what it does not have, the primary is asked for.
+    #[arg(long, env = "COUNTERSIGN_DATABASE_READ_URL", value_name = "URL")]
+    #[arg(global = true, hide_env_values = true, value_parser = secret)]
+    pub database_read_url: Option<SecretString>,
+
     /// The key that seals the signing keys in the database: 32 bytes in base64
     ///
     /// Make one with: openssl rand -base64 32. Without it, a file that only its owner may read is created beside the database.

@@ -35,6 +35,13 @@ macro_rules! ids {
     )*};
 }
 
+impl BlockId {
+    /// Makes an id of a hash: a UUIDv8 (RFC 9562).
+    pub fn from_hash(hash: [u8; 16]) -> Self {
+        Self(uuid::Builder::from_custom_bytes(hash).into_uuid())
+    }
+}
+
 ids! {
     /// The id of a user.
     UserId,

@@ -35,7 +35,7 @@ const TABLES: [&str; 15] = [
     "audit_head",
 ];
 /// How a database got its schema, and what servers tell each other, are its own.
-const NOT_COPIED: [&str; 4] = [MIGRATIONS, "changes", "change_head", "servers"];
+const NOT_COPIED: [&str; 5] = [MIGRATIONS, "changes", "change_head", "servers", "guesses"];
 /// The tables in which a new database has a row already: where the audit trail begins and ends.
 const ENDS: [&str; 2] = ["audit_start", "audit_head"];
 

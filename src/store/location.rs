@@ -26,6 +26,8 @@ pub struct PostgresServer {
     /// A pooler between us and the server gives a connection for one transaction at a time, as PgBouncer does with
     /// `pool_mode = transaction`. Nothing that belongs to a session works there.
     pub has_pooler: bool,
+    /// A standby that checks may read from.
+    pub replica: Option<PgConnectOptions>,
 }
 
 impl FromStr for Location {
@@ -54,7 +56,7 @@ impl FromStr for Location {
                     Ok(options.application_name("countersign"))
                 };
                 let hosts = each_host(&url).into_iter().map(options).collect::<Result<_, StartError>>()?;
-                Ok(Self::Postgres(Box::new(PostgresServer { hosts, has_pooler })))
+                Ok(Self::Postgres(Box::new(PostgresServer { hosts, has_pooler, replica: None })))
             }
             _ => Err(malformed()),
         }
@@ -111,6 +113,23 @@ fn malformed() -> StartError {
 }
 
 impl Location {
+    /// The same with a read replica.
+    pub fn with_replica(mut self, url: &str) -> Result<Self, StartError> {
+        let wrong = |mend| StartError::setting("COUNTERSIGN_DATABASE_READ_URL", mend);
+        let Self::Postgres(server) = &mut self else {
+            return Err(wrong("SQLite has no replicas; leave it unset, or set DATABASE_URL to that of PostgreSQL"));
+        };
+        let replica = match url.parse() {
+            Ok(Self::Postgres(replica)) if !replica.has_pooler => replica.hosts,
+            _ => Vec::new(),
+        };
+        let Ok([host]) = <[PgConnectOptions; 1]>::try_from(replica) else {
+            return Err(wrong("write postgres://USER:PASSWORD@HOST/DATABASE, with one host and no pooler"));
+        };
+        server.replica = Some(host);
+        Ok(self)
+    }
+
     /// The files that hold the data. PostgreSQL keeps its own elsewhere.
     pub fn files(&self) -> Vec<PathBuf> {
         match self {

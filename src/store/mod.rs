@@ -32,7 +32,7 @@ use self::invalidation::{Invalidate, Invalidated};
 pub use self::invalidation::{Invalidation, ReadVersion};
 pub use self::location::Location;
 pub use self::migrations::Schema;
-use self::postgres::Begin;
+use self::postgres::{Begin, Cluster};
 pub use self::sqlite::Durability;
 pub use self::sqlite::backup::{VerifiedCopy, back_up};
 use self::sqlite::open_file::OpenFile;
@@ -64,6 +64,7 @@ enum Pools {
     Postgres {
         write: PgPool,
         read: PgPool,
+        cluster: Cluster,
         begin: &'static Begin,
         /// What hears of the changes of other servers, until the last handle to the store is dropped.
         line: Option<Arc<AbortOnDropHandle<()>>>,
@@ -148,6 +149,7 @@ pub struct Tx {
     records: Vec<AuditRecord>,
     invalidation: Invalidation,
     chain_key: KnownLater<ChainKey>,
+    cluster: Cluster,
 }
 
 /// A transaction can read, too.
@@ -197,6 +199,20 @@ impl Store {
         }))
     }
 
+    /// What a query finds on a read replica that is as new as the cache, if there is one. What it does not find may only not have
+    /// come there yet.
+    pub async fn ask_replica<T, F>(&self, query: impl FnOnce(Conn) -> F) -> Option<T>
+    where
+        F: Future<Output = Result<Option<T>, Error>>,
+    {
+        let Pools::Postgres { cluster: Cluster { replica: Some(replica), .. }, .. } = &self.pools else { return None };
+        // Whether the server has lately heard of all changes.
+        if !self.invalidation.unchanged_since(self.invalidation.read_version(), []) {
+            return None;
+        }
+        replica.ask(query).await
+    }
+
     /// A transaction to write in. On SQLite it may share its commit with other transactions. Run it in a task of its own
     /// (`Auth::finish`): axum drops a handler when its client disconnects, which would cut the transaction at an await.
     pub async fn write(&self) -> Result<Tx, Error> {
@@ -223,6 +239,10 @@ impl Store {
             records: Vec::new(),
             invalidation: self.invalidation.clone(),
             chain_key: self.chain_key.clone(),
+            cluster: match &self.pools {
+                Pools::Postgres { cluster, .. } => cluster.clone(),
+                Pools::Sqlite { .. } => Cluster::default(),
+            },
         }
     }
 
@@ -273,12 +293,16 @@ impl Store {
                 read.close();
                 write.close().await;
             }
-            Pools::Postgres { write, read, line, .. } => {
+            Pools::Postgres { write, read, cluster, line, .. } => {
                 if let Some(line) = line {
                     line.abort();
                 }
                 read.close().await;
-                write.close().await;
+                // One of them may wait for a standby that is away, and was answered for long.
+                let _waits = tokio::time::timeout(PATIENCE, write.close()).await;
+                if let Some(replica) = &cluster.replica {
+                    replica.close().await;
+                }
             }
         }
     }
@@ -289,18 +313,22 @@ impl Tx {
     /// read what others wrote whose shared commit is still on its way. Therefore commit before you answer that something is
     /// done, even when there was nothing left to write.
     pub async fn commit(mut self) -> Result<(), Error> {
+        let mut change = None;
         if let Transaction::Postgres(_) = self.conn.0 {
             tables::audit::append(&mut self.conn.driver(), &self.chain_key, mem::take(&mut self.records)).await?;
             if let Some(ids) = self.invalidated.for_others() {
-                tables::changes::append(&mut self.conn.driver(), ids).await?;
+                change = Some(tables::changes::append(&mut self.conn.driver(), ids).await?);
             }
         }
         match self.conn.0 {
             // The writer appends the records and notes the invalidations of all who share the commit.
             Transaction::Sqlite(lease) => lease.commit(self.invalidated, self.records).await,
             Transaction::Postgres(transaction) => {
-                let committed = postgres::commit(transaction).await;
+                let committed = self.cluster.commit(transaction).await;
                 // Whatever the outcome: the answer may have been lost after the server had committed.
+                if let (Some(replica), Some(change)) = (&self.cluster.replica, change) {
+                    replica.note_made(change);
+                }
                 self.invalidation.note(self.invalidated);
                 Ok(committed?)
             }

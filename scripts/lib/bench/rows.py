@@ -10,6 +10,7 @@ from bench import SLOW_DISK
 from load import request, wrk
 from machine import Failed, Process, run
 from peers import peers
+from postgres import postgres
 from rounds import Figure, Ratio, per_second
 
 MANY = 1_000_000
@@ -240,6 +241,33 @@ def writes(bench):
         yield figure
 
 
+def on_postgres(bench):
+    """A warm credential costs the database nothing, whichever it is."""
+    tokens = bench.credentials["opaque token"][:10_000]
+    shown = {"Authorization": tokens[0]}
+    with postgres() as (folder, _), contextlib.ExitStack() as running:
+        url = f"postgres:///postgres?host={folder}&user=postgres"
+        source, empty = bench.copy_of_base(), bench.new_folder()
+        run([bench.programs["countersign"], "copy", "--from", f"sqlite://{source}/countersign.db", "--to", url])
+        key = (source / "countersign.key").read_text().strip()
+        places = {"SQLite": (source, {}), "PostgreSQL": (empty, {"DATABASE_URL": url, "COUNTERSIGN_SECRET_KEY": key})}
+        asked, in_turn = ({}, {}), {}
+        for name, (where, settings) in places.items():
+            server = running.enter_context(bench.serve(where, **settings))
+            bench.show_once(server, tokens[:1])
+            for path, headers, asks in zip(("/me", "/verify"), (shown, shown | FROM_PROXY), asked):
+                asks[f"{path} on {name}"] = partial(bench.ask, server, path, headers)
+            # A server of its own, which has seen these and no others.
+            server = running.enter_context(bench.serve(where, **settings))
+            bench.show_once(server, tokens)
+            in_turn[f"/me by 10,000 in turn on {name}"] = partial(bench.ask, server, "/me", lines=tokens)
+        time.sleep(6)  # Within five seconds their last use is written down.
+        for asks, what in zip((*asked, in_turn), ("`GET /me`", "`GET /verify`", "`GET /me` by 10,000 in turn")):
+            bottom, top = asks
+            ratio = Ratio(f"{what}, opaque token, warm, on PostgreSQL ÷ on SQLite", "≥ 0.95", top, bottom)
+            yield from bench.compare(asks, [ratio])
+
+
 def importing(bench):
     def ask(folder, question):
         with contextlib.closing(sqlite3.connect(folder / "countersign.db")) as database:
@@ -296,7 +324,7 @@ ROWS = {
     "me": partial(warm, path="/me", what="`GET /me` by {}, warm ÷ `/health`", headers={}),
     "verify": partial(
         warm, path="/verify", what="`GET /verify` as a proxy asks it, by {}, warm ÷ `/health`", headers=FROM_PROXY),
-    "many": many, "cold": cold, "growth": growth, "login": login, "storm": storm,
+    "many": many, "cold": cold, "growth": growth, "postgres": on_postgres, "login": login, "storm": storm,
     "neighbours": neighbours, "flood": flood, "writes": writes,
     "import": importing, "start": start, "memory": memory, "peers": peers,
 }

@@ -22,6 +22,7 @@ use crate::auth::sessions::jwt;
 use crate::auth::{Actor, Auth};
 use crate::error::Error;
 use crate::model::{LiveSession, Method, Origin, PasswordHash, Principal, Status, Timestamp, TokenHash, UserId};
+use crate::store::Conn;
 
 impl Auth {
     /// Authenticates the caller by an `Authorization` header.
@@ -72,6 +73,22 @@ impl Auth {
         Ok(self.credential_cache.insert(key, read, checked?))
     }
 
+    /// Looks a credential up: on a read replica, if there is one that is as new as the cache. Only a yes of that one counts; what it
+    /// does not have, or has as it was, the primary is asked for.
+    async fn look_up<T, F>(
+        &self,
+        query: impl Fn(Conn) -> F,
+        is_live: impl FnOnce(&T) -> bool,
+    ) -> Result<Option<T>, Error>
+    where
+        F: Future<Output = Result<Option<T>, Error>>,
+    {
+        match self.store.ask_replica(&query).await {
+            Some(found) if is_live(&found) => Ok(Some(found)),
+            _ => query(self.store.read().await?).await,
+        }
+    }
+
     /// The signature proves the issuer and the user. Whether the session is live and what the user may do comes from
     /// the database: a logout or a lost role takes effect with the next check.
     async fn check_jwt(&self, token: &str, evidence: Option<&Evidence>) -> Result<Authentication, Error> {
@@ -81,7 +98,9 @@ impl Auth {
             _ => jwt::verify(&keys, &self.settings, token, now),
         };
         let verified = verified.ok_or(Error::InvalidToken)?;
-        let live = self.store.read().await?.session_by_id(verified.session, now).await?;
+        let session = verified.session;
+        let query = |mut conn: Conn| async move { conn.session_by_id(session, now).await };
+        let live = self.look_up(query, |live| self.is_live(live, now)).await?;
         let live = live.filter(|live| live.user.id == verified.user).ok_or(Error::InvalidToken)?;
         let checked = self.check_session(live, Method::Jwt, now)?;
         let (issued_at, expires_at) = (Some(verified.issued_at), Some(verified.expires_at));
@@ -91,26 +110,29 @@ impl Auth {
 
     async fn check_opaque(&self, hash: TokenHash, origin: Origin) -> Result<Authentication, Error> {
         let now = self.clock.now();
-        let mut conn = self.store.read().await?;
-        let Some(live) = conn.session_by_token(hash, now).await? else {
-            let rotated = conn.session_by_rotated_token(hash, now).await?;
-            drop(conn);
+        let query = |mut conn: Conn| async move { conn.session_by_token(hash, now).await };
+        let Some(live) = self.look_up(query, |live| self.is_live(live, now)).await? else {
+            let rotated = self.store.read().await?.session_by_rotated_token(hash, now).await?;
             if let Some(session) = rotated {
                 self.end_reused_session(session, origin).await?;
             }
             return Err(Error::InvalidToken);
         };
-        drop(conn);
         let checked = self.check_session(live, Method::Opaque, now)?;
         Ok(Authentication { principal: Principal { opaque: Some(hash), ..checked.principal }, ..checked })
     }
 
+    /// Whether a session was not idle for too long.
+    fn is_live(&self, live: &LiveSession, now: Timestamp) -> bool {
+        !self.is_idle_since(self.activity.sessions.last_use(live.id, live.last_seen_at), now)
+    }
+
     /// The principal of a session, unless the session was idle for too long.
     fn check_session(&self, live: LiveSession, method: Method, now: Timestamp) -> Result<Authentication, Error> {
-        let seen_at = self.activity.sessions.last_use(live.id, live.last_seen_at);
-        if self.is_idle_since(seen_at, now) {
+        if !self.is_live(&live, now) {
             return Err(Error::InvalidToken);
         }
+        let seen_at = self.activity.sessions.last_use(live.id, live.last_seen_at);
         let principal = Principal {
             scopes: live.user.roles.scopes(),
             user: live.user,
@@ -128,7 +150,8 @@ impl Auth {
     /// A personal token has those of its own scopes that its user still has.
     async fn check_personal(&self, hash: TokenHash) -> Result<Authentication, Error> {
         let now = self.clock.now();
-        let found = self.store.read().await?.personal_token(hash, now).await?;
+        let query = |mut conn: Conn| async move { conn.personal_token(hash, now).await };
+        let found = self.look_up(query, |_| true).await?;
         let (token, user) = found.ok_or(Error::InvalidToken)?;
         let principal = Principal {
             scopes: token.scopes.and(user.roles.scopes()),

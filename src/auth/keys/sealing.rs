@@ -1,7 +1,7 @@
-//! The secret key, which seals (encrypts and authenticates) the signing keys in the database, and from which the key of the audit
-//! trail is derived.
+//! The secret key, which seals (encrypts and authenticates) the signing keys in the database, and from which the keys of the audit
+//! trail and of the limit on guessing are derived.
 //!
-//! Rule: AES-256-GCM with a random nonce, and the `kid` as associated data; for the audit trail HKDF (RFC 5869). Threat: an
+//! Rule: AES-256-GCM with a random nonce, and the `kid` as associated data; for the derived keys HKDF (RFC 5869). Threat: an
 //! attacker who reads a backup could sign tokens for any user, and one who writes to the database could write its history
 //! anew; without the secret key they cannot.
 
@@ -28,6 +28,7 @@ pub struct SecretKey {
     sealing: RandomizedNonceKey,
     chain: ChainKey,
     tags: hmac::Key,
+    guesses: hmac::Key,
 }
 
 impl SecretKey {
@@ -44,7 +45,8 @@ impl SecretKey {
         let derived = Salt::new(HKDF_SHA256, &[]).extract(&bytes);
         let chain = derived.expand(&[b"countersign audit trail"], hmac::HMAC_SHA256).map_err(|_| wrong())?.into();
         let tags = derived.expand(&[b"countersign tags"], hmac::HMAC_SHA256).map_err(|_| wrong())?.into();
-        Ok(Self { sealing, chain: ChainKey::new(chain), tags })
+        let guesses = derived.expand(&[b"countersign guesses"], hmac::HMAC_SHA256).map_err(|_| wrong())?.into();
+        Ok(Self { sealing, chain: ChainKey::new(chain), tags, guesses })
     }
 
     /// Reads the key from a file that only its owner may read. Creates the file if it does not exist and `may_create`.
@@ -81,6 +83,13 @@ impl SecretKey {
     /// A tag of a secret, to compare it with that of another server without showing it.
     pub fn tag(&self, secret: &[u8]) -> Vec<u8> {
         hmac::sign(&self.tags, secret).as_ref().to_vec()
+    }
+
+    /// The key under which the limit on guessing knows accounts, networks and passwords: the same on all servers.
+    pub fn guessing_key(&self) -> [u8; 16] {
+        let mut key = [0; 16];
+        key.copy_from_slice(hmac::sign(&self.guesses, b"").as_ref().split_at(16).0);
+        key
     }
 
     /// Seals `secret` under `name`. Returns the nonce, then the ciphertext with its tag.

@@ -69,6 +69,7 @@ pub async fn copy(
     let tables = store::copy(&from, &target, progress).await.map_err(|error| StartError(error.to_string()))?;
 
     settings.database.database_url = to.clone();
+    settings.database.database_read_url = None;
     // The file lies beside the old database.
     settings.database.secret_key = Some(key);
     let auth = Auth::start_beside(clock.clone(), settings, Durability::EachCommit).await?;

@@ -43,6 +43,7 @@ impl Auth {
                 log("the signing keys could not be maintained", self.maintain_keys().await);
                 log("the times of last use could not be written", self.write_activity().await);
                 log("the networks of logins could not be written", self.write_known_networks().await);
+                log("other servers could not be told of wrong passwords", self.write_guesses().await);
                 self.record_refusals().await;
                 log("other servers could not be told that this one is there", self.stay_among_servers().await);
             }
@@ -91,6 +92,7 @@ impl Auth {
         let known = now.before(KNOWN_NETWORKS);
         self.in_batches(async move |tx| tx.delete_known_networks_before(known, BATCH_SIZE).await).await?;
         self.in_batches(async move |tx| tx.delete_blocks_ended_before(now, BATCH_SIZE).await).await?;
+        self.in_batches(async move |tx| tx.delete_full_guesses(now, BATCH_SIZE).await).await?;
         let records = self.forget_audit().await?;
         if records > 0 {
             tracing::info!(records, "the oldest records of the audit trail were deleted");

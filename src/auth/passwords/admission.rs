@@ -56,7 +56,7 @@ impl Auth {
                     continue;
                 }
             }
-            if self.was_lifted(&refused.bucket).await {
+            if self.was_lifted(&refused).await {
                 guess.forgive(&refused);
                 continue;
             }

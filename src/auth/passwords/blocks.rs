@@ -1,14 +1,13 @@
 //! Blocks: networks that the limiter refuses for a while, where operators can see and lift them.
 //!
 //! Rule: the counters are in the memory of each server (`limiter.rs`); a row in the table of blocks says that one of them is
-//! used up. Whoever deletes the row lifts the block: the server that wrote it looks, at most once a second, whether it is
+//! used up. Whoever deletes the row lifts the block: a server that refuses by it looks, at most once a second, whether it is
 //! still there. Threat: a block that nobody can see or end, and a flood of refusals that writes to the database.
 
 use std::time::Duration;
 
-use crate::auth::passwords::bucket::Bucket;
 use crate::auth::passwords::limiter::Refused;
-use crate::auth::{Actor, Auth, random};
+use crate::auth::{Actor, Auth};
 use crate::error::Error;
 use crate::model::{Block, BlockId, ClientNetwork, Event, Reach, UserId};
 
@@ -17,33 +16,28 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Auth {
     /// Whether an operator has deleted the row of this block. When the database does not answer, the block stays.
-    pub(in crate::auth) async fn was_lifted(&self, bucket: &Bucket) -> bool {
+    pub(in crate::auth) async fn was_lifted(&self, refused: &Refused) -> bool {
         let now = self.clock.now();
-        let due = match &mut bucket.lock().block {
-            Some((id, seen_at)) if seen_at.after(LOOK_EVERY) <= now => {
-                *seen_at = now;
-                Some(*id)
-            }
-            _ => None,
-        };
-        let Some(id) = due else { return false };
-        let exists = async { self.store.read().await?.has_block(id).await };
+        match &mut refused.bucket.lock().block_seen_at {
+            Some(seen_at) if seen_at.after(LOOK_EVERY) <= now => *seen_at = now,
+            _ => return false,
+        }
+        let exists = async { self.store.read().await?.has_block(refused.id).await };
         !exists.await.unwrap_or(true)
     }
 
     /// Writes the row of a block, or how long it lasts now. A failure is logged and does not change the answer.
     pub(in crate::auth) async fn note_block(&self, refused: &Refused, network: ClientNetwork, user: Option<UserId>) {
         let now = self.clock.now();
-        let (known, until) = {
+        let (id, until) = {
             let mut slots = refused.bucket.lock();
-            let until = slots.all_free_at();
+            let until = slots.all_free_at(now);
             if slots.noted >= until {
                 return;
             }
             slots.noted = until;
-            (slots.block, until)
+            (refused.id, until)
         };
-        let id = known.map_or_else(|| BlockId::new(now, random()), |(id, _)| id);
         let reach = if refused.is_of_account { Reach::Account(user) } else { Reach::Any };
         let (auth, block) = (self.clone(), Block { id, network: network.to_string(), reach, since: now, until });
         let noted = self.finish(async move {
@@ -53,7 +47,7 @@ impl Auth {
         });
         match noted.await {
             // Only now may the row be missed.
-            Ok(()) => refused.bucket.lock().block = Some((id, self.clock.now())),
+            Ok(()) => refused.bucket.lock().block_seen_at = Some(self.clock.now()),
             Err(error) => tracing::warn!(%error, %network, "a block was not recorded"),
         }
     }
@@ -70,6 +64,8 @@ impl Auth {
             let mut tx = auth.write_as(actor).await?;
             let lifted = tx.delete_block(id).await?;
             if let Some((network, user)) = &lifted {
+                // The guesses of one account have used that of the network up, too.
+                tx.delete_guesses(&[id, auth.limiter.bucket_id(network, None)]).await?;
                 let record = actor.did(Event::BlockLifted, now).to(network);
                 tx.record(match user {
                     Some(user) => record.on(*user),

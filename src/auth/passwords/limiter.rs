@@ -4,7 +4,8 @@
 //! come back with time. An address from which an account has logged in before has a limit of its own for it. A
 //! slot is taken before the password is hashed, and given back if the password is right. A wrong password that was tried before
 //! takes no slot, and is refused without a hash as long as it would be compared with the same one. Networks stand for
-//! addresses ([`ClientNetwork`]), keyed hashes for usernames and passwords, so neither is kept in memory.
+//! addresses ([`ClientNetwork`]), keyed hashes for usernames and passwords, so neither is kept in memory. Servers on one
+//! PostgreSQL tell each other how much is used up (`shared_guesses.rs`).
 //!
 //! Threats: guessing, of one account or of many; a flood of guesses that locks the owner of an account out; a program
 //! with an old password that locks out everyone behind its address; memory that grows with every address.
@@ -19,9 +20,9 @@ use quick_cache::sync::Cache;
 use secrecy::{ExposeSecret, SecretString};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::auth::passwords::bucket::{Bucket, Slot};
+use crate::auth::passwords::bucket::{Bucket, MAX_DEBT, Slot};
 use crate::auth::passwords::hash_queue::{AccountKey, Flow};
-use crate::auth::random;
+use crate::auth::passwords::untold::Untold;
 use crate::config::GuessingSettings;
 use crate::model::{BlockId, ClientNetwork, PasswordHash, Timestamp};
 
@@ -38,8 +39,10 @@ pub struct Limiter {
     requests: Cache<ClientNetwork, Arc<Bucket>>,
     networks: Cache<ClientNetwork, Arc<Bucket>>,
     accounts: Cache<Flow, Arc<Account>>,
-    /// Initialised with a random key.
+    /// Initialised with a key that all servers have.
     hasher: SipHasher13,
+    /// What other servers have not been told yet; none when there are no others.
+    pub untold: Option<Arc<Untold>>,
 }
 
 #[derive(Clone, Copy)]
@@ -61,7 +64,10 @@ pub struct Guess {
     fingerprint: Fingerprint,
     account: Arc<Account>,
     network: Arc<Bucket>,
+    /// The ids of their buckets.
+    ids: [BlockId; 2],
     limits: Limits,
+    untold: Option<Arc<Untold>>,
 }
 
 /// Whether a password may be hashed.
@@ -82,6 +88,8 @@ pub struct Refused {
     pub until: Timestamp,
     /// The bucket that has no slots left.
     pub bucket: Arc<Bucket>,
+    /// Its id.
+    pub id: BlockId,
     /// Whether it is that of one account, or else that of a whole network.
     pub is_of_account: bool,
 }
@@ -115,8 +123,9 @@ impl Account {
 }
 
 impl Limiter {
-    /// A limiter with these settings; `off` among them admits everything.
-    pub fn new(settings: &GuessingSettings) -> Self {
+    /// A limiter with these settings; `off` among them admits everything. `key` is that of the keyed hashes. With `is_shared`, other
+    /// servers are told.
+    pub fn new(settings: &GuessingSettings, key: &[u8; 16], is_shared: bool) -> Self {
         let limits = settings.limit_burst.map(|burst| Limits {
             burst,
             account_refill: settings.limit_account_refill,
@@ -127,7 +136,8 @@ impl Limiter {
             requests: Cache::new(MAX_REMEMBERED),
             networks: Cache::new(MAX_REMEMBERED),
             accounts: Cache::new(MAX_REMEMBERED),
-            hasher: SipHasher13::new_with_key(&random()),
+            hasher: SipHasher13::new_with_key(key),
+            untold: is_shared.then(Arc::default),
         }
     }
 
@@ -136,6 +146,16 @@ impl Limiter {
         let mut hasher = self.hasher;
         hasher.write(username.as_bytes());
         hasher.finish128().as_bytes()
+    }
+
+    /// The id of a bucket: that of a network, or that of one account at it. It is the same on all servers, and does not show to whom
+    /// it belongs.
+    pub fn bucket_id(&self, network: &str, account: Option<AccountKey>) -> BlockId {
+        let mut hasher = self.hasher;
+        hasher.write(network.as_bytes());
+        hasher.write_u8(account.is_some().into());
+        hasher.write(&account.unwrap_or_default());
+        BlockId::from_hash(hasher.finish128().as_bytes())
     }
 
     /// A check of a password against a stored hash, if there is one; none when there is no limit. Its fingerprint is another
@@ -148,6 +168,8 @@ impl Limiter {
         password: &SecretString,
     ) -> Option<Guess> {
         let (limits, network) = (self.limits?, flow.network?);
+        let name = network.to_string();
+        let ids = [self.bucket_id(&name, Some(flow.account)), self.bucket_id(&name, None)];
         let mut hasher = self.hasher;
         let stored = stored.map_or("", |hash| hash.0.as_str());
         hasher.write_u64(stored.len() as u64);
@@ -156,7 +178,8 @@ impl Limiter {
         hasher.write(password.expose_secret().as_bytes());
         let Ok::<_, Infallible>(account) = self.accounts.get_or_insert_with(&flow, || Ok(Arc::default()));
         let Ok::<_, Infallible>(network) = self.networks.get_or_insert_with(&network, || Ok(Arc::default()));
-        Some(Guess { fingerprint: hasher.finish128().as_bytes(), account, network, limits })
+        let (fingerprint, untold) = (hasher.finish128().as_bytes(), self.untold.clone());
+        Some(Guess { fingerprint, account, network, ids, limits, untold })
     }
 
     /// Forgets the wrong passwords of an account from a network that has shown in another way that the account is theirs.
@@ -164,6 +187,10 @@ impl Limiter {
         if let Some(account) = self.accounts.get(&flow) {
             account.history().is_known = Some(true);
             account.bucket.clear();
+        }
+        if let (Some(untold), Some(network)) = (&self.untold, flow.network) {
+            let bucket = self.accounts.get(&flow).map(|account| Arc::clone(&account.bucket)).unwrap_or_default();
+            untold.add_cleared(self.bucket_id(&network.to_string(), Some(flow.account)), &bucket);
         }
     }
 
@@ -179,8 +206,12 @@ impl Limiter {
 
     /// Lifts a block of this process. With that of an account goes the limit of the network: the same guesses used both up.
     pub fn lift(&self, id: BlockId) {
-        let accounts = self.accounts.iter().filter(|(_, account)| account.bucket.is_of(id));
-        let networks = self.networks.iter().filter(|(_, bucket)| bucket.is_of(id)).map(|(_, bucket)| bucket);
+        let is_it = |network: ClientNetwork, account| self.bucket_id(&network.to_string(), account) == id;
+        let accounts = self
+            .accounts
+            .iter()
+            .filter(|(flow, _)| flow.network.is_some_and(|network| is_it(network, Some(flow.account))));
+        let networks = self.networks.iter().filter(|(network, _)| is_it(*network, None)).map(|(_, bucket)| bucket);
         let of_accounts = accounts.flat_map(|(flow, account)| {
             let network = flow.network.and_then(|network| self.networks.get(&network));
             [Some(Arc::clone(&account.bucket)), network]
@@ -205,13 +236,14 @@ impl Guess {
         // two guesses cannot deadlock.
         let mut account = self.account.bucket.lock();
         let mut network = self.network.lock();
-        let refused = |until, bucket: &Arc<Bucket>, is_of_account| {
-            Admission::Refused(Refused { until, bucket: Arc::clone(bucket), is_of_account })
+        let [account_id, network_id] = self.ids;
+        let refused = |until, bucket: &Arc<Bucket>, id, is_of_account| {
+            Admission::Refused(Refused { until, bucket: Arc::clone(bucket), id, is_of_account })
         };
         let of_network = if is_known { Slot::Free } else { network.look(burst, network_refill, now) };
         match (account.look(burst, account_refill, now), of_network) {
-            (Slot::UsedUp(until), _) => refused(until, &self.account.bucket, true),
-            (_, Slot::UsedUp(until)) => refused(until, &self.network, false),
+            (Slot::UsedUp(until), _) => refused(until, &self.account.bucket, account_id, true),
+            (_, Slot::UsedUp(until)) => refused(until, &self.network, network_id, false),
             (Slot::InUse, _) | (_, Slot::InUse) => Admission::Wait,
             (Slot::Free, Slot::Free) => {
                 account.in_flight += 1;
@@ -226,6 +258,29 @@ impl Guess {
         refused.bucket.clear();
         if refused.is_of_account {
             self.network.clear();
+        }
+    }
+
+    /// The ids of the buckets: that of the account at this network, and that of the network.
+    pub fn bucket_ids(&self) -> [BlockId; 2] {
+        self.ids
+    }
+
+    fn buckets(&self) -> [&Bucket; 2] {
+        [&self.account.bucket, &self.network]
+    }
+
+    /// How often others have been told of each bucket.
+    pub fn tellings(&self) -> [u64; 2] {
+        self.buckets().map(Bucket::tellings)
+    }
+
+    /// Takes note of when all slots will have come back of which servers have told each other. A bucket that is not among these
+    /// has all. `tellings` is from before this was read.
+    pub fn learn(&self, all_free_at: &[(BlockId, Timestamp)], tellings: [u64; 2]) {
+        for ((bucket, id), tellings) in self.buckets().into_iter().zip(self.ids).zip(tellings) {
+            let known = all_free_at.iter().find(|(known, _)| *known == id);
+            bucket.learn(known.map_or(Timestamp(0), |(_, at)| *at), tellings);
         }
     }
 
@@ -258,10 +313,10 @@ impl Attempt {
         Self { guess: None, is_known: false }
     }
 
-    /// Reports whether the password was right.
-    pub fn settle(mut self, is_right: bool, now: Timestamp) {
-        let Some(guess) = self.guess.take() else { return };
-        let Guess { fingerprint, account, limits, .. } = &guess;
+    /// Reports whether the password was right. Returns whether other servers are to be told.
+    pub fn settle(mut self, is_right: bool, now: Timestamp) -> bool {
+        let Some(guess) = self.guess.take() else { return false };
+        let Guess { fingerprint, account, limits, ids: [account_id, network_id], .. } = &guess;
         let mut history = account.history();
         let is_new = !history.wrong.contains(fingerprint);
         if is_right {
@@ -274,6 +329,7 @@ impl Attempt {
         }
         drop(history);
         let used_up = |refill| (!is_right && is_new).then_some((refill, now));
+        let was_full = account.bucket.lock().all_free_at(now) <= now;
         account.bucket.settle(used_up(limits.account_refill));
         if is_right {
             account.bucket.clear();
@@ -281,6 +337,17 @@ impl Attempt {
         if !self.is_known {
             guess.network.settle(used_up(limits.network_refill));
         }
+        let Some(untold) = &guess.untold else { return false };
+        if is_right && !was_full {
+            untold.add_cleared(*account_id, &account.bucket);
+        }
+        if !is_right && is_new {
+            untold.add_used(*account_id, &account.bucket, limits.account_refill, limits.burst * MAX_DEBT, now);
+            if !self.is_known {
+                untold.add_used(*network_id, &guess.network, limits.network_refill, limits.burst * MAX_DEBT, now);
+            }
+        }
+        if is_right { !was_full } else { is_new }
     }
 }
 

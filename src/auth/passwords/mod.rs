@@ -16,6 +16,8 @@ pub mod limiter;
 pub mod policy;
 pub mod refusal_delay;
 pub mod refusals;
+pub mod shared_guesses;
+pub mod untold;
 
 use std::time::Instant;
 
@@ -75,6 +77,9 @@ impl Auth {
         let flow = Flow { network: attempt.network(), account: self.limiter.account_key(&username) };
         let guess = self.limiter.guess(flow, hash.as_ref(), active.is_some(), password);
         let new_network = guess.as_ref().filter(|guess| guess.is_known() != Some(true)).and(flow.network);
+        if let Some(guess) = &guess {
+            self.learn_of_others(guess).await?;
+        }
         let slot = match self.admit(attempt, known, flow, guess).await {
             Ok(Some(slot)) => slot,
             refused => {
@@ -91,14 +96,17 @@ impl Auth {
             let begun = Instant::now();
             let (verdict, scheme) = verify(memory, auth.settings.passwords.cost(), stored.as_ref(), &input);
             // Here, and not after the answer: whoever hangs up early has guessed all the same.
-            slot.settle(active.is_some() && !matches!(verdict, Verdict::Wrong), auth.clock.now());
+            let is_news = slot.settle(active.is_some() && !matches!(verdict, Verdict::Wrong), auth.clock.now());
             // With two forms the hash runs twice, which would not be the cost of one check.
             if input.raw.is_none() {
                 auth.refusal_delay.record(scheme, begun.elapsed());
             }
-            (verdict, begun)
+            (verdict, is_news, begun)
         });
-        let (verdict, begun) = check.await?;
+        let (verdict, is_news, begun) = check.await?;
+        if is_news {
+            self.tell_others().await;
+        }
         if let (Some(id), Some(network), Verdict::Right | Verdict::Weak) = (active, new_network, &verdict) {
             self.new_networks.add(id, network);
         }

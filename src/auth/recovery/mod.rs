@@ -260,6 +260,7 @@ impl Auth {
         for name in [Some(user.username.as_str()), user.email.as_deref()].into_iter().flatten() {
             self.limiter.admit_again(Flow { account: self.limiter.account_key(&fold_username(name)), ..flow });
         }
+        self.tell_others().await;
         self.new_networks.add(id, network);
         Ok(user)
     }

@@ -1,6 +1,6 @@
 //! `blocks`: networks that may try no more passwords until `until`. A row with `of_account` is about one account, that of
 //! `user_id`, or of a username that does not exist; the others are about every account. The counters behind a row are in the
-//! memory of the server that wrote it. A deleted row is a lifted block.
+//! memory of the servers, and in `guesses`. To lift a block, both are deleted.
 
 use crate::error::Error;
 use crate::model::{Block, BlockId, Reach, Timestamp, UserId};
@@ -22,7 +22,7 @@ impl<C: Connection> Conn<C> {
             },
             r#"SELECT id AS "id!: BlockId", network AS "network!", of_account AS "of_account!: bool",
             user_id AS "user_id: UserId", since AS "since!: Timestamp", until AS "until!: Timestamp"
-            FROM blocks WHERE until > $1 ORDER BY id DESC LIMIT 1000"#,
+            FROM blocks WHERE until > $1 ORDER BY since DESC, id LIMIT 1000"#,
             now as _,
         )?)
     }
@@ -34,7 +34,7 @@ impl<C: Connection> Conn<C> {
 }
 
 impl Tx {
-    /// Adds a block, or sets until when it lasts.
+    /// Adds a block, or sets until when it lasts. One that has ended begins anew.
     pub async fn upsert_block(&mut self, block: &Block) -> Result<(), Error> {
         let (of_account, user) = match block.reach {
             Reach::Any => (false, None),
@@ -44,7 +44,7 @@ impl Tx {
             self,
             Invalidate::Nothing,
             "INSERT INTO blocks (id, network, of_account, user_id, since, until) VALUES ($1, $2, $3, $4, $5, $6)
-            ON CONFLICT (id) DO UPDATE SET until = $6",
+            ON CONFLICT (id) DO UPDATE SET until = $6, since = CASE WHEN blocks.until < $5 THEN $5 ELSE blocks.since END",
             block.id as _,
             block.network,
             of_account,

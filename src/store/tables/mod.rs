@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod blocks;
 pub mod changes;
+pub mod guesses;
 pub mod idempotency_keys;
 pub mod known_networks;
 pub mod one_time_secrets;

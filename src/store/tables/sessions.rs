@@ -186,9 +186,10 @@ impl Tx {
         let others = i64::from(others);
         // The new one is excluded by its id: by the time in it, which another server's clock may have made, it could be the
         // oldest.
-        end_sessions!(
+        let ended = end_sessions!(
             self,
-            Invalidate::CredentialsOf(user.0),
+            // Those that it ends, which is seldom any: a login must not empty the caches of other servers.
+            Invalidate::Nothing,
             now,
             "id IN (SELECT id FROM sessions WHERE user_id = $2 AND id <> $3 AND ended_at IS NULL AND expires_at > $1
             ORDER BY id DESC LIMIT 1000000 OFFSET $4)",
@@ -196,6 +197,7 @@ impl Tx {
             new as _,
             others
         )?;
+        ended.into_iter().for_each(|(id, _)| self.invalidate(Invalidate::CredentialsOf(id.0)));
         Ok(())
     }
 

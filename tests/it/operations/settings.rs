@@ -39,6 +39,7 @@ fn an_invalid_setting_stops_the_start_with_its_name_and_a_remedy() {
         ("DATABASE_URL", "mysql://canary@localhost/db", "sqlite://FILE or postgres://"),
         ("DATABASE_URL", "sqlite::memory:", "name a file"),
         ("DATABASE_URL", "sqlite://", "name a file"),
+        ("COUNTERSIGN_DATABASE_READ_URL", "postgres://canary@localhost/canary", "SQLite has no replicas"),
         (
             "DATABASE_URL",
             "sqlite:///nowhere/at/all/countersign.db",
@@ -215,6 +216,7 @@ fn an_optional_setting_may_be_empty() {
     for name in [
         "SECRET_KEY",
         "JWT_SECRET",
+        "DATABASE_READ_URL",
         "HASH_WORKERS",
         "METRICS_LISTEN",
         "SETUP_TOKEN",

@@ -147,6 +147,7 @@ async fn a_server_that_has_missed_changes_drops_all_that_it_knew() {
         "UPDATE change_head SET seq = seq + 5",
         "UPDATE change_head SET seq = 0",
         "UPDATE change_head SET seq = seq + 20000",
+        "UPDATE changes SET tag = gen_random_uuid()",
     ] {
         first.create("ana", &["user"]).await;
         let (opaque, _) = first.tokens("ana").await;
@@ -221,6 +222,9 @@ async fn a_server_turns_to_another_postgresql_when_its_own_stops_or_takes_no_wri
     let second_database = database.at(second.url());
     second_database.sql("ALTER SYSTEM SET default_transaction_read_only = on").await;
     second_database.sql("SELECT pg_reload_conf()").await;
+    while second_database.text("SELECT current_setting('transaction_read_only')").await != "on" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     login().await;
     assert_eq!((sessions(&first).await, sessions(&second).await), ("2".into(), "1".into()));
 }

@@ -2,5 +2,6 @@
 
 mod faults;
 mod pooler;
+mod replicas;
 mod upgrade;
 mod writes;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use countersign::auth::Auth;
 use sqlx::migrate::Migrator;
-use sqlx::{Connection as _, Executor, Row};
+use sqlx::{Connection as _, Executor, Row, SqlSafeStr as _};
 use tempfile::TempDir;
 
 /// The URL of the PostgreSQL server, if this run tests PostgreSQL.
@@ -97,6 +97,16 @@ impl Database {
             Connection::Sqlite(mut connection) => connection.fetch_one(sql).await?.try_get(0),
             Connection::Postgres(mut connection) => connection.fetch_one(sql).await?.try_get(0),
         }
+    }
+
+    /// What the database has against a query, if anything: it is prepared and not run.
+    pub async fn objection_to(&self, query: &str) -> Option<String> {
+        let sql = sqlx::AssertSqlSafe(query.to_owned()).into_sql_str();
+        let prepared = match self.connect().await {
+            Connection::Sqlite(mut connection) => connection.prepare(sql).await.map(drop),
+            Connection::Postgres(mut connection) => connection.prepare(sql).await.map(drop),
+        };
+        prepared.err().map(|error| error.to_string())
     }
 
     /// Blocks all other writers, as another process could.

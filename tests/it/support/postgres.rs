@@ -122,6 +122,20 @@ impl Cluster {
         copy
     }
 
+    /// A standby, to which it streams what it writes.
+    pub fn standby(&self) -> Self {
+        let standby = Self { folder: TempDir::new().unwrap(), programs: self.programs.clone() };
+        give_to_postgres(standby.folder.path());
+        standby.run("pg_basebackup", &["-h", &self.socket(), "-U", "postgres", "-R", "-X", "stream", "-c", "fast"]);
+        standby.go_on();
+        standby
+    }
+
+    /// Makes a standby a primary.
+    pub fn promote(&self) {
+        self.run("pg_ctl", &["-w", "promote"]);
+    }
+
     /// The folder of its socket.
     pub fn socket(&self) -> String {
         self.folder.path().display().to_string()

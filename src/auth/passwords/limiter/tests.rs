@@ -4,11 +4,9 @@ const NOW: Timestamp = Timestamp(1_767_225_600_000);
 const SECOND: Duration = Duration::from_secs(1);
 
 fn limiter() -> Limiter {
-    Limiter::new(&GuessingSettings {
-        limit_burst: Some(3),
-        limit_account_refill: 60 * SECOND,
-        limit_address_refill: 6 * SECOND,
-    })
+    let settings =
+        GuessingSettings { limit_burst: Some(3), limit_account_refill: 60 * SECOND, limit_address_refill: 6 * SECOND };
+    Limiter::new(&settings, &[7; 16], false)
 }
 
 fn guess(limiter: &Limiter, address: u8, account: u8, password: &str) -> Guess {
@@ -106,4 +104,37 @@ fn memory_is_bounded_however_many_addresses_come() {
         limiter.guess(Flow { network: Some(network), account: [0; 16] }, None, true, &"a".into()).unwrap();
     }
     assert!(limiter.accounts.len() <= MAX_REMEMBERED && limiter.networks.len() <= MAX_REMEMBERED);
+}
+
+#[test]
+fn what_other_servers_have_used_up_counts_with_what_is_used_up_here() {
+    let settings =
+        GuessingSettings { limit_burst: Some(3), limit_account_refill: 60 * SECOND, limit_address_refill: 6 * SECOND };
+    let limiter = Limiter::new(&settings, &[7; 16], true);
+    let first = guess(&limiter, 1, 1, "a");
+    let [account, network] = first.bucket_ids();
+    assert_ne!(account, network);
+    first.learn(&[(account, NOW.after(120 * SECOND)), (network, NOW.after(12 * SECOND))], first.tellings());
+    assert!(attempt(&first, NOW).settle(false, NOW), "others are to be told");
+    assert_eq!(refused_for(&guess(&limiter, 1, 1, "b"), NOW), Some(60 * SECOND));
+    // Once they are told, what they say is all there is.
+    let told: Vec<_> = limiter.untold.as_ref().unwrap().take(10).into_iter().collect();
+    assert_eq!(told.iter().map(|(id, _)| *id).collect::<std::collections::BTreeSet<_>>(), [account, network].into());
+    let before = first.tellings();
+    told.iter().for_each(|(_, news)| news.bucket.begin_telling());
+    // What is read meanwhile may have it already, and would count twice.
+    first.learn(&[(account, NOW.after(600 * SECOND))], first.tellings());
+    assert_eq!(refused_for(&guess(&limiter, 1, 1, "b"), NOW), Some(60 * SECOND));
+    told.iter().for_each(|(_, news)| news.bucket.end_telling(Some((news.used(NOW), NOW.after(3 * news.used(NOW))))));
+    assert_eq!(refused_for(&guess(&limiter, 1, 1, "b"), NOW), Some(60 * SECOND));
+    // What was read before does not have it.
+    first.learn(&[], before);
+    assert_eq!(refused_for(&guess(&limiter, 1, 1, "b"), NOW), Some(60 * SECOND));
+    let cleared = guess(&limiter, 1, 1, "b");
+    cleared.learn(&[], cleared.tellings());
+    assert!(!attempt(&cleared, NOW).settle(true, NOW), "a right password that follows no wrong one is no news");
+    // What is owed beyond the last slot has to come back, too.
+    cleared.learn(&[(account, NOW.after(600 * SECOND))], cleared.tellings());
+    assert_eq!(refused_for(&guess(&limiter, 1, 1, "c"), NOW), Some(480 * SECOND));
+    assert_eq!(guess(&self::limiter(), 1, 1, "a").bucket_ids(), [account, network], "they are the same on each server");
 }
