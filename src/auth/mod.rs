@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
@@ -32,6 +33,7 @@ pub use self::audit::chain::ChainReport;
 use self::credentials::activity::Activity;
 pub use self::credentials::cache::Authenticated;
 use self::credentials::cache::CredentialCache;
+use self::credentials::checks::Checks;
 pub use self::credentials::parse::Credential;
 pub use self::grant::Grant;
 pub use self::idempotency::IdempotentRequest;
@@ -44,6 +46,7 @@ pub use self::opening::{existing_file, migrate, seal_audit};
 pub use self::operations::backup::{backup, restore};
 pub use self::operations::copying::{Copied, copy};
 pub use self::operations::doctor::{Examination, Finding, Verdict, examine, examine_settings, mode};
+use self::operations::gauges::Gauges;
 use self::operations::statistics::LoginCounts;
 pub use self::operations::statistics::{Hour, Statistics};
 use self::outbox::MailMetrics;
@@ -95,6 +98,10 @@ pub struct Inner {
     refreshing_keys: tokio::sync::Mutex<()>,
     activity: Activity,
     credential_cache: CredentialCache,
+    checks: Checks,
+    gauges: Gauges,
+    logins: Counter,
+    copies: Counter,
     refusal_delay: RefusalDelay,
     status_lists: SignedStatusLists,
     writes: TaskTracker,
@@ -173,6 +180,10 @@ impl Auth {
         mut metrics: Registry,
     ) -> Result<Self, StartError> {
         let limiter = Limiter::new(&settings.guessing, &secret.guessing_key(), store.is_shared());
+        let (logins, copies) = (Counter::default(), Counter::default());
+        metrics.register("logins", "Sessions that began with a login", logins.clone());
+        let help = "Sessions that ended because an exchanged token was presented again";
+        metrics.register("tokens_reused", help, copies.clone());
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         metrics.register("build", "What is running", build);
         Ok(Self(Arc::new(Inner {
@@ -196,6 +207,10 @@ impl Auth {
             refreshing_keys: tokio::sync::Mutex::default(),
             activity: Activity::new(settings.tokens.idle_ttl),
             credential_cache: CredentialCache::new(settings.limits.credential_cache),
+            checks: Checks::new(&mut metrics),
+            gauges: Gauges::new(&mut metrics),
+            logins,
+            copies,
             refusal_delay: RefusalDelay::default(),
             status_lists: SignedStatusLists::default(),
             settings,

@@ -68,6 +68,7 @@ pub fn run(cli: &Cli) -> Result<Outcome, CommandError> {
         Some(Command::Migrate) => migrate(config)?,
         Some(Command::Openapi) => print(&http::document())?,
         Some(Command::Settings { format }) => print(&config::reference(*format))?,
+        Some(Command::Man { folder }) => write_man_pages(folder)?,
         Some(Command::Completions { shell }) => print(&completions(*shell))?,
     }
     Ok(Outcome::Done)
@@ -81,6 +82,11 @@ fn migrate(config: &Config) -> Result<(), CommandError> {
         Some(before) if before.to_string() == now => format!("the schema is up to date, at migration {now}\n"),
         Some(before) => format!("the schema was brought from migration {before} to {now}\n"),
     })
+}
+
+fn write_man_pages(folder: &Path) -> Result<(), CommandError> {
+    let written = clap_mangen::generate_to(Cli::command(), folder);
+    written.map_err(|error| CommandError(format!("the man pages cannot be written to {}: {error}", folder.display())))
 }
 
 fn completions(shell: clap_complete::Shell) -> String {

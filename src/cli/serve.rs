@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio::time;
@@ -49,6 +50,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
         () = &mut shutdown => return Ok(()),
     };
     let _closed = std::io::stderr().write_all(welcome(&auth, &first_admin, config, address).as_bytes());
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, database = auth.places().database, "started");
 
     if !address.ip().is_loopback() && config.server.trusted_proxies.is_empty() && access.tls.is_none() {
         tracing::warn!(
@@ -65,6 +67,8 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     if let Some(tls) = access.tls.clone() {
         tokio::spawn(async move { tls.watch().await });
     }
+    tell_service_manager(NotifyState::Ready);
+    tokio::spawn(keep_watchdog());
     let app = App::new(auth.clone(), access);
     if let Some(listener) = metrics {
         let app = app.clone();
@@ -78,6 +82,23 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Tells systemd how the service is, if it is the one who started it.
+fn tell_service_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager was not told how the service is");
+    }
+}
+
+/// Tells systemd's watchdog that work goes on, in the interval that it asks for; without it, nothing.
+async fn keep_watchdog() {
+    let Some(longest) = sd_notify::watchdog_enabled() else { return };
+    let mut ticks = time::interval(longest / 3);
+    loop {
+        ticks.tick().await;
+        tell_service_manager(NotifyState::Watchdog);
+    }
 }
 
 /// Who may connect to a server with these settings, and how.
@@ -164,6 +185,7 @@ pub(super) fn shutdown_signal() -> Result<impl Future<Output = ()>, StartError> 
         }
         #[cfg(not(unix))]
         let _ = interrupt.await;
+        tell_service_manager(NotifyState::Stopping);
         tracing::info!("stopping");
     })
 }

@@ -72,6 +72,11 @@ pub enum Command {
         #[arg(long, default_value = "env")]
         format: ReferenceFormat,
     },
+    /// Write the man pages, one for each command, into a folder
+    Man {
+        /// The folder, which must be there
+        folder: PathBuf,
+    },
     /// Print a script that completes commands and flags in this shell
     Completions {
         /// Which shell

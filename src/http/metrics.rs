@@ -3,6 +3,8 @@
 //! No label identifies a user or contains request data. Requests are labelled by method, route template and status
 //! class, so the number of time series is bounded.
 
+mod process;
+
 use std::time::Duration;
 
 use axum::Router;
@@ -70,10 +72,11 @@ pub fn router(app: App) -> Router {
 }
 
 async fn get_metrics(State(app): State<App>) -> Result<impl IntoResponse, StatusCode> {
+    app.auth().refresh_gauges().await;
     let mut body = String::new();
     let mut encode = |registry: &Registry| text::encode_registry(&mut body, registry);
     let encoded = encode(app.auth().metrics()).and_then(|()| encode(app.metrics()));
-    let encoded = encoded.and_then(|()| text::encode_eof(&mut body));
+    let encoded = encoded.and_then(|()| process::encode(&mut body)).and_then(|()| text::encode_eof(&mut body));
     encoded.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], body))
 }

@@ -1,3 +1,5 @@
+use tracing::field::display;
+
 use super::{Method, Timestamp, UserId};
 
 macro_rules! events {
@@ -159,6 +161,16 @@ pub struct AuditRecord {
 }
 
 impl AuditRecord {
+    /// Writes a line to the log: who did what, from where.
+    pub fn log(&self) {
+        let Self { event, outcome, address, request_id, actor, subject, method, .. } = self;
+        let (event, outcome, by) = (event.as_str(), outcome.as_str(), method.as_str());
+        let (user, subject) = (actor.map(display), subject.map(display));
+        let (address, request_id) = (address.as_ref().map(display), request_id.as_ref().map(display));
+        // As `%`, without quotes: these are words and ids.
+        tracing::info!(event = %event, outcome = %outcome, address, request_id, user, subject, by, "audit");
+    }
+
     /// A record of what the service did by itself.
     pub fn by_system(event: Event, at: Timestamp) -> Self {
         Self {

@@ -40,7 +40,7 @@ use self::sqlite::writer::{Lease, WriterHandle};
 pub use self::tables::servers::Agreement;
 pub use self::tables::user_columns::PackedUsers;
 use crate::error::{Error, StartError};
-use crate::model::{AuditRecord, ChainKey};
+use crate::model::{AuditRecord, ChainKey, Event};
 
 /// How long a request waits for a connection, and then for another process to release the write lock. A request therefore
 /// waits for at most twice this before it is answered with 503.
@@ -312,7 +312,16 @@ impl Tx {
     /// Commits. When this returns, what was written is on the disk, and so is what was read: with SQLite, a transaction may
     /// read what others wrote whose shared commit is still on its way. Therefore commit before you answer that something is
     /// done, even when there was nothing left to write.
-    pub async fn commit(mut self) -> Result<(), Error> {
+    pub async fn commit(self) -> Result<(), Error> {
+        let records = if tracing::enabled!(tracing::Level::INFO) { self.records.clone() } else { Vec::new() };
+        self.commit_unlogged().await?;
+        // Each refused password was logged by itself; these records have their number.
+        let refusals = [Event::LoginFailed, Event::LoginLimited];
+        records.iter().filter(|record| !refusals.contains(&record.event)).for_each(AuditRecord::log);
+        Ok(())
+    }
+
+    async fn commit_unlogged(mut self) -> Result<(), Error> {
         let mut change = None;
         if let Transaction::Postgres(_) = self.conn.0 {
             tables::audit::append(&mut self.conn.driver(), &self.chain_key, mem::take(&mut self.records)).await?;

@@ -6,6 +6,7 @@
 
 pub mod activity;
 pub mod cache;
+pub mod checks;
 pub mod confirm;
 pub mod introspection;
 pub mod parse;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use crate::auth::credentials::cache::{Authenticated, Authentication, CacheKey, Evidence};
+use crate::auth::credentials::checks::Check;
 use crate::auth::credentials::parse::{AuthScheme, Credential, RawCredential};
 use crate::auth::passwords::hash_replaced;
 use crate::auth::sessions::jwt;
@@ -49,19 +51,29 @@ impl Auth {
     ) -> Result<Arc<Authenticated>, Error> {
         let key = self.credential_cache.key(presented);
         match key.and_then(|key| self.credential_cache.get(&key)) {
-            Some(entry) if self.is_fresh(&entry) => Ok(entry),
+            Some(entry) if self.is_fresh(&entry) => {
+                self.checks.count(Some(entry.method), Check::Cached);
+                Ok(entry)
+            }
             // Boxed: a future is as large as its largest branch, and this one is moved with every request.
-            stale => Box::pin(self.check_uncached(presented.parse()?, key, stale, origin)).await,
+            stale => Box::pin(self.check_uncached(presented, key, stale, origin)).await,
         }
     }
 
     async fn check_uncached(
         &self,
-        credential: Credential<'_>,
+        presented: RawCredential<'_>,
         key: Option<CacheKey>,
         stale: Option<Arc<Authenticated>>,
         origin: Origin,
     ) -> Result<Arc<Authenticated>, Error> {
+        let credential = presented.parse().inspect_err(|_| self.checks.count(None, Check::Refused))?;
+        let method = match &credential {
+            Credential::Jwt(_) => Method::Jwt,
+            Credential::Opaque(_) => Method::Opaque,
+            Credential::Personal(_) => Method::Personal,
+            Credential::Basic { .. } => Method::Basic,
+        };
         let evidence = stale.as_ref().map(|entry| &entry.evidence);
         let read = self.store.invalidation().read_version();
         let checked = match credential {
@@ -70,6 +82,12 @@ impl Auth {
             Credential::Personal(token) => self.check_personal(token.hash()).await,
             Credential::Basic { username, password } => self.check_basic(&username, &password, evidence, origin).await,
         };
+        // Not when nobody could say: the database or the hash threads were busy.
+        match &checked {
+            Ok(_) => self.checks.count(Some(method), Check::LookedUp),
+            Err(Error::Busy { .. } | Error::Unavailable(_) | Error::Internal(_)) => {}
+            Err(_) => self.checks.count(Some(method), Check::Refused),
+        }
         Ok(self.credential_cache.insert(key, read, checked?))
     }
 

@@ -4,6 +4,7 @@
 pub mod backup;
 pub mod copying;
 pub mod doctor;
+pub mod gauges;
 pub mod maintenance;
 pub mod servers;
 pub mod statistics;

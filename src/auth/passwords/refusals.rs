@@ -121,6 +121,8 @@ impl Auth {
     pub(in crate::auth) async fn note_refusal(&self, event: Event, attempt: Actor, user: Option<UserId>) {
         let now = self.clock.now();
         let address = attempt.origin().map(|origin| origin.address);
+        // Each one, for those who block addresses by the log.
+        AuditRecord { subject: user, ..attempt.did(event, now).refused() }.log();
         let kind = Kind { is_limited: event == Event::LoginLimited, user, address };
         if let Some(count) = self.refusals.count(kind, attempt, now) {
             self.write_refusals(vec![record(kind, attempt, count, now)]).await;

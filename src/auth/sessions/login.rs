@@ -82,6 +82,7 @@ impl Auth {
             tx.end_oldest_sessions(user_id, session.id, others, now).await?;
             tx.record(actor.did(Event::LoggedIn, now).on(user_id).to(session.id));
             tx.commit().await?;
+            auth.logins.inc();
             let jwt = auth.issue_jwt(&user, session.id, Some(status), session.expires_at, now)?;
             let login = Login { jwt, opaque, opaque_expires_in: auth.settings.tokens.token_ttl, user };
             Ok(Some(LoginOutcome::Session(Box::new(login))))

@@ -96,6 +96,7 @@ impl Auth {
             Ok(ended)
         });
         if let Some(user) = ended.await? {
+            self.copies.inc();
             tracing::warn!(%user, session = %id, "an exchanged token was presented again; its session was ended");
         }
         Ok(())

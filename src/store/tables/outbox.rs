@@ -4,10 +4,15 @@
 use crate::error::Error;
 use crate::model::{MailId, QueuedMail, Timestamp, UserId};
 use crate::store::invalidation::Invalidate;
-use crate::store::query::{execute, fetch_all};
+use crate::store::query::{execute, fetch_all, fetch_scalar};
 use crate::store::{Conn, Connection, Tx};
 
 impl<C: Connection> Conn<C> {
+    /// How many mails there are.
+    pub async fn count_mails(&mut self) -> Result<i64, Error> {
+        Ok(fetch_scalar!(self, r#"SELECT COUNT(*) AS "mails!: i64" FROM outbox"#)?)
+    }
+
     /// Up to `most` mails that are due, bulk last, and of the others those that have waited longest first.
     pub async fn due_mails(&mut self, now: Timestamp, most: u32) -> Result<Vec<QueuedMail>, Error> {
         let most = i64::from(most);

@@ -90,8 +90,8 @@ async fn metrics_count_requests_hashes_and_commits_without_names() {
     assert_eq!(series["countersign_hash_run_seconds_count"], hashed);
     assert_eq!(series["countersign_hash_wait_seconds_count"], hashed);
     assert_eq!(series[concat!("countersign_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")], 1.0);
-    // One connection may not be back in the pool yet.
-    assert!(series[r#"countersign_database_connections_in_use{pool="read"}"#] <= 1.0);
+    // Some that were used for the figures may not be back in the pool yet.
+    assert!(series[r#"countersign_database_connections_in_use{pool="read"}"#] <= 3.0);
     if on_postgres().is_none() {
         assert!(series["countersign_commit_members_sum"] >= hashed);
         assert!(series["countersign_commit_duration_seconds_count"] <= series["countersign_commit_members_sum"]);

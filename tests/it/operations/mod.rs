@@ -2,9 +2,12 @@
 
 mod audit;
 mod audit_chain;
+mod fail2ban;
 mod idempotency;
 mod metrics;
+mod monitoring;
 mod servers;
+mod service_manager;
 mod settings;
 mod shutdown;
 mod start;
