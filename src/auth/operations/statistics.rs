@@ -74,6 +74,11 @@ impl LoginCounts {
     }
 }
 
+/// How long an answer is kept that took so long to count.
+fn kept_for(took: Duration) -> Duration {
+    KEPT.max(took * KEPT_PER_COST)
+}
+
 impl Auth {
     /// The figures of the installation, a few seconds old at most, or more where it takes long to count.
     pub async fn statistics(&self) -> Result<Statistics, Error> {
@@ -105,12 +110,23 @@ impl Auth {
             tokens: conn.count_personal_tokens(now).await?,
             hours: hours.collect(),
         };
-        counts.kept = Some((Instant::now(), KEPT.max(begun.elapsed() * KEPT_PER_COST), statistics.clone()));
+        counts.kept = Some((Instant::now(), kept_for(begun.elapsed()), statistics.clone()));
         Ok(statistics)
     }
 
     /// How many passwords wait to be hashed on this server.
     pub fn waiting_passwords(&self) -> i64 {
         self.hash_pool.waiting()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_longer_to_count_is_counted_less_often() {
+        let kept = |millis| kept_for(Duration::from_millis(millis)).as_secs();
+        assert_eq!([kept(0), kept(40), kept(100), kept(1_000)], [2, 2, 5, 50]);
     }
 }

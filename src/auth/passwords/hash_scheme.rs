@@ -192,3 +192,21 @@ pub(super) fn bcrypt(cost: u32, of_sha256: bool, password: &[u8], salt: &[u8]) -
     password.truncate(BCRYPT_PASSWORD);
     Some(bcrypt::bcrypt(cost, salt.try_into().ok()?, &password))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costs_are_those_of_argon2_in_the_same_time() {
+        let scrypt = HashScheme::Scrypt { log_n: 14, r: 8, p: 1 };
+        assert_eq!((scrypt.memory_kib(), scrypt.work()), (16_384, 147_456));
+        assert_eq!(HashScheme::Scrypt { log_n: 14, r: 8, p: 3 }.work(), 442_368);
+        let pbkdf2 = |hash| HashScheme::Pbkdf2 { hash, iterations: 100_000 };
+        assert_eq!([Hash::Sha1, Hash::Sha256, Hash::Sha512].map(|hash| pbkdf2(hash).work()), [70_000, 70_000, 160_000]);
+        assert_eq!(HashScheme::Bcrypt { cost: 10, of_sha256: false }.work(), 175_104);
+        assert_eq!(HashScheme::Bcrypt { cost: 40, of_sha256: false }.work(), 32_768 * 171, "no more is ever run");
+        let least = HashScheme::Bcrypt { cost: 10, of_sha256: true }.memory_kib();
+        assert_eq!((least, pbkdf2(Hash::Sha256).memory_kib()), (4, 4));
+    }
+}

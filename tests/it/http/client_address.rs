@@ -140,3 +140,15 @@ fn x_forwarded_for_takes_precedence_over_forwarded() {
     let both = [("x-forwarded-for", "198.51.100.1"), ("forwarded", "for=198.51.100.2")];
     assert_eq!(client("10.0.0.1", &both), "198.51.100.1");
 }
+
+#[tokio::test]
+async fn a_proxy_that_nobody_named_is_warned_of_once() {
+    let database = Database::new().await;
+    let server = Binary::new(database.folder.path()).env("DATABASE_URL", &database.url).serve();
+    let client = reqwest::Client::new();
+    for forwarded in [&[][..], &["198.51.100.1"], &["198.51.100.2"]] {
+        Answer::of(with_headers(client.get(format!("{}/me", server.url())), forwarded)).await.expect(401);
+    }
+    let log = server.stop().stdout;
+    assert_eq!(log.matches("COUNTERSIGN_TRUSTED_PROXIES does not name").count(), 1, "{log}");
+}

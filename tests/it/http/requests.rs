@@ -32,6 +32,14 @@ async fn a_body_over_64_kib_is_refused_with_or_without_its_length() {
 }
 
 #[tokio::test]
+async fn a_body_that_cannot_be_read_is_malformed_and_not_too_large() {
+    let app = App::start().await;
+    let head = "POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+    let answer = raw(&app, format!("{head}1\r\n{{\r\nZZ\r\n").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("malformed-request"), "{answer}");
+}
+
+#[tokio::test]
 async fn headers_over_16_kib_are_refused() {
     let app = App::start().await;
     let with = |bytes: usize| app.anon().request(Method::GET, "/health").header("x-padding", "x".repeat(bytes));

@@ -263,7 +263,9 @@ fn a_file_without_permission_to_write_stops_the_start_and_says_so() {
     let (path, program) = (folder.path().join("countersign.db"), folder.path().join("countersign"));
     fs::write(&path, "").unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o444)).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_countersign"), &program).unwrap();
+    // By a program of its own: a file that this process has open to write could not be run while another test forks.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_countersign")).arg(&program).status();
+    assert!(copied.unwrap().success());
     fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
     let mut command = Command::new(program);
     command.env_clear().current_dir(folder.path()).args(["--listen", "127.0.0.1:0"]);

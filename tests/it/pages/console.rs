@@ -260,8 +260,8 @@ async fn figures_are_those_of_the_installation_and_refusals_count_as_many_as_the
     app.service.auth().record_refusals().await;
     let figures = app.with(admin).get("/admin/stats").await.expect(200).json();
     assert_eq!(
-        (&figures["users"], &figures["sessions"]),
-        (&json!({"active": 2, "disabled": 0}), &json!(3)),
+        (&figures["users"], &figures["sessions"], &figures["waiting_passwords"]),
+        (&json!({"active": 2, "disabled": 0}), &json!(3), &json!(0)),
         "{figures}"
     );
     let hours = figures["hours"].as_array().unwrap();

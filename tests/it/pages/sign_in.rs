@@ -250,6 +250,14 @@ async fn whoever_may_make_an_account_begins_on_a_page() {
 }
 
 #[tokio::test]
+async fn pages_ask_for_as_many_characters_as_the_setting_does() {
+    let flags = ["--setup-token", "a-setup-token-of-the-tests", "--password-min-length", "13"];
+    let app = App::on(crate::support::Database::new().await, &flags).await;
+    let page = Browser::new(&app).get("/setup").await.expect(200).text;
+    assert!(page.contains(r#"minlength="13""#), "{page}");
+}
+
+#[tokio::test]
 async fn the_setup_page_makes_one_administrator_and_signs_them_in() {
     let token = "a-setup-token-of-the-tests";
     let app = App::on(crate::support::Database::new().await, &["--setup-token", token]).await;
