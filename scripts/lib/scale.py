@@ -231,11 +231,11 @@ WRITE = """
 BEGIN;
 {begin}UPDATE users SET updated_at = updated_at + 1 WHERE username = 'user' || :i;
 UPDATE audit_head SET seq = seq WHERE id = 1 RETURNING seq, hash, seal;
-WITH head AS (UPDATE audit_head SET seq = seq + 1 WHERE id = 1 RETURNING seq, hash)
+WITH {log}head AS (UPDATE audit_head SET seq = seq + 1 WHERE id = 1 RETURNING seq, hash)
 INSERT INTO audit (seq, at, event, outcome, method, hash) SELECT seq, 1, 'user.updated', 'done', 'command', hash FROM head;
-{log}{commit}"""
-LOG = """WITH head AS (UPDATE change_head SET seq = seq + 1 WHERE id = 1 RETURNING seq)
-INSERT INTO changes (seq, ids) SELECT seq, ARRAY[gen_random_uuid()] FROM head;
+{commit}"""
+LOG = """number AS (UPDATE change_head SET seq = seq + 1 WHERE id = 1 RETURNING seq),
+change AS (INSERT INTO changes (seq, ids) SELECT seq, ARRAY[gen_random_uuid()] FROM number RETURNING seq),
 """
 # As servers commit, and as they did before: the rows are held until the disk has it.
 SHARED = {"begin": "SET LOCAL synchronous_commit = off;\n",

@@ -324,10 +324,12 @@ impl Tx {
     async fn commit_unlogged(mut self) -> Result<(), Error> {
         let mut change = None;
         if let Transaction::Postgres(_) = self.conn.0 {
-            tables::audit::append(&mut self.conn.driver(), &self.chain_key, mem::take(&mut self.records)).await?;
-            if let Some(ids) = self.invalidated.for_others() {
-                change = Some(tables::changes::append(&mut self.conn.driver(), ids).await?);
-            }
+            let (mut driver, records) = (self.conn.driver(), mem::take(&mut self.records));
+            change = match (self.invalidated.for_others(), records.is_empty()) {
+                (None, true) => None,
+                (Some(ids), true) => Some(tables::changes::append(&mut driver, ids).await?),
+                (changed, false) => tables::audit::append(&mut driver, &self.chain_key, records, changed).await?,
+            };
         }
         match self.conn.0 {
             // The writer appends the records and notes the invalidations of all who share the commit.

@@ -371,7 +371,7 @@ async fn commit(
         Isolation::Transaction if execute(connection, "BEGIN").await.is_ok() => return Err(sqlx::Error::BeginFailed),
         Isolation::Transaction => {}
     }
-    audit::append(&mut Driver::Sqlite(&mut *connection.lock().await), chain_key, records).await?;
+    audit::append(&mut Driver::Sqlite(&mut *connection.lock().await), chain_key, records, None).await?;
     execute(connection, "COMMIT").await
 }
 

@@ -2,10 +2,13 @@
 //! chain; whoever appends holds it until their transaction ends, so that rows come one after the other. `audit_start` is
 //! where it begins: after the last record that was forgotten.
 
+use uuid::Uuid;
+
 use crate::error::Error;
 use crate::model::{AuditFilter, AuditHead, AuditRecord, AuditRow, ChainKey, Event, LoginCount, Timestamp, UserId};
 use crate::store::invalidation::Invalidate;
 use crate::store::query::{execute, fetch, fetch_all, fetch_optional, in_time, on_each_store};
+use crate::store::tables::changes::Mark;
 use crate::store::{Conn, Connection, Driver, KnownLater, Tx};
 
 /// Every column of a record.
@@ -150,8 +153,9 @@ impl<C: Connection> Conn<C> {
     }
 }
 
-/// Appends records to the chain. Let it be the last of a transaction: it locks the end of the chain, so from here on every
-/// other transaction that records something waits.
+/// Appends records, at least one, to the chain; and on PostgreSQL with them, in the log of changes, what the transaction made
+/// stale: these ids, or everything. Returns which change that is. Let it be the last of a transaction: it locks the end of the
+/// chain, so from here on every other transaction that records something waits.
 ///
 /// An end whose seal does not fit was changed by something else. Writes go on, and a record says so before any other: a new
 /// seal on such an end would hide what was done to it.
@@ -159,8 +163,9 @@ pub async fn append(
     driver: &mut Driver<'_>,
     key: &KnownLater<ChainKey>,
     mut records: Vec<AuditRecord>,
-) -> Result<(), sqlx::Error> {
-    let Some(first) = records.first() else { return Ok(()) };
+    changed: Option<Option<&[Uuid]>>,
+) -> Result<Option<Mark>, sqlx::Error> {
+    let Some(first) = records.first() else { return Ok(None) };
     let (first, at) = (first.event, first.at);
     let key = key.get().ok_or_else(|| sqlx::Error::InvalidArgument("the key of the audit trail is not set".into()))?;
     // Written at once, for the lock.
@@ -190,7 +195,7 @@ pub async fn append(
         })
         .collect::<Result<Vec<_>, serde_json::Error>>()
         .map_err(|error| sqlx::Error::Encode(error.into()))?;
-    store(driver, &rows, &head, &key.seal(head.seq, &head.hash)).await
+    store(driver, &rows, &head, &key.seal(head.seq, &head.hash), changed).await
 }
 
 /// Where to append when `head` cannot be trusted: after the last record that is there, so that no number is used twice.
@@ -204,8 +209,14 @@ async fn actual_end(driver: &mut Driver<'_>, head: AuditHead) -> Result<AuditHea
     Ok(last.filter(|last| last.seq > head.seq).unwrap_or(head))
 }
 
-/// Adds rows, and sets the end of the chain.
-async fn store(driver: &mut Driver<'_>, rows: &[AuditRow], head: &AuditHead, seal: &[u8]) -> Result<(), sqlx::Error> {
+/// Adds rows and a change, and sets the end of the chain.
+async fn store(
+    driver: &mut Driver<'_>,
+    rows: &[AuditRow],
+    head: &AuditHead,
+    seal: &[u8],
+    changed: Option<Option<&[Uuid]>>,
+) -> Result<Option<Mark>, sqlx::Error> {
     let id = |id: Option<UserId>| id.map(|id| id.0.simple());
     let rows = rows.iter().map(|row| {
         let (actor, subject, hash) = (id(row.actor), id(row.subject), hex::encode(&row.hash));
@@ -233,28 +244,37 @@ async fn store(driver: &mut Driver<'_>, rows: &[AuditRow], head: &AuditHead, sea
             )
             .execute(driver)
             .await
-            .map(drop)
+            .map(|_| None)
         },
-        // One statement, since others wait for this row.
+        // One statement, since others wait for these rows.
         postgres: |driver| in_time(
             sqlx::query!(
-                "/* postgres */ WITH rows AS (
+                r#"/* postgres */ WITH rows AS (
                     INSERT INTO audit (seq, at, event, outcome, actor_id, subject_id, target, method, address, request_id,
                     hash, detail)
                     SELECT (value ->> 0)::BIGINT, (value ->> 1)::BIGINT, value -> 2 ->> 0, value -> 2 ->> 1,
                     (value ->> 3)::UUID, (value ->> 4)::UUID, value ->> 5, value -> 6 ->> 0, value -> 6 ->> 1,
                     value -> 6 ->> 2, decode(value ->> 7, 'hex'), value ->> 8
                     FROM json_array_elements($1::TEXT::JSON)
-                ) UPDATE audit_head SET seq = $2, hash = $3, seal = $4 WHERE id = 1",
+                ), number AS (
+                    UPDATE change_head SET seq = seq + 1 WHERE id = 1 AND $5 RETURNING seq
+                ), change AS (
+                    -- As in `changes.rs`, for transactions without a record.
+                    INSERT INTO changes (seq, ids) SELECT seq, $6 FROM number
+                    ON CONFLICT (seq) DO UPDATE SET ids = EXCLUDED.ids, tag = EXCLUDED.tag RETURNING seq, tag
+                ) UPDATE audit_head SET seq = $2, hash = $3, seal = $4 WHERE id = 1
+                RETURNING (SELECT seq FROM change) AS "seq?", (SELECT tag FROM change) AS "tag?""#,
                 rows,
                 seq,
                 hash,
-                seal
+                seal,
+                changed.is_some(),
+                changed.flatten() as _
             )
-            .execute(driver),
+            .map(|row| row.seq.map(|seq| Mark { seq, tag: row.tag }))
+            .fetch_one(driver),
         )
-        .await
-        .map(drop),
+        .await,
     )
 }
 

@@ -40,8 +40,8 @@ pub struct Change {
     pub ids: Option<Vec<Uuid>>,
 }
 
-/// Adds what a transaction made stale: these ids, or everything. Call it at the end of the transaction: from here to its commit,
-/// others wait.
+/// Adds what a transaction without an audit record made stale: these ids, or everything. With a record, `audit::append` does. Call
+/// it at the end of the transaction: from here to its commit, others wait.
 pub async fn append(driver: &mut Driver<'_>, ids: Option<&[Uuid]>) -> Result<Mark, sqlx::Error> {
     on_each_store!(
         driver,
