@@ -85,7 +85,8 @@ impl Load {
             tokio::spawn(async move {
                 let (client, mut failed) = (Client::new(), Vec::new());
                 for round in 0.. {
-                    let request = match round % 8 {
+                    // Seldom enough that the session of the token is not one too many.
+                    let request = match round % 64 {
                         0 => {
                             client.post(format!("{url}/login")).json(&json!({"username": "root", "password": PASSWORD}))
                         }
@@ -160,7 +161,7 @@ async fn three_servers_are_restarted_one_by_one_and_no_request_fails() {
     }
     load.go_on(200).await;
     let (answered, failed) = load.end().await;
-    assert!(failed.is_empty(), "{} of {answered} failed: {failed:?}", failed.len());
+    assert!(failed.is_empty(), "{} of {answered} failed: {:?}", failed.len(), &failed[..failed.len().min(20)]);
 
     what_one_ended_all_refuse(&servers).await;
 
