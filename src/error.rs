@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Scope, Step};
+use crate::model::{Scope, Step, nearest};
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -122,13 +122,21 @@ impl FieldError {
     pub fn wrong_shape(path: &str, error: &impl std::fmt::Display) -> Self {
         let text = error.to_string();
         let quoted = |prefix: &str| text.strip_prefix(prefix)?.split('`').next().map(ToOwned::to_owned);
-        let is_name =
-            |name: &str| name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.[]".contains(&b));
         let at = if path != "." && is_name(path) { path } else { "" };
         if let Some(name) = quoted("missing field `") {
             Self::new(name, "required", "is missing")
-        } else if text.starts_with("unknown field `") {
-            Self::new(at, "unknown", "is not a field of this request")
+        } else if let Some(name) = quoted("unknown field `") {
+            let known = expected(&text);
+            Self::new(
+                at,
+                "unknown",
+                match nearest(&name, known) {
+                    Some(known) => format!("is not a field of this request; did you mean {known}?"),
+                    None => "is not a field of this request".to_owned(),
+                },
+            )
+        } else if text.starts_with("unknown variant `") {
+            Self::new(at, "malformed", format!("must be one of {}", expected(&text).collect::<Vec<_>>().join(", ")))
         } else if let Some(name) = quoted("duplicate field `") {
             Self::new(name, "duplicate", "comes more than once")
         } else {
@@ -149,6 +157,17 @@ impl FieldError {
         fields.sort_by(|a, b| a.field.cmp(&b.field));
         fields
     }
+}
+
+/// Whether this looks like the name of a field.
+fn is_name(name: &str) -> bool {
+    name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.[]".contains(&byte))
+}
+
+/// The names that serde would have taken, all of which are ours: those in backticks after the one that it did not know.
+fn expected(message: &str) -> impl Iterator<Item = &str> {
+    let names = message.rsplit_once(", expected ").map_or("", |(_, names)| names);
+    names.split('`').skip(1).step_by(2).filter(|name| is_name(name))
 }
 
 /// Why the server does not start: one sentence that names the setting and the remedy.

@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
 
 use crate::auth::{Grant, IdempotentRequest};
 use crate::error::FieldError;
@@ -19,6 +20,8 @@ use crate::model::TokenHash;
 
 /// The largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The most fields of a wrong shape that are named: each costs a look at the whole body.
+const MAX_SHAPE_ERRORS: usize = 16;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -140,7 +143,7 @@ pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         if error.inner().is_data() {
-            Problem::validation(vec![FieldError::wrong_shape(&error.path().to_string(), error.inner())])
+            Problem::validation(shape_errors::<T>(bytes, wrong_shape(&error)))
         } else {
             Problem::new(&problem::MALFORMED_JSON)
         }
@@ -149,11 +152,45 @@ pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
+/// All fields of an object that are missing, unknown or of the wrong type, beginning with the first, at which serde stopped.
+/// Each is mended, and the rest looked at again.
+fn shape_errors<T: DeserializeOwned>(bytes: &[u8], first: FieldError) -> Vec<FieldError> {
+    let is_about = |field: &str, object: &Value| {
+        serde_path_to_error::deserialize::<_, T>(object).is_err_and(|error| wrong_shape(&error).field == field)
+    };
+    let mut found = vec![first];
+    let Ok(mut object) = serde_json::from_slice::<Value>(bytes) else { return found };
+    while found.len() < MAX_SHAPE_ERRORS
+        && let Err(error) = serde_path_to_error::deserialize::<_, T>(&object)
+    {
+        let wrong = wrong_shape(&error);
+        let outermost = error.path().iter().next().map(ToString::to_string);
+        let (Some(fields), Some(name)) = (object.as_object_mut(), outermost.or_else(|| Some(wrong.field.clone())))
+        else {
+            break;
+        };
+        if !found.contains(&wrong) {
+            found.push(wrong.clone());
+        }
+        // What has to be there gets a value of another type in its place, until one fits.
+        fields.remove(&name);
+        let mut others = [json!(""), json!(0), json!(false), json!([]), json!({})].into_iter();
+        while is_about(&wrong.field, &object) {
+            let Some(other) = others.next() else { return found };
+            object[&name] = other;
+        }
+    }
+    found
+}
+
+fn wrong_shape<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -> FieldError {
+    FieldError::wrong_shape(&error.path().to_string(), error.inner())
+}
+
 /// Deserializes a form or a query string.
 pub fn from_form<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let form = serde_urlencoded::Deserializer::new(form_urlencoded::parse(bytes));
-    serde_path_to_error::deserialize(form)
-        .map_err(|error| Problem::validation(vec![FieldError::wrong_shape(&error.path().to_string(), error.inner())]))
+    serde_path_to_error::deserialize(form).map_err(|error| Problem::validation(vec![wrong_shape(&error)]))
 }
 
 /// Deserializes an optional field so that null (`Some(None)`) differs from an absent field (`None`, by `default`).
