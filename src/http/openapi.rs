@@ -14,7 +14,21 @@ use crate::http::problem::{FieldProblem, ProblemBody};
 
 /// The document without routes.
 #[derive(OpenApi)]
-#[openapi(components(schemas(ProblemBody<'_>, FieldProblem<'_>)), modifiers(&InfoAndSecuritySchemes))]
+#[openapi(
+    components(schemas(ProblemBody<'_>, FieldProblem<'_>)),
+    modifiers(&InfoAndSecuritySchemes),
+    // In the order in which a newcomer needs them.
+    tags(
+        (name = "log in", description = "From a password to tokens, and the end of a session."),
+        (name = "me", description = "What everyone may do with their own account."),
+        (name = "check callers", description = "For services and proxies: who is calling, and what may they do?"),
+        (name = "directory", description = "The active users, for everyone with the scope `users:read`."),
+        (name = "get back in", description = "Links by mail: another password, an address, an account."),
+        (name = "administer users", description = "Users, with their sessions, tokens and links. Needs the scope `admin`."),
+        (name = "administer", description = "The rest of the installation. Needs the scope `admin`."),
+        (name = "the service", description = "Whether it runs, and what it says of itself."),
+    ),
+)]
 struct Base;
 
 /// Sets `info` and the security schemes.
@@ -23,11 +37,12 @@ struct InfoAndSecuritySchemes;
 impl Modify for InfoAndSecuritySchemes {
     fn modify(&self, document: &mut Document) {
         document.info = InfoBuilder::new()
-            .title("Countersign")
+            .title("Countersign API")
             .version(env!("CARGO_PKG_VERSION"))
             .description(Some(
                 "Users, passwords and tokens. A request authenticates with HTTP Basic, an opaque token, a JWT or a \
-                 personal access token. Errors are `application/problem+json` (RFC 9457).",
+                 personal access token: press **Authorize** to try the routes with one. Errors are \
+                 `application/problem+json` (RFC 9457), and each has a page at `/problems/{code}`.",
             ))
             .license(Some(LicenseBuilder::new().name("MIT OR Apache-2.0").build()))
             .build();

@@ -26,13 +26,27 @@ pub struct Kind {
     pub status: u16,
     /// A short summary, the same for every occurrence.
     pub title: &'static str,
-    /// What it means and what to do: the text of the page, and the default `detail`.
+    /// What happened.
+    pub what: &'static str,
+    /// What to do about it.
+    pub mend: &'static str,
+    /// Both: the default `detail`.
     pub about: &'static str,
+    /// Where the API document says more: the name of a tag.
+    pub read_on: &'static str,
 }
 
 macro_rules! kinds {
-    ($($NAME:ident = $status:literal $code:literal $title:literal $about:literal;)*) => {
-        $(pub(super) static $NAME: Kind = Kind { code: $code, status: $status, title: $title, about: $about };)*
+    ($($NAME:ident = $status:literal $code:literal $title:literal $what:literal $mend:literal => $read_on:literal;)*) => {
+        $(pub(super) static $NAME: Kind = Kind {
+            code: $code,
+            status: $status,
+            title: $title,
+            what: $what,
+            mend: $mend,
+            about: concat!($what, " ", $mend),
+            read_on: $read_on,
+        };)*
         /// Every kind of problem.
         pub static KINDS: &[&Kind] = &[$(&$NAME),*];
     };
@@ -40,83 +54,122 @@ macro_rules! kinds {
 
 kinds! {
     MALFORMED_REQUEST = 400 "malformed-request" "Malformed request"
-        "The request cannot be read. Compare it with the API document at /docs.";
+        "The request cannot be read."
+        "Compare it with the API document at /docs." => "the service";
     MALFORMED_JSON = 400 "malformed-json" "Malformed JSON"
-        "The body is not JSON. Check its quotes, commas and encoding, which is UTF-8.";
+        "The body is not JSON."
+        "Check its quotes, commas and encoding, which is UTF-8." => "the service";
     INVALID_REQUEST = 400 "invalid-request" "Token missing"
-        "The form must contain the parameter token exactly once, and it must not be empty.";
+        "The form lacks the parameter token, has it twice, or has it empty."
+        "Send it exactly once." => "check callers";
     UNSUPPORTED_TOKEN_TYPE = 400 "unsupported-token-type" "Not a token"
-        "A username and password cannot be revoked. Change the password, or disable the user.";
+        "A username and password cannot be revoked."
+        "Change the password, or disable the user." => "check callers";
     AMBIGUOUS_CREDENTIAL = 400 "ambiguous-credential" "More than one credential"
-        "The request carries more than one credential. Send one Authorization header, and at login either that or a body.";
+        "The request carries more than one credential."
+        "Send one Authorization header, and at login either that or a body." => "log in";
     AUTHENTICATION_REQUIRED = 401 "authentication-required" "Authentication required"
-        "This route requires authentication. Send an Authorization header: Basic with username and password, or Bearer with a token from POST /login.";
+        "This route requires authentication."
+        "Send an Authorization header: Basic with username and password, or Bearer with a token from POST /login." => "log in";
     INVALID_TOKEN = 401 "invalid-token" "Token not valid"
-        "The bearer token is malformed, unknown, expired or revoked. Log in again for a new one. A setup token works only for POST /admin/users, and only until there is an admin.";
+        "The bearer token is malformed, unknown, expired or revoked."
+        "Log in again for a new one. A setup token works only for POST /admin/users, and only until there is an admin." => "log in";
     INVALID_CREDENTIALS = 401 "invalid-credentials" "Wrong username or password"
-        "No active user has this username and this password. Check both.";
+        "No active user has this username and this password."
+        "Check both." => "log in";
     INSUFFICIENT_SCOPE = 403 "insufficient-scope" "Not allowed"
-        "The caller is authenticated but lacks the required scope, which WWW-Authenticate names. The roles user and admin grant scopes.";
+        "The caller is authenticated but lacks the required scope, which WWW-Authenticate names."
+        "Use a credential with that scope. The roles user and admin grant scopes; a personal access token has those it was made with." => "log in";
     INSUFFICIENT_ROLE = 403 "insufficient-role" "Not allowed"
-        "The caller is authenticated but lacks a role that the proxy requires.";
+        "The caller is authenticated but lacks a role that the proxy requires."
+        "Ask an administrator for the role." => "check callers";
     FOREIGN_PAGE = 403 "foreign-page" "Sent by another site"
-        "A page of another site made the browser send this request with a password. Such a request has no effect. A page that may call this service sends a bearer token.";
+        "A page of another site made the browser send this request with a password. Such a request has no effect."
+        "A page that may call this service sends a bearer token." => "check callers";
     OPAQUE_REQUIRED = 403 "opaque-token-required" "Opaque token required"
-        "Only the opaque token of a login can be refreshed. Send it as the bearer token.";
+        "Only the opaque token of a login can be refreshed."
+        "Send it as the bearer token." => "log in";
     PASSWORD_CHANGE_REQUIRED = 403 "password-change-required" "Password change required"
-        "The password is right, but another one must be chosen before anything else, with POST /me/password.";
+        "The password is right, but another one must be chosen before anything else."
+        "Send both to POST /me/password." => "me";
     NOT_FOUND = 404 "not-found" "Not found"
-        "There is nothing here, or it is not yours. Check the path and the id.";
+        "There is nothing here, or it is not yours."
+        "Check the path and the id." => "the service";
     METHOD_NOT_ALLOWED = 405 "method-not-allowed" "Method not allowed"
-        "The path exists, but not with this method. The Allow header lists those it has.";
+        "The path exists, but not with this method."
+        "The Allow header lists those it has." => "the service";
     REQUEST_TIMEOUT = 408 "request-timeout" "Request too slow"
-        "The body did not arrive in time. Send it without pauses.";
+        "The body did not arrive in time."
+        "Send it without pauses." => "the service";
     USERNAME_TAKEN = 409 "username-taken" "Username taken"
-        "Another user has this username already; case is ignored. Choose another.";
+        "Another user has this username already; case is ignored."
+        "Choose another." => "administer users";
     USER_DISABLED = 409 "user-disabled" "User disabled"
-        "This user is disabled, so a link would open nothing. Enable the user first.";
+        "This user is disabled, so a link would open nothing."
+        "Enable the user first." => "administer users";
     EMAIL_TAKEN = 409 "email-taken" "E-mail address taken"
-        "Another user has verified this e-mail address. Log in as that user, or use another address.";
+        "Another user has verified this e-mail address."
+        "Log in as that user, or use another address." => "get back in";
     REGISTRATION_CLOSED = 403 "registration-closed" "Registration closed"
-        "Accounts are made by an administrator here. Ask for an invitation.";
+        "Accounts are made by an administrator here."
+        "Ask for an invitation." => "get back in";
     MAIL_UNAVAILABLE = 503 "mail-unavailable" "No mail"
-        "This service sends no mail, so an administrator has to help. The operator can set COUNTERSIGN_SMTP_URL.";
+        "This service sends no mail, so an administrator has to help."
+        "The operator can set COUNTERSIGN_SMTP_URL." => "get back in";
     NO_SESSION = 409 "no-session" "No session"
-        "HTTP Basic and personal access tokens have no session to end. Present the token whose session should end.";
+        "HTTP Basic and personal access tokens have no session to end."
+        "Present the token whose session should end." => "log in";
     LAST_ADMIN = 409 "last-admin" "Last admin"
-        "This user is the last active admin. Create another admin first.";
+        "This user is the last active admin."
+        "Create another admin first." => "administer users";
     LINK_SPENT = 410 "link-spent" "Link not valid any more"
-        "A link works once and for a limited time, and a newer one replaces it. Ask for a new link.";
+        "A link works once and for a limited time, and a newer one replaces it."
+        "Ask for a new link." => "get back in";
     PRECONDITION_FAILED = 412 "precondition-failed" "Changed meanwhile"
-        "The resource has changed since the version that If-Match names. Read it again.";
+        "The resource has changed since the version that If-Match names."
+        "Read it again." => "administer users";
     TOO_MANY_TOKENS = 409 "too-many-tokens" "Too many tokens"
-        "A user has at most 100 personal access tokens. Revoke one that is no longer needed.";
+        "A user has at most 100 personal access tokens."
+        "Revoke one that is no longer needed." => "me";
     NO_ROTATION = 409 "no-rotation" "No keys to rotate"
-        "With HS256 the key is the setting COUNTERSIGN_JWT_SECRET. Change it and restart the service; every JWT becomes invalid.";
+        "With HS256 the key is the setting COUNTERSIGN_JWT_SECRET."
+        "Change it and restart the service; every JWT becomes invalid." => "administer";
     BODY_TOO_LARGE = 413 "body-too-large" "Body too large"
-        "The body is over 64 KiB. Send less at a time.";
+        "The body is over 64 KiB."
+        "Send less at a time." => "the service";
     UNSUPPORTED_MEDIA_TYPE = 415 "unsupported-media-type" "Unsupported media type"
-        "The Content-Type is missing or not supported by this route. Send application/json.";
+        "The Content-Type is missing or not supported by this route."
+        "Send application/json." => "the service";
     VALIDATION = 422 "validation" "Fields not valid"
-        "Some fields are not valid. The member errors lists each with a code and a message.";
+        "Some fields are not valid."
+        "Mend each that the member errors lists, with a code for programs and a message for people." => "the service";
     KEY_REUSED = 422 "idempotency-key-reused" "Key used before"
-        "This Idempotency-Key was used for another request within the last day. Choose a new key for a new request.";
+        "This Idempotency-Key was used for another request within the last day."
+        "Choose a new key for a new request." => "administer users";
     TOO_MANY_ATTEMPTS = 429 "too-many-attempts" "Too many attempts"
-        "Too many wrong passwords were tried from this address. Try again after the seconds that Retry-After gives. An administrator can lift this block: GET /admin/blocks.";
+        "Too many wrong passwords were tried from this address."
+        "Try again after the seconds that Retry-After gives. An administrator can lift this block: GET /admin/blocks." => "log in";
     HEADERS_TOO_LARGE = 431 "headers-too-large" "Headers too large"
-        "The request's headers are over 16 KiB. Send fewer or shorter ones.";
+        "The request's headers are over 16 KiB."
+        "Send fewer or shorter ones." => "the service";
     INTERNAL = 500 "internal" "Internal error"
-        "Something went wrong in the service. The operator finds the cause in the log under the request id.";
+        "Something went wrong in the service."
+        "Tell the operator the request id, under which the log has the cause." => "the service";
     UNAVAILABLE = 503 "unavailable" "Unavailable"
-        "The database does not answer. Try again after the seconds that Retry-After gives.";
+        "The database does not answer."
+        "Try again after the seconds that Retry-After gives." => "the service";
     BUSY = 503 "busy" "Too many passwords to check"
-        "Too many passwords are waiting to be checked. Try again after the seconds that Retry-After gives.";
+        "Too many passwords are waiting to be checked."
+        "Try again after the seconds that Retry-After gives." => "the service";
     TIMEOUT = 503 "timeout" "Took too long"
-        "The request was aborted because it took too long. Try again after the seconds that Retry-After gives.";
+        "The request was aborted because it took too long."
+        "Try again after the seconds that Retry-After gives." => "the service";
     STARTING = 503 "starting" "Starting"
-        "The service is starting and is still opening its database. Try again after the seconds that Retry-After gives.";
+        "The service is starting and is still opening its database."
+        "Try again after the seconds that Retry-After gives." => "the service";
     DRAINING = 503 "draining" "Shutting down"
-        "The service is shutting down and accepts no new work.";
+        "The service is shutting down and accepts no new work."
+        "Try again; behind a balancer another server answers." => "the service";
 }
 
 impl Kind {
@@ -133,7 +186,7 @@ impl Kind {
     }
 
     /// `status` as a [`StatusCode`].
-    fn status_code(&self) -> StatusCode {
+    pub(super) fn status_code(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
@@ -183,12 +236,14 @@ pub(super) struct ProblemBody<'a> {
     #[schema(example = 401)]
     status: u16,
     /// What happened and what to do.
+    #[schema(example = "The bearer token is malformed, unknown, expired or revoked. Log in again for a new one.")]
     detail: &'a str,
     /// The OAuth error code (RFC 6749, section 5.2), on OAuth endpoints only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "invalid_request")]
     error: Option<&'static str>,
     /// The request id, also in the log.
+    #[schema(example = "eab0a64c0ec84f16a22b2304e33d9138")]
     request_id: &'a str,
     /// The fields that are not valid.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -267,6 +322,11 @@ impl Problem {
     /// Renders the problem for a program: returns the body and sets the headers. A script on a page gets no Basic challenge,
     /// since the browser would prompt its user for a password.
     pub(super) fn render(self, request_id: &str, context: ProblemContext, headers: &mut HeaderMap) -> Body {
+        self.into_json(request_id, context, headers).into()
+    }
+
+    /// As [`Problem::render`], with the bytes of the body.
+    pub(super) fn into_json(self, request_id: &str, context: ProblemContext, headers: &mut HeaderMap) -> Vec<u8> {
         let body = ProblemBody {
             type_: format!("/problems/{}", self.kind.code),
             title: self.kind.title,
@@ -296,7 +356,7 @@ impl Problem {
                 challenge(&format!("{bearer}, error=\"insufficient_scope\", scope=\"{}\"", scope.as_str()));
             }
         }
-        serde_json::to_vec(&body).unwrap_or_default().into()
+        serde_json::to_vec(&body).unwrap_or_default()
     }
 }
 

@@ -19,6 +19,7 @@ pub struct DirectoryEntry {
     #[schema(value_type = uuid::Uuid)]
     id: UserId,
     /// The display name.
+    #[schema(example = "Sergio R.")]
     name: String,
 }
 

@@ -47,7 +47,7 @@ pub struct VerifyEmail {
 
 /// Makes the address that a link was sent to that of its user. The link is used up.
 #[utoipa::path(
-    post, path = "/email/verify", tag = "open", responses((status = 204), LinkSpent, EmailTaken, InvalidBody),
+    post, path = "/email/verify", tag = "get back in", responses((status = 204), LinkSpent, EmailTaken, InvalidBody),
 )]
 pub async fn verify_email(
     app: App,

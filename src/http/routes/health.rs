@@ -22,13 +22,13 @@ pub struct Health {
 }
 
 /// Liveness probe: answers while the process runs. Does not use the database.
-#[utoipa::path(get, path = "/health", tag = "open", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/health", tag = "the service", responses((status = 200, body = Health)))]
 pub async fn get_health() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
 /// Readiness probe: 503 while starting, while shutting down, and while the database does not answer.
-#[utoipa::path(get, path = "/ready", tag = "open", responses((status = 200, body = Health), Unavailable))]
+#[utoipa::path(get, path = "/ready", tag = "the service", responses((status = 200, body = Health), Unavailable))]
 pub async fn get_ready(app: App) -> Result<Json<Health>, Problem> {
     if app.is_draining() {
         return Err(Problem::new(&problem::DRAINING));

@@ -33,6 +33,7 @@ pub struct LoginRequest {
 #[derive(Serialize, ToSchema)]
 pub struct LoginView {
     /// A JWT (RFC 9068), verified by its signature.
+    #[schema(example = "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFUzI1NiJ9…")]
     token: String,
     /// Always `Bearer`.
     #[schema(example = "Bearer")]
@@ -54,9 +55,11 @@ pub struct LoginView {
 pub struct LoginUser {
     #[schema(value_type = uuid::Uuid)]
     id: UserId,
+    #[schema(example = "sergio")]
     username: String,
+    #[schema(example = "Sergio R.")]
     name: String,
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<String>, example = json!(["user"]))]
     roles: Roles,
 }
 
@@ -80,7 +83,7 @@ impl From<Login> for LoginView {
 
 /// Logs in with username and password: starts a session with two tokens.
 #[utoipa::path(
-    post, path = "/login", tag = "open",
+    post, path = "/login", tag = "log in",
     request_body(content((LoginRequest = "application/json"), (LoginRequest = "application/x-www-form-urlencoded"))),
     security((), ("basic" = [])),
     responses((status = 200, body = LoginView), WrongPassword, InvalidBody),
@@ -104,6 +107,7 @@ pub async fn login(
 #[derive(Serialize, ToSchema)]
 pub struct RefreshView {
     /// The new JWT.
+    #[schema(example = "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFUzI1NiJ9…")]
     token: String,
     /// Always `Bearer`.
     #[schema(example = "Bearer")]
@@ -145,7 +149,7 @@ pub struct RefreshQuery {
 /// Issues a new JWT for the session of the presented opaque token; with `rotate=true` also a new opaque token.
 /// Presenting an exchanged token again, on any route, ends its session.
 #[utoipa::path(
-    post, path = "/refresh", tag = "session", params(RefreshQuery), security(("bearer" = [])),
+    post, path = "/refresh", tag = "log in", params(RefreshQuery), security(("bearer" = [])),
     responses((status = 200, body = RefreshView), AuthErrors, OpaqueRequired, InvalidQuery),
 )]
 pub async fn refresh(
@@ -159,7 +163,7 @@ pub async fn refresh(
 
 /// Ends the session of the presented token, and with it all tokens of that session.
 #[utoipa::path(
-    post, path = "/logout", tag = "session", security(("basic" = []), ("bearer" = [])),
+    post, path = "/logout", tag = "log in", security(("basic" = []), ("bearer" = [])),
     responses(
         (status = 204),
         NoSession,

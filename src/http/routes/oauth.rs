@@ -22,6 +22,7 @@ pub struct TokenRequest {
     token: Zeroizing<String>,
     /// Ignored: the shape of a token determines its kind.
     #[expect(dead_code, reason = "for the API document")]
+    #[schema(example = "access_token")]
     token_type_hint: Option<String>,
 }
 
@@ -47,27 +48,35 @@ impl FromRequest<App> for TokenRequest {
 /// The state of a token (RFC 7662, section 2.2). For an inactive token, `active` is the only member.
 #[derive(Default, Serialize, ToSchema)]
 pub struct Introspection {
+    #[schema(example = true)]
     active: bool,
     /// The scopes of the token, separated by spaces.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "profile users:read tokens")]
     scope: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "sergio")]
     username: Option<String>,
     /// `Bearer`, or `Basic` for a username and password.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "Bearer")]
     token_type: Option<&'static str>,
     /// When the token expires, in Unix seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 1_798_000_000)]
     exp: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 1_797_998_200)]
     iat: Option<i64>,
     /// The user's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<uuid::Uuid>)]
     sub: Option<UserId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "countersign")]
     aud: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "http://localhost:5000")]
     iss: Option<String>,
     /// The id of the token's session, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,13 +84,14 @@ pub struct Introspection {
     sid: Option<SessionId>,
     /// The display name of the user.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "Sergio R.")]
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<String>>, example = json!(["user"]))]
     roles: Option<Roles>,
     /// `opaque`, `jwt`, `personal` or `basic`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, example = "opaque")]
     method: Option<Method>,
 }
 
@@ -108,7 +118,7 @@ impl Introspection {
 
 /// Returns whether a token is active, and its user and scopes (RFC 7662).
 #[utoipa::path(
-    post, path = "/oauth/introspect", tag = "services", security(("basic" = []), ("bearer" = ["introspect"])),
+    post, path = "/oauth/introspect", tag = "check callers", security(("basic" = []), ("bearer" = ["introspect"])),
     request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, body = Introspection), InvalidTokenRequest, AuthErrors),
 )]
@@ -124,7 +134,7 @@ pub async fn introspect_token(
 /// Revokes a token, and ends its session if it has one (RFC 7009). Callers may revoke their own tokens; others require
 /// the scope `introspect`. An inactive token is not an error.
 #[utoipa::path(
-    post, path = "/oauth/revoke", tag = "services", security(("basic" = []), ("bearer" = [])),
+    post, path = "/oauth/revoke", tag = "check callers", security(("basic" = []), ("bearer" = [])),
     request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200), InvalidTokenRequest, AuthErrors),
 )]

@@ -21,7 +21,7 @@ pub struct ForgotPassword {
 }
 
 /// Sends a link to choose another password, if there is such a user with a verified e-mail address. The answer does not tell.
-#[utoipa::path(post, path = "/password/forgot", tag = "open", responses((status = 202), InvalidBody, MailRequest))]
+#[utoipa::path(post, path = "/password/forgot", tag = "get back in", responses((status = 202), InvalidBody, MailRequest))]
 pub async fn forgot_password(
     app: App,
     context: RequestContext,
@@ -44,7 +44,7 @@ pub struct ResetPassword {
 
 /// Sets the password of the user whom a link was made for, and ends all their sessions and tokens. The link is used up.
 #[utoipa::path(
-    post, path = "/password/reset", tag = "open", responses((status = 204), LinkSpent, InvalidBody),
+    post, path = "/password/reset", tag = "get back in", responses((status = 204), LinkSpent, InvalidBody),
 )]
 pub async fn reset_password(
     app: App,

@@ -23,7 +23,7 @@ pub struct Register {
 }
 
 /// Sends a link to make an account with, or, to whoever has one, a mail that says so. The answer does not tell.
-#[utoipa::path(post, path = "/register", tag = "open", responses((status = 202), InvalidBody, MailRequest))]
+#[utoipa::path(post, path = "/register", tag = "get back in", responses((status = 202), InvalidBody, MailRequest))]
 pub async fn register(
     app: App,
     context: RequestContext,
@@ -48,7 +48,7 @@ pub struct CompleteRegistration {
 
 /// Makes an account, with the address that the link was sent to. The link is used up.
 #[utoipa::path(
-    post, path = "/register/complete", tag = "open",
+    post, path = "/register/complete", tag = "get back in",
     responses((status = 201, body = UserView<'_>), LinkSpent, UsernameTaken, EmailTaken, InvalidBody),
 )]
 pub async fn complete_registration(

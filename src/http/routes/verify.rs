@@ -124,7 +124,7 @@ impl FromRequestParts<App> for Requirements {
 
 /// Authenticates a request for a reverse proxy, and returns the caller in headers. Accepts any method.
 #[utoipa::path(
-    method(get, head, post, put, patch, delete), path = "/verify", tag = "services",
+    method(get, head, post, put, patch, delete), path = "/verify", tag = "check callers",
     operation_id = "verify",
     params(
         ("role" = Option<Vec<String>>, Query, description = "A role the caller must have"),

@@ -16,7 +16,7 @@ use crate::model::{Scope, StatusListId};
 
 /// Returns the public keys that verify JWTs (RFC 7517).
 #[utoipa::path(
-    get, path = "/.well-known/jwks.json", tag = "open",
+    get, path = "/.well-known/jwks.json", tag = "check callers",
     responses(
         (status = 200, description = "A JSON Web Key Set", content_type = "application/jwk-set+json", body = Object, headers(("ETag"), ("Cache-Control"))),
         (status = 304, description = "Not modified since the version that `If-None-Match` names"),
@@ -38,7 +38,7 @@ pub async fn get_jwks(app: App, headers: HeaderMap) -> Response {
 /// The claim `status` of a JWT names the list and the index in it. Cache a list for its `ttl` and no longer. Shared
 /// caches must revalidate it, so that a revocation takes effect within that time.
 #[utoipa::path(
-    get, path = "/statuslists/{id}", tag = "open", params(("id" = uuid::Uuid, Path)),
+    get, path = "/statuslists/{id}", tag = "check callers", params(("id" = uuid::Uuid, Path)),
     responses(
         (status = 200, description = "A status list token", content_type = "application/statuslist+jwt", body = String, headers(("ETag"))),
         (status = 304, description = "Not modified since the version that `If-None-Match` names"),
@@ -65,25 +65,36 @@ pub async fn get_status_list(
 pub struct Metadata {
     #[schema(example = "http://localhost:5000")]
     issuer: String,
+    #[schema(example = "http://localhost:5000/.well-known/jwks.json")]
     jwks_uri: String,
+    #[schema(example = "http://localhost:5000/oauth/introspect")]
     introspection_endpoint: String,
+    #[schema(example = json!(["client_secret_basic", "bearer"]))]
     introspection_endpoint_auth_methods_supported: [&'static str; 2],
+    #[schema(example = "http://localhost:5000/oauth/revoke")]
     revocation_endpoint: String,
+    #[schema(example = json!(["client_secret_basic"]))]
     revocation_endpoint_auth_methods_supported: [&'static str; 1],
+    #[schema(example = json!(["profile", "users:read", "tokens"]))]
     scopes_supported: Vec<&'static str>,
     /// Empty: tokens come from `POST /login`, not from an authorization endpoint.
+    #[schema(example = json!([]))]
     response_types_supported: [&'static str; 0],
+    #[schema(example = json!([]))]
     grant_types_supported: [&'static str; 0],
+    #[schema(example = "http://localhost:5000/docs")]
     service_documentation: String,
     /// Whether the service sends mail. Without it, an administrator hands over links.
+    #[schema(example = true)]
     mail_available: bool,
     /// Whether people can make accounts for themselves.
+    #[schema(example = false)]
     registration_open: bool,
 }
 
 /// Returns the authorization server metadata (RFC 8414).
 #[utoipa::path(
-    get, path = "/.well-known/oauth-authorization-server", tag = "open", responses((status = 200, body = Metadata)),
+    get, path = "/.well-known/oauth-authorization-server", tag = "check callers", responses((status = 200, body = Metadata)),
 )]
 pub async fn get_metadata(app: App) -> Response {
     let issuer = app.auth().issuer();

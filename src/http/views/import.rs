@@ -13,12 +13,14 @@ pub struct RowView<'a> {
     /// The line the row starts on, from 1.
     line: u64,
     /// The username in the row, if it is a possible username.
+    #[schema(example = "sergio")]
     username: Option<&'a str>,
     /// `created`, `updated`, `unchanged`, `skipped` or `failed`.
     #[schema(example = "created")]
     outcome: &'static str,
     /// The invitation of a user without a password, to hand over where no mail was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "http://localhost:5000/link/…")]
     url: Option<&'a str>,
     /// Why the row failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]

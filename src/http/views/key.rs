@@ -10,6 +10,7 @@ use crate::model::Timestamp;
 #[derive(Serialize, ToSchema)]
 pub struct KeyView {
     /// The key id, in token headers and in the key set.
+    #[schema(example = "01a209a4-5175-7d1f-96a9-8817ee5490a8")]
     kid: String,
     #[schema(example = "ES256")]
     algorithm: &'static str,

@@ -19,10 +19,12 @@ pub struct SessionView {
     #[schema(example = "192.0.2.7")]
     address: String,
     /// The `User-Agent` of the login.
+    #[schema(example = "Mozilla/5.0 (X11; Linux x86_64)")]
     user_agent: Option<String>,
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
     /// Whether this request used the session.
+    #[schema(example = true)]
     current: bool,
 }
 

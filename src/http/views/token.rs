@@ -10,8 +10,9 @@ use crate::model::{PersonalSecret, PersonalToken, Scopes, Timestamp, TokenId};
 pub struct TokenView {
     #[schema(value_type = uuid::Uuid)]
     id: TokenId,
+    #[schema(example = "backup script")]
     name: String,
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<String>, example = json!(["profile"]))]
     scopes: Scopes,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,

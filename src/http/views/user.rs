@@ -10,16 +10,21 @@ use crate::model::{Roles, Status, Timestamp, User, UserId};
 pub struct UserView<'a> {
     #[schema(value_type = uuid::Uuid)]
     id: UserId,
+    #[schema(example = "sergio")]
     username: &'a str,
     /// The display name; the username until it is set.
+    #[schema(example = "Sergio R.")]
     name: &'a str,
+    #[schema(example = "sergio@example.com")]
     email: Option<&'a str>,
     /// Whether the user has shown that mail to it reaches them.
+    #[schema(example = true)]
     email_verified: bool,
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<String>, example = json!(["user"]))]
     roles: &'a Roles,
     #[schema(value_type = String, example = "active")]
     status: Status,
+    #[schema(example = false)]
     must_change_password: bool,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,

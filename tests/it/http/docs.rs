@@ -20,6 +20,15 @@ async fn the_served_document_is_the_one_in_the_repository() {
         let id = operation["operationId"].as_str().unwrap();
         assert!(ids.insert(id.to_owned()), "{id} names two operations");
         assert!(!operation["summary"].as_str().unwrap_or_default().is_empty(), "{id} has no summary");
+        let [tag] = &operation["tags"].as_array().unwrap()[..] else { panic!("{id} is in several places") };
+        assert!(document["tags"].as_array().unwrap().iter().any(|described| described["name"] == *tag), "{tag}");
+    }
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        for (field, of) in schema["properties"].as_object().into_iter().flatten() {
+            let is_said = ["example", "format", "$ref", "enum"].iter().any(|key| of.get(key).is_some());
+            let is_said = is_said || of.to_string().contains("$ref");
+            assert!(is_said || !of["type"].to_string().contains("string"), "{name}.{field} has no example");
+        }
     }
 }
 
@@ -32,10 +41,15 @@ async fn the_docs_page_loads_nothing_from_other_servers() {
     assert!(page.header("content-type").starts_with("text/html"));
     assert!(page.header("content-security-policy").starts_with("default-src 'self'"));
     assert!(!page.text.contains("//cdn") && !page.text.contains("https://"), "{}", page.text);
-    for file in ["swagger-ui.css", "swagger-ui-bundle.js", "swagger-initializer.js"] {
+    assert!(page.text.contains("<title>API · Countersign</title>"));
+    for file in ["swagger-ui.css", "swagger-ui-bundle.js", "start.js"] {
         app.anon().get(&format!("/docs/{file}")).await.expect(200);
     }
-    assert!(app.anon().get("/docs/swagger-initializer.js").await.text.contains("/openapi.json"));
+    assert!(app.anon().get("/docs/start.js").await.text.contains("openapi.json"));
+    // What would show the page of somebody else.
+    for file in ["index.html", "swagger-initializer.js", "oauth2-redirect.html", "nothing"] {
+        app.anon().get(&format!("/docs/{file}")).await.expect(404);
+    }
 }
 
 /// openapi-spec-validator checks the rules of OpenAPI 3.1.

@@ -41,11 +41,18 @@ async fn unknown_paths_and_methods_are_problems_too() {
 async fn each_kind_of_problem_has_a_page_and_a_line_in_the_docs() {
     let app = App::start().await;
     let guide = std::fs::read_to_string("docs/http.md").unwrap();
+    let document = app.anon().get("/openapi.json").await.json();
+    let tags: Vec<_> =
+        document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap().to_owned()).collect();
     for kind in countersign::http::KINDS {
         let page = app.anon().get(&format!("/problems/{}", kind.code)).await.expect(200);
         assert!(page.header("content-type").starts_with("text/html"));
         assert!(page.header("content-security-policy").starts_with("default-src 'none'"));
-        assert!(page.text.contains(kind.title) && page.text.contains(kind.about));
+        for part in [kind.title, kind.what, kind.mend, "<h2>An example</h2>", &format!("HTTP/1.1 {} ", kind.status)] {
+            assert!(page.text.contains(part), "the page of {} lacks {part}", kind.code);
+        }
+        let tag = format!("../docs/#/{}", kind.read_on.replace(' ', "%20"));
+        assert!(page.text.contains(&tag) && tags.contains(&kind.read_on.to_owned()), "{}", kind.read_on);
         let line = format!("| {} | `{}` |", kind.status, kind.code);
         assert!(guide.contains(&line), "docs/http.md lacks {line}");
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{App, Binary, Database, Server, find_program, free_port, node};
+use crate::support::{App, Binary, Database, PASSWORD, Server, find_program, free_port, node};
 
 /// Runs a story in Chromium. Returns what was seen; none where a program is missing.
 pub async fn tell(story: &str, folder: &std::path::Path, given: &Value) -> Option<Value> {
@@ -74,4 +74,17 @@ async fn a_restart_of_the_server_leaves_browsers_signed_in() {
     given["is_first"] = json!(false);
     assert_clean(&tell(story, folder.path(), &given).await.unwrap());
     assert!(second.stop().success);
+}
+
+#[tokio::test]
+async fn someone_who_writes_a_client_finds_and_tries_the_login_in_the_api_document() {
+    let port = free_port();
+    let url = format!("http://localhost:{port}");
+    let app = App::empty_at(port, Database::new().await, &["--public-url", &url]).await;
+    app.create("sergio", &["user"]).await;
+    let folder = tempfile::TempDir::new().unwrap();
+    let given = json!({"url": url, "password": PASSWORD});
+    let Some(seen) = tell(include_str!("api.mjs"), folder.path(), &given).await else { return };
+    assert_clean(&seen);
+    drop(app);
 }

@@ -12,7 +12,7 @@ use crate::model::BlockId;
 
 /// Lists the blocks, the newest first.
 #[utoipa::path(
-    get, path = "/admin/blocks", tag = "admin", security(("basic" = []), ("bearer" = ["admin"])),
+    get, path = "/admin/blocks", tag = "administer", security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 200, body = BlockList), AuthErrors),
 )]
 pub async fn list_blocks(app: App, _: Caller<Admin>) -> Result<Json<BlockList>, Problem> {
@@ -21,7 +21,7 @@ pub async fn list_blocks(app: App, _: Caller<Admin>) -> Result<Json<BlockList>, 
 
 /// Lifts a block. Other servers follow within a second.
 #[utoipa::path(
-    delete, path = "/admin/blocks/{id}", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    delete, path = "/admin/blocks/{id}", tag = "administer", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 204), NotFound, AuthErrors),
 )]

@@ -17,7 +17,7 @@ use crate::model::Format;
 /// Imports users from a file, with password hashes in their original format. The response has one line for each row,
 /// then the summary. Rows are committed in batches, so an interrupted import leaves whole batches.
 #[utoipa::path(
-    post, path = "/admin/import", tag = "admin", params(ImportQuery), security(("basic" = []), ("bearer" = ["admin"])),
+    post, path = "/admin/import", tag = "administer", params(ImportQuery), security(("basic" = []), ("bearer" = ["admin"])),
     request_body(content((String = "text/csv"), (String = "application/x-ndjson"))),
     responses((status = 200, body = RowView<'_>, content_type = "application/x-ndjson"), AuthErrors, InvalidBody),
 )]
@@ -47,7 +47,7 @@ fn ndjson() -> Format {
 
 /// Exports all users with their password hashes, in the format of an import.
 #[utoipa::path(
-    get, path = "/admin/export", tag = "admin", params(ExportQuery), security(("basic" = []), ("bearer" = ["admin"])),
+    get, path = "/admin/export", tag = "administer", params(ExportQuery), security(("basic" = []), ("bearer" = ["admin"])),
     responses(
         (status = 200, content((String = "application/x-ndjson"), (String = "text/csv"))),
         AuthErrors, InvalidQuery,

@@ -11,7 +11,7 @@ use crate::http::views::{KeyList, KeyView};
 
 /// Lists the signing keys, the oldest first. The shared secret of HS256 is not listed.
 #[utoipa::path(
-    get, path = "/admin/keys", tag = "admin", security(("basic" = []), ("bearer" = ["admin"])),
+    get, path = "/admin/keys", tag = "administer", security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 200, body = KeyList), AuthErrors),
 )]
 pub async fn list_keys(app: App, _: Caller<Admin>) -> Result<Json<KeyList>, Problem> {
@@ -21,7 +21,7 @@ pub async fn list_keys(app: App, _: Caller<Admin>) -> Result<Json<KeyList>, Prob
 /// Creates the next signing key, or returns the one that is waiting. It is published at once, and signs eleven minutes
 /// later, when every cached key set contains it.
 #[utoipa::path(
-    post, path = "/admin/keys/rotate", tag = "admin", security(("basic" = []), ("bearer" = ["admin"])),
+    post, path = "/admin/keys/rotate", tag = "administer", security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 202, body = KeyView), NoRotation, AuthErrors),
 )]
 pub async fn rotate_keys(app: App, caller: Caller<Admin>) -> Result<(StatusCode, Json<KeyView>), Problem> {

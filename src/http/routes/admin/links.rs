@@ -27,7 +27,7 @@ pub struct CreateLink {
 /// Makes a link with which the user chooses a password, once. The one they had ends. With `deliver` it is sent to their e-mail
 /// address, which using it verifies; without a mail server that is 503 `mail-unavailable`.
 #[utoipa::path(
-    post, path = "/admin/users/{id}/link", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    post, path = "/admin/users/{id}/link", tag = "administer users", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 201, body = LinkView), NotFound, UserDisabled, AuthErrors, InvalidBody),
 )]

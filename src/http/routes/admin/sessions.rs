@@ -12,7 +12,7 @@ use crate::model::{SessionId, UserId};
 
 /// Lists a user's sessions, the newest first.
 #[utoipa::path(
-    get, path = "/admin/users/{id}/sessions", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    get, path = "/admin/users/{id}/sessions", tag = "administer users", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 200, body = SessionList), NotFound, AuthErrors),
 )]
@@ -26,7 +26,7 @@ pub async fn list_user_sessions(
 
 /// Ends every session of a user.
 #[utoipa::path(
-    delete, path = "/admin/users/{id}/sessions", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    delete, path = "/admin/users/{id}/sessions", tag = "administer users", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 204), NotFound, AuthErrors),
 )]
@@ -41,7 +41,7 @@ pub async fn end_user_sessions(
 
 /// Ends a session of any user.
 #[utoipa::path(
-    delete, path = "/admin/sessions/{id}", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    delete, path = "/admin/sessions/{id}", tag = "administer", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 204), NotFound, AuthErrors),
 )]

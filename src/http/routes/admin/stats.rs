@@ -11,7 +11,7 @@ use crate::http::views::StatsView;
 /// Returns how many users, sessions and tokens there are, and the logins of the last 48 hours. The figures are a few seconds
 /// old at most, or more where it takes long to count.
 #[utoipa::path(
-    get, path = "/admin/stats", tag = "admin", security(("basic" = []), ("bearer" = ["admin"])),
+    get, path = "/admin/stats", tag = "administer", security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 200, body = StatsView), AuthErrors),
 )]
 pub async fn get_stats(app: App, _: Caller<Admin>) -> Result<Json<StatsView>, Problem> {

@@ -12,7 +12,7 @@ use crate::model::{TokenId, UserId};
 
 /// Lists a user's personal access tokens, the newest first.
 #[utoipa::path(
-    get, path = "/admin/users/{id}/tokens", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    get, path = "/admin/users/{id}/tokens", tag = "administer users", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 200, body = TokenList), NotFound, AuthErrors),
 )]
@@ -26,7 +26,7 @@ pub async fn list_user_tokens(
 
 /// Revokes every personal access token of a user.
 #[utoipa::path(
-    delete, path = "/admin/users/{id}/tokens", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    delete, path = "/admin/users/{id}/tokens", tag = "administer users", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 204), NotFound, AuthErrors),
 )]
@@ -41,7 +41,7 @@ pub async fn revoke_user_tokens(
 
 /// Revokes a personal access token of any user.
 #[utoipa::path(
-    delete, path = "/admin/tokens/{id}", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    delete, path = "/admin/tokens/{id}", tag = "administer", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 204), NotFound, AuthErrors),
 )]

@@ -32,18 +32,23 @@ pub struct CreateUser {
     password: Option<SecretString>,
     /// Whether to invite the user, who then chooses a password with the link in the response.
     #[serde(default)]
+    #[schema(example = false)]
     invite: bool,
     /// Whether to send the link to `email`, in place of returning it.
     #[serde(default)]
+    #[schema(example = false)]
     deliver: bool,
     /// The display name; by default the username.
+    #[schema(example = "Sergio R.")]
     name: Option<String>,
-    #[schema(format = Email)]
+    #[schema(format = Email, example = "sergio@example.com")]
     email: Option<String>,
     /// By default `user`. `admin` grants every scope; other names are yours to define.
+    #[schema(example = json!(["user"]))]
     roles: Option<Vec<String>>,
     /// Whether the user must change the password before anything else.
     #[serde(default)]
+    #[schema(example = false)]
     must_change_password: bool,
 }
 
@@ -53,11 +58,12 @@ pub struct CreateUser {
 pub struct PatchUser {
     /// The display name; null resets it to the username.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, example = "Sergio R.")]
     name: Option<Option<String>>,
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>, format = Email)]
+    #[schema(value_type = Option<String>, format = Email, example = "sergio@example.com")]
     email: Option<Option<String>>,
+    #[schema(example = json!(["user", "editor"]))]
     roles: Option<Vec<String>>,
     /// `active` or `disabled`.
     #[schema(value_type = Option<String>, example = "disabled")]
@@ -72,6 +78,7 @@ pub struct SetPassword {
     password: SecretString,
     /// Whether the user must change it before anything else.
     #[serde(default)]
+    #[schema(example = true)]
     must_change_password: bool,
 }
 
@@ -100,13 +107,14 @@ pub struct UserQuery {
 pub struct UserPage<'a> {
     items: Vec<UserView<'a>>,
     /// The value of `after` for the next page; null on the last page.
+    #[schema(example = "01a209a4-5175-7d1f-96a9-8817ee5490a8")]
     next: Option<String>,
 }
 
 /// Creates a user. With `invite`, the response has the `url` with which they choose a password, and its `expires_at`. While
 /// there is no admin, the setup token also works here.
 #[utoipa::path(
-    post, path = "/admin/users", tag = "admin", request_body = CreateUser, params(("Idempotency-Key" = Option<String>, Header)), security(("basic" = []), ("bearer" = ["admin"])),
+    post, path = "/admin/users", tag = "administer users", request_body = CreateUser, params(("Idempotency-Key" = Option<String>, Header)), security(("basic" = []), ("bearer" = ["admin"])),
     responses(
         (status = 201, body = CreatedUserView<'_>, headers(("Location", description = "The address of the user"), ("ETag"))),
         UsernameTaken,
@@ -141,7 +149,7 @@ pub async fn create_user(
 
 /// Lists the users: all, or those that match the query.
 #[utoipa::path(
-    get, path = "/admin/users", tag = "admin", params(UserQuery), security(("basic" = []), ("bearer" = ["admin"])),
+    get, path = "/admin/users", tag = "administer users", params(UserQuery), security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 200, body = UserPage<'_>), AuthErrors, InvalidQuery),
 )]
 pub async fn list_users(app: App, _: Caller<Admin>, Query(query): Query<UserQuery>) -> Result<Response, Problem> {
@@ -155,7 +163,7 @@ pub async fn list_users(app: App, _: Caller<Admin>, Query(query): Query<UserQuer
 
 /// Returns a user.
 #[utoipa::path(
-    get, path = "/admin/users/{id}", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    get, path = "/admin/users/{id}", tag = "administer users", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),
     responses(
         (status = 200, body = UserView<'_>, headers(("ETag"))),
@@ -170,7 +178,7 @@ pub async fn get_user(app: App, _: Caller<Admin>, PathId(id): PathId<UserId>) ->
 
 /// Changes a user. Disabling ends all their sessions and tokens; enabling restores none.
 #[utoipa::path(
-    patch, path = "/admin/users/{id}", tag = "admin", params(("id" = uuid::Uuid, Path), ("If-Match" = Option<String>, Header)),
+    patch, path = "/admin/users/{id}", tag = "administer users", params(("id" = uuid::Uuid, Path), ("If-Match" = Option<String>, Header)),
     security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 200, body = UserView<'_>, headers(("ETag"))), NotFound, LastAdmin, PreconditionFailed, AuthErrors, InvalidBody),
 )]
@@ -188,7 +196,7 @@ pub async fn update_user(
 
 /// Deletes a user, with all their sessions and tokens.
 #[utoipa::path(
-    delete, path = "/admin/users/{id}", tag = "admin", params(("id" = uuid::Uuid, Path), ("If-Match" = Option<String>, Header)),
+    delete, path = "/admin/users/{id}", tag = "administer users", params(("id" = uuid::Uuid, Path), ("If-Match" = Option<String>, Header)),
     security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 204), NotFound, LastAdmin, PreconditionFailed, AuthErrors),
 )]
@@ -204,7 +212,7 @@ pub async fn delete_user(
 
 /// Sets a user's password, and ends all their sessions and tokens.
 #[utoipa::path(
-    put, path = "/admin/users/{id}/password", tag = "admin", params(("id" = uuid::Uuid, Path)),
+    put, path = "/admin/users/{id}/password", tag = "administer users", params(("id" = uuid::Uuid, Path)),
     security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 204), NotFound, AuthErrors, InvalidBody),
 )]

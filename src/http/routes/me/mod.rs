@@ -27,7 +27,7 @@ pub struct MeView<'a> {
     #[schema(value_type = Option<uuid::Uuid>)]
     session_id: Option<SessionId>,
     /// The scopes of the credential.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<String>, example = json!(["profile", "users:read", "tokens"]))]
     scopes: Scopes,
     /// When the presented token expires.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -61,7 +61,7 @@ pub async fn get_me(caller: Caller<Profile>) -> Response {
 pub struct PatchMe {
     /// The display name; null resets it to the username.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, example = "Sergio R.")]
     name: Option<Option<String>>,
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>, format = Email)]
