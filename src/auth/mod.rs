@@ -41,9 +41,9 @@ pub use self::keys::Jwks;
 use self::keys::Keys;
 pub use self::keys::rotation::{JWKS_MAX_AGE, KeyInfo, KeyState};
 use self::keys::sealing::SecretKey;
-use self::opening::{Opened, open};
-pub use self::opening::{existing_file, migrate, seal_audit};
-pub use self::operations::backup::{backup, restore};
+use self::opening::{Create, Opened, existing, open, open_to_look};
+pub use self::opening::{Migrated, migrate, seal_audit};
+pub use self::operations::backup::{Replacement, backup, replacement, restore};
 pub use self::operations::copying::{Copied, copy};
 pub use self::operations::doctor::{Examination, Finding, Verdict, examine, examine_settings, mode};
 use self::operations::gauges::Gauges;
@@ -144,7 +144,7 @@ impl Auth {
                 ),
             ));
         }
-        let opened = open(&clock, &settings, Durability::EachCommit, &mut metrics).await?;
+        let opened = open(&clock, &settings, Durability::EachCommit, Create::SecretKey, &mut metrics).await?;
         let Opened { store, secret, places, sealed } = opened;
         let keys = keys::rotation::prepare(sealed, &store, &clock, &secret, &settings).await?;
         let auth = Self::new(clock, settings, store, secret, places, keys, metrics)?;
@@ -156,18 +156,20 @@ impl Auth {
     /// use the database.
     pub async fn start_beside(clock: Clock, settings: Settings, durability: Durability) -> Result<Self, StartError> {
         let mut metrics = Registry::with_prefix("countersign");
-        let location: Location = settings.database.database_url.expose_secret().parse()?;
-        if !Store::exists(&location).await? {
-            return Err(StartError::setting(
-                "DATABASE_URL",
-                format_args!(
-                    "there is no database at {location}; name the right one, or begin with countersign serve or migrate"
-                ),
-            ));
-        }
-        let Opened { store, secret, places, sealed } = open(&clock, &settings, durability, &mut metrics).await?;
+        existing(&settings).await?;
+        let Opened { store, secret, places, sealed } =
+            open(&clock, &settings, durability, Create::Nothing, &mut metrics).await?;
         let keys = Keys::open(&sealed, &secret, &settings)?;
         Self::new(clock, settings, store, secret, places, keys, metrics)
+    }
+
+    /// Opens the service to look at a database, such as a backup: it writes nothing, not even a newer schema, and needs no secret
+    /// key. What is sealed with the key stays closed.
+    pub async fn look(clock: Clock, settings: Settings) -> Result<Self, StartError> {
+        let (store, places) = open_to_look(&settings).await?;
+        let secret = SecretKey::throwaway()?;
+        let keys = Keys::open(&[], &secret, &settings)?;
+        Self::new(clock, settings, store, secret, places, keys, Registry::default())
     }
 
     fn new(

@@ -3,6 +3,8 @@
 //! Rule: nothing is created before the settings were validated, and nothing is sealed with a secret key before it has opened what
 //! is there. Threat: a wrong key that becomes part of a database.
 
+use std::path::PathBuf;
+
 use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
 
@@ -12,6 +14,15 @@ use crate::auth::{Durability, Places, SecretKey, Settings};
 use crate::error::StartError;
 use crate::model::{Clock, SealedKey};
 use crate::store::{Location, Store};
+
+/// What may be created that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Create {
+    /// The secret key, in a file of its own, for a database that has no signing keys yet.
+    SecretKey,
+    /// Nothing.
+    Nothing,
+}
 
 /// What was opened.
 pub struct Opened {
@@ -27,9 +38,10 @@ pub async fn open(
     clock: &Clock,
     settings: &Settings,
     durability: Durability,
+    create: Create,
     metrics: &mut Registry,
 ) -> Result<Opened, StartError> {
-    let opened = open_with_any_trail(clock, settings, durability, metrics).await?;
+    let opened = open_with_any_trail(clock, settings, durability, create, metrics).await?;
     let key_is_proven = !opened.sealed.is_empty();
     chain::open(&opened.store, opened.secret.chain_key(), key_is_proven, clock.now()).await?;
     Ok(opened)
@@ -39,6 +51,7 @@ async fn open_with_any_trail(
     clock: &Clock,
     settings: &Settings,
     durability: Durability,
+    create: Create,
     metrics: &mut Registry,
 ) -> Result<Opened, StartError> {
     let mut location: Location = settings.database.database_url.expose_secret().parse()?;
@@ -47,15 +60,17 @@ async fn open_with_any_trail(
     }
     let given = settings.database.secret_key.as_ref().map(|key| SecretKey::parse(key.expose_secret())).transpose()?;
     settings.check()?;
+    let key_file = location.key_file();
+    // Before the database is opened, which leaves traces.
+    if create == Create::Nothing && given.is_none() && !key_file.exists() {
+        return Err(no_key(&location));
+    }
 
     let store = Store::open(&location, durability, metrics).await?;
     let sealed = store.read().await?.signing_keys(clock.now()).await?;
     let (secret, key_file) = match given {
         Some(secret) => (secret, None),
-        None => {
-            let file = location.key_file();
-            (SecretKey::from_file(&file, sealed.is_empty())?, Some(file))
-        }
+        None => (SecretKey::from_file(&key_file, sealed.is_empty())?, Some(key_file)),
     };
     Keys::open(&sealed, &secret, settings)?;
     Ok(Opened { store, secret, places: Places { database: location.to_string(), key_file }, sealed })
@@ -67,7 +82,7 @@ async fn open_with_any_trail(
 pub async fn seal_audit(clock: &Clock, settings: &Settings) -> Result<(), StartError> {
     let metrics = &mut Registry::default();
     let Opened { store, secret, sealed, .. } =
-        open_with_any_trail(clock, settings, Durability::EachCommit, metrics).await?;
+        open_with_any_trail(clock, settings, Durability::EachCommit, Create::Nothing, metrics).await?;
     if !sealed.is_empty() {
         let why = "the database has signing keys under this secret key, so its audit trail is under it, too";
         return Err(StartError(why.to_owned()));
@@ -80,23 +95,76 @@ pub async fn seal_audit(clock: &Clock, settings: &Settings) -> Result<(), StartE
     Ok(())
 }
 
-/// The SQLite database of these settings, if it exists.
-pub async fn existing_file(settings: &Settings) -> Result<Option<String>, StartError> {
+/// Where the database of these settings is. An error when there is none there.
+pub async fn existing(settings: &Settings) -> Result<Location, StartError> {
     let location: Location = settings.database.database_url.expose_secret().parse()?;
-    let is_file = matches!(location, Location::Sqlite(_)) && Store::exists(&location).await?;
-    Ok(is_file.then(|| location.to_string()))
+    if Store::exists(&location).await? { Ok(location) } else { Err(no_database(&location)) }
 }
 
-/// Brings the schema of the database up to date; creates the database when it does not exist. Returns the last
-/// migration before and after.
-pub async fn migrate(settings: &Settings) -> Result<(Option<i64>, Option<i64>), StartError> {
+fn no_database(location: &Location) -> StartError {
+    StartError::setting(
+        "DATABASE_URL",
+        format_args!(
+            "there is no database at {location}; name the right one, or begin with countersign serve or migrate"
+        ),
+    )
+}
+
+fn no_key(location: &Location) -> StartError {
+    let mend = match location {
+        Location::Sqlite(_) => format!(
+            "there is no key at {}; bring it back, or make the first one of a new database with countersign serve or migrate",
+            location.key_file().display()
+        ),
+        Location::Postgres(_) => "must be set to the key that the servers have".to_owned(),
+    };
+    StartError::setting("COUNTERSIGN_SECRET_KEY", mend)
+}
+
+/// Opens the database of these settings for reads alone.
+pub async fn open_to_look(settings: &Settings) -> Result<(Store, Places), StartError> {
+    let location = existing(settings).await?;
+    let store = Store::open_read_only(&location).await?.ok_or_else(|| no_database(&location))?;
+    let schema = store.read().await?.schema().await.map_err(|error| StartError::setting("DATABASE_URL", error))?;
+    match (schema.last, schema.pending.len()) {
+        (Some(_), 0) => Ok((store, Places { database: location.to_string(), key_file: None })),
+        (last, pending) => Err(StartError::setting(
+            "DATABASE_URL",
+            format_args!(
+                "{location} is at migration {}, {pending} behind this version; run countersign migrate on it, or on a copy of it",
+                last.unwrap_or_default(),
+            ),
+        )),
+    }
+}
+
+/// What a migration found and did.
+pub struct Migrated {
+    /// The last migration before; none when there was no schema.
+    pub before: Option<i64>,
+    /// The last one now.
+    pub now: Option<i64>,
+    /// The file of the secret key, if it was made.
+    pub key_file: Option<PathBuf>,
+}
+
+/// Brings the schema of the database up to date; creates the database and, for SQLite, the key, when they do not exist. Servers
+/// on one PostgreSQL are given the same key, which is therefore not made here.
+pub async fn migrate(clock: &Clock, settings: &Settings) -> Result<Migrated, StartError> {
     let location: Location = settings.database.database_url.expose_secret().parse()?;
     let before = match Store::open_read_only(&location).await? {
         Some(store) => last_migration(store).await?,
         None => None,
     };
-    let now = Store::open(&location, Durability::EachCommit, &mut Registry::default()).await?;
-    Ok((before, last_migration(now).await?))
+    let store = Store::open(&location, Durability::EachCommit, &mut Registry::default()).await?;
+    let needs_key = matches!(location, Location::Sqlite(_)) && settings.database.secret_key.is_none();
+    let key_file = location.key_file();
+    let key_file =
+        match needs_key && !key_file.exists() && store.read().await?.signing_keys(clock.now()).await?.is_empty() {
+            true => SecretKey::from_file(&key_file, true).map(|_| Some(key_file))?,
+            false => None,
+        };
+    Ok(Migrated { before, now: last_migration(store).await?, key_file })
 }
 
 async fn last_migration(store: Store) -> Result<Option<i64>, StartError> {

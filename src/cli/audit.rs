@@ -5,11 +5,11 @@ use std::num::NonZeroU64;
 
 use crate::auth::{Auth, seal_audit};
 use crate::cli::table::{cell, line};
-use crate::cli::{Outcome, block_on, find, json_line, print, print_page, with_auth};
-use crate::config::{AuditCommand, Config};
+use crate::cli::{Outcome, block_on, confirm, find, json_line, looking, print, print_page, with_auth};
+use crate::config::{AuditCommand, Config, Since};
 use crate::error::{CommandError, Error};
 use crate::http::views::AuditView;
-use crate::model::{AuditFilter, AuditRow, Clock, Timestamp, UserId};
+use crate::model::{AuditFilter, AuditRow, Clock, Event, UserId};
 
 /// Records read per page.
 const PAGE: u32 = 1000;
@@ -20,13 +20,14 @@ const WIDTHS: [usize; 10] = [8, 24, 20, 8, 16, 16, 9, 15, 36, 0];
 /// Runs `countersign audit`.
 pub fn run(config: &Config, command: &AuditCommand) -> Result<Outcome, CommandError> {
     match command {
-        AuditCommand::List { user, event, since, limit, json } => with_auth(config, async |auth| {
-            let filter = filter(auth, user.as_deref(), event.clone(), *since).await?;
+        AuditCommand::List { user, event, since, limit, json } => looking(config, async |auth| {
+            let filter = filter(auth, user.as_deref(), *event, *since).await?;
             list(auth, &filter, limit.map_or(u64::MAX, NonZeroU64::get), *json).await?;
             Ok(Outcome::Done)
         }),
         AuditCommand::Verify { expect } => with_auth(config, async |auth| verify(auth, expect.as_ref()).await),
-        AuditCommand::Seal => {
+        AuditCommand::Seal(sure) => {
+            confirm(*sure, "From here on, this secret key vouches for the trail, whatever was done to it before.")?;
             block_on(seal_audit(&Clock::System, &config.settings))??;
             Ok(Outcome::Done)
         }
@@ -36,13 +37,17 @@ pub fn run(config: &Config, command: &AuditCommand) -> Result<Outcome, CommandEr
 async fn filter(
     auth: &Auth,
     user: Option<&str>,
-    event: Option<String>,
-    since: Option<Timestamp>,
+    event: Option<Event>,
+    since: Option<Since>,
 ) -> Result<AuditFilter, CommandError> {
     let user = match user {
         Some(username) => Some(find(auth, username).await?.id),
         None => None,
     };
+    let since = since.map(|since| match since {
+        Since::At(moment) => moment,
+        Since::Ago(ago) => auth.now().before(ago),
+    });
     Ok(AuditFilter { user, event, since })
 }
 

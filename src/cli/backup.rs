@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use crate::auth;
+use crate::auth::{self, Replacement};
 use crate::cli::serve::shutdown_signal;
 use crate::cli::{block_on, confirm, print};
-use crate::config::Config;
+use crate::config::{Config, Sure};
 use crate::error::{CommandError, StartError};
 use crate::model::Clock;
 
@@ -17,15 +17,19 @@ pub fn run(config: &Config, file: &Path) -> Result<(), CommandError> {
 }
 
 /// Runs `countersign restore`.
-pub fn restore(config: &Config, file: &Path, yes: bool) -> Result<(), CommandError> {
-    let settings = &config.settings;
-    if let Some(database) = block_on(auth::existing_file(settings))?? {
-        confirm(yes, &format!("This replaces all that {database} holds."))?;
+pub fn restore(config: &Config, file: &Path, sure: Sure) -> Result<(), CommandError> {
+    let (settings, clock, name) = (&config.settings, &Clock::System, file.display());
+    let replacement = block_on(auth::replacement(clock, settings, file))??;
+    if let Some(Replacement { database, backup, kept }) = &replacement {
+        let kept = kept.display();
+        let what = format!("This replaces all that is in {database} by {name} ({backup}), and keeps it in {kept}.");
+        confirm(sure, &what)?;
     }
-    unless_interrupted(auth::restore(&Clock::System, settings, file))?;
+    let keep = replacement.map(|replacement| replacement.kept);
+    unless_interrupted(auth::restore(clock, settings, file, keep.as_deref()))?;
     print(&format!(
-        "{} was restored; every session, personal token and signing key has ended, so everyone logs in again\n",
-        file.display()
+        "{name} was restored; every session, personal token and signing key has ended, so everyone logs in again\n{}",
+        keep.map_or_else(String::new, |kept| format!("{} holds what was there before\n", kept.display()))
     ))
 }
 

@@ -19,12 +19,11 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
 use serde::Serialize;
 use table::cell;
 
-use crate::auth::{self, Auth, Durability};
-use crate::config::{self, Cli, Command, Config, Which};
+use crate::auth::{self, Auth, Durability, Migrated};
+use crate::config::{self, Cli, Command, Config, Sure, Which};
 use crate::error::{CommandError, Error, StartError};
 use crate::http;
 use crate::model::{Clock, Format, User};
@@ -63,7 +62,7 @@ pub fn run(cli: &Cli) -> Result<Outcome, CommandError> {
         Some(Command::Audit(command)) => return audit::run(config, command),
         Some(Command::Doctor { json }) => return doctor::run(config, *json),
         Some(Command::Backup { file }) => backup::run(config, file)?,
-        Some(Command::Restore { file, yes }) => backup::restore(config, file, *yes)?,
+        Some(Command::Restore { file, sure }) => backup::restore(config, file, *sure)?,
         Some(Command::Copy(command)) => return copy::run(config, command),
         Some(Command::Migrate) => migrate(config)?,
         Some(Command::Openapi) => print(&http::document())?,
@@ -75,23 +74,30 @@ pub fn run(cli: &Cli) -> Result<Outcome, CommandError> {
 }
 
 fn migrate(config: &Config) -> Result<(), CommandError> {
-    let (before, now) = block_on(auth::migrate(&config.settings))??;
+    let Migrated { before, now, key_file } = block_on(auth::migrate(&Clock::System, &config.settings))??;
     let now = cell(now);
-    print(&match before {
+    let mut said = match before {
         None => format!("the schema was made, up to migration {now}\n"),
         Some(before) if before.to_string() == now => format!("the schema is up to date, at migration {now}\n"),
         Some(before) => format!("the schema was brought from migration {before} to {now}\n"),
-    })
+    };
+    if let Some(file) = key_file {
+        said += &format!(
+            "the secret key was made: {}; without it the database is of no use, so back up both\n",
+            file.display()
+        );
+    }
+    print(&said)
 }
 
 fn write_man_pages(folder: &Path) -> Result<(), CommandError> {
-    let written = clap_mangen::generate_to(Cli::command(), folder);
+    let written = clap_mangen::generate_to(config::command(), folder);
     written.map_err(|error| CommandError(format!("the man pages cannot be written to {}: {error}", folder.display())))
 }
 
 fn completions(shell: clap_complete::Shell) -> String {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "countersign", &mut script);
+    clap_complete::generate(shell, &mut config::command(), "countersign", &mut script);
     String::from_utf8_lossy(&script).into_owned()
 }
 
@@ -117,8 +123,20 @@ fn with_durability<T>(
     durability: Durability,
     work: impl AsyncFnOnce(&Auth) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
+    run_on(Auth::start_beside(Clock::System, config.settings.clone(), durability), work)
+}
+
+/// Runs `work`, which only reads. It needs no secret key, and works on a backup as well.
+fn looking<T>(config: &Config, work: impl AsyncFnOnce(&Auth) -> Result<T, CommandError>) -> Result<T, CommandError> {
+    run_on(Auth::look(Clock::System, config.settings.clone()), work)
+}
+
+fn run_on<T>(
+    start: impl Future<Output = Result<Auth, StartError>>,
+    work: impl AsyncFnOnce(&Auth) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
     block_on(async {
-        let auth = Auth::start_beside(Clock::System, config.settings.clone(), durability).await?;
+        let auth = start.await?;
         let done = work(&auth).await;
         auth.stop().await;
         auth.sync().map_err(explain)?;
@@ -126,21 +144,31 @@ fn with_durability<T>(
     })?
 }
 
-/// Finds a user by their username.
-async fn find(auth: &Auth, username: &str) -> Result<User, CommandError> {
-    match auth.user_named(username).await {
-        Err(Error::NotFound) => Err(CommandError(format!("there is no user {username}"))),
+/// Finds a user by their username, or else by their id.
+async fn find(auth: &Auth, user: &str) -> Result<User, CommandError> {
+    let named = auth.user_named(user).await;
+    let found = match (named, user.parse()) {
+        (Err(Error::NotFound), Ok(id)) => auth.user(id).await,
+        (named, _) => named,
+    };
+    match found {
+        Err(Error::NotFound) => Err(CommandError(format!("there is no user {user}"))),
         found => found.map_err(explain),
     }
 }
 
-/// Asks for confirmation of `--everyone`, unless `--yes` was given.
-fn confirm_everyone(which: &Which, what: &str) -> Result<(), CommandError> {
-    if which.everyone { confirm(which.yes, what) } else { Ok(()) }
+/// Asks whether these sessions or tokens are meant, unless `--yes` was given.
+fn confirm_which(which: &Which, what: &str) -> Result<(), CommandError> {
+    let whose = match which {
+        Which { id: Some(id), .. } => id.to_string(),
+        Which { all: Some(user), .. } => format!("all of {user}"),
+        _ => "those of everyone".to_owned(),
+    };
+    confirm(which.sure, &format!("{what}: {whose}."))
 }
 
 /// Asks for confirmation of what cannot be undone, unless `--yes` was given.
-fn confirm(yes: bool, what: &str) -> Result<(), CommandError> {
+fn confirm(Sure { yes }: Sure, what: &str) -> Result<(), CommandError> {
     if yes {
         return Ok(());
     }

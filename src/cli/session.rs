@@ -2,7 +2,7 @@
 
 use crate::auth::{Actor, Auth};
 use crate::cli::table::{cell, table};
-use crate::cli::{confirm_everyone, explain, find, json, print, with_auth};
+use crate::cli::{confirm_which, explain, find, json, looking, print, with_auth};
 use crate::config::{Config, SessionCommand, Which};
 use crate::error::{CommandError, Error};
 use crate::http::views::SessionList;
@@ -11,9 +11,13 @@ use crate::model::{Session, SessionId};
 /// Runs `countersign session`.
 pub fn run(config: &Config, command: &SessionCommand) -> Result<(), CommandError> {
     if let SessionCommand::End(which) = command {
-        confirm_everyone(which, "This ends the sessions of everyone.")?;
+        confirm_which(which, "This ends sessions")?;
     }
-    print(&with_auth(config, async |auth| answer(auth, command).await)?)
+    let work = async |auth: &Auth| answer(auth, command).await;
+    print(&match command {
+        SessionCommand::List { .. } => looking(config, work),
+        SessionCommand::End(_) => with_auth(config, work),
+    }?)
 }
 
 async fn answer(auth: &Auth, command: &SessionCommand) -> Result<String, CommandError> {

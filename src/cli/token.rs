@@ -2,7 +2,7 @@
 
 use crate::auth::{Actor, Auth};
 use crate::cli::table::{cell, table};
-use crate::cli::{confirm_everyone, explain, find, json, print, with_auth};
+use crate::cli::{confirm_which, explain, find, json, looking, print, with_auth};
 use crate::config::{Config, TokenCommand, Which};
 use crate::error::{CommandError, Error};
 use crate::http::views::{CreatedToken, TokenList};
@@ -11,9 +11,13 @@ use crate::model::{NewToken, PersonalToken, TokenId};
 /// Runs `countersign token`.
 pub fn run(config: &Config, command: &TokenCommand) -> Result<(), CommandError> {
     if let TokenCommand::Revoke(which) = command {
-        confirm_everyone(which, "This revokes the personal access tokens of everyone.")?;
+        confirm_which(which, "This revokes personal access tokens")?;
     }
-    print(&with_auth(config, async |auth| answer(auth, command).await)?)
+    let work = async |auth: &Auth| answer(auth, command).await;
+    print(&match command {
+        TokenCommand::List { .. } => looking(config, work),
+        TokenCommand::Issue { .. } | TokenCommand::Revoke(_) => with_auth(config, work),
+    }?)
 }
 
 async fn answer(auth: &Auth, command: &TokenCommand) -> Result<String, CommandError> {

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::auth::{Actor, Auth, Creator, Link, Password};
 use crate::cli::table::{cell, line};
-use crate::cli::{confirm, explain, find, json_line, print, print_page, with_auth};
+use crate::cli::{confirm, explain, find, json_line, looking, print, print_page, with_auth};
 use crate::config::{Config, UserCommand};
 use crate::error::CommandError;
 use crate::http::views::{LinkView, UserView};
@@ -18,7 +18,11 @@ const PAGE: u32 = 1000;
 
 /// Runs `countersign user`.
 pub fn run(config: &Config, command: &UserCommand) -> Result<(), CommandError> {
-    print(&with_auth(config, async |auth| answer(auth, command).await)?)
+    let work = async |auth: &Auth| answer(auth, command).await;
+    print(&match command {
+        UserCommand::List { .. } | UserCommand::Show { .. } => looking(config, work),
+        _ => with_auth(config, work),
+    }?)
 }
 
 async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, CommandError> {
@@ -67,9 +71,9 @@ async fn answer(auth: &Auth, command: &UserCommand) -> Result<String, CommandErr
         }
         UserCommand::Disable { username } => change_status(auth, username, Status::Disabled).await,
         UserCommand::Enable { username } => change_status(auth, username, Status::Active).await,
-        UserCommand::Delete { username, yes } => {
+        UserCommand::Delete { username, sure } => {
             let user = find(auth, username).await?;
-            confirm(*yes, &format!("This deletes {}, with all sessions and tokens.", user.username))?;
+            confirm(*sure, &format!("This deletes {}, with all sessions and tokens.", user.username))?;
             auth.delete_user(Actor::Operator, user.id, None).await.map_err(explain)?;
             Ok(format!("{} was deleted\n", user.username))
         }

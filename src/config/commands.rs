@@ -3,13 +3,14 @@
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
 use secrecy::SecretString;
 use uuid::Uuid;
 
 use crate::config::values::{lifetime, secret};
-use crate::model::{Conflict, Format, Lifetime, LinkPurpose, Scope, Timestamp};
+use crate::model::{Conflict, Event, Format, Lifetime, LinkPurpose, Scope, Timestamp};
 
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
@@ -56,9 +57,9 @@ pub enum Command {
     Restore {
         /// The backup
         file: PathBuf,
-        /// Do not ask whether what is there now is to be replaced
-        #[arg(long)]
-        yes: bool,
+        /// Whether it was confirmed
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Move everything to another, empty database, such as from SQLite to PostgreSQL; servers are stopped
     Copy(CopyCommand),
@@ -112,7 +113,8 @@ pub enum UserCommand {
     },
     /// Print a link, this once, with which a user chooses a password; the one they had ends
     Link {
-        /// What they log in with
+        /// Their username or id
+        #[arg(value_name = "USER")]
         username: String,
         /// How long it works, and what its page says [default: invitation, if they have no password yet]
         #[arg(long)]
@@ -137,7 +139,8 @@ pub enum UserCommand {
     },
     /// Show a user
     Show {
-        /// What they log in with
+        /// Their username or id
+        #[arg(value_name = "USER")]
         username: String,
         /// As JSON, for programs
         #[arg(long)]
@@ -145,7 +148,8 @@ pub enum UserCommand {
     },
     /// Give a user another password, which ends every session and token of theirs
     SetPassword {
-        /// What they log in with
+        /// Their username or id
+        #[arg(value_name = "USER")]
         username: String,
         /// They must choose another password before anything else
         #[arg(long)]
@@ -153,25 +157,29 @@ pub enum UserCommand {
     },
     /// Let a user in no more; ends every session and token of theirs
     Disable {
-        /// What they log in with
+        /// Their username or id
+        #[arg(value_name = "USER")]
         username: String,
     },
     /// Let a user in again
     Enable {
-        /// What they log in with
+        /// Their username or id
+        #[arg(value_name = "USER")]
         username: String,
     },
     /// Take a user away
     Delete {
-        /// What they log in with
+        /// Their username or id
+        #[arg(value_name = "USER")]
         username: String,
-        /// Do not ask whether this user is meant
-        #[arg(long)]
-        yes: bool,
+        /// Whether it was confirmed
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Give a user roles and take some away
     Role {
-        /// What they log in with
+        /// Their username or id
+        #[arg(value_name = "USER")]
         username: String,
         /// A role to give
         #[arg(long, value_name = "ROLE")]
@@ -197,7 +205,8 @@ pub enum MailCommand {
 pub enum TokenCommand {
     /// List a user's tokens, the newest first
     List {
-        /// Whose
+        /// Whose: a username or an id
+        #[arg(value_name = "USER")]
         username: String,
         /// As JSON, for programs
         #[arg(long)]
@@ -205,7 +214,8 @@ pub enum TokenCommand {
     },
     /// Issue a token for a user; it is printed, this once, alone on its line
     Issue {
-        /// Whose
+        /// Whose: a username or an id
+        #[arg(value_name = "USER")]
         username: String,
         /// What it is for
         #[arg(long)]
@@ -229,7 +239,8 @@ pub enum TokenCommand {
 pub enum SessionCommand {
     /// List a user's sessions, the newest first
     List {
-        /// Whose
+        /// Whose: a username or an id
+        #[arg(value_name = "USER")]
         username: String,
         /// As JSON, for programs
         #[arg(long)]
@@ -264,13 +275,21 @@ pub struct Which {
     /// Its id, as the list shows it
     pub id: Option<Uuid>,
     /// All of this user
-    #[arg(long, value_name = "USERNAME")]
+    #[arg(long, value_name = "USER")]
     pub all: Option<String>,
     /// All there are, such as after a break-in
     #[arg(long)]
     pub everyone: bool,
-    /// Do not ask whether everyone is meant
-    #[arg(long, conflicts_with_all = ["id", "all"])]
+    /// Whether it was confirmed
+    #[command(flatten)]
+    pub sure: Sure,
+}
+
+/// What cannot be undone is asked about: on a terminal, or else the command ends and says that it takes this.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Sure {
+    /// Do not ask; without a terminal, what cannot be undone needs it
+    #[arg(long)]
     pub yes: bool,
 }
 
@@ -342,14 +361,14 @@ pub enum AuditCommand {
     /// List what happened, the newest first
     List {
         /// Only what this user did, or what was done to them
-        #[arg(long, value_name = "USERNAME")]
+        #[arg(long, value_name = "USER")]
         user: Option<String>,
         /// Only this, such as login.failed
         #[arg(long)]
-        event: Option<String>,
-        /// Not before this moment, as in RFC 3339: 2026-01-31T12:00:00Z
-        #[arg(long, value_name = "TIME", value_parser = moment)]
-        since: Option<Timestamp>,
+        event: Option<Event>,
+        /// Only the last 24h or 7d, or not before a moment as in RFC 3339: 2026-01-31T12:00:00Z
+        #[arg(long, value_name = "TIME", value_parser = since)]
+        since: Option<Since>,
         /// At most so many
         #[arg(long, value_name = "NUMBER")]
         limit: Option<NonZeroU64>,
@@ -364,7 +383,7 @@ pub enum AuditCommand {
         expect: Option<(i64, String)>,
     },
     /// Let the trail of a database that comes from under another secret key go on under this one; servers are stopped
-    Seal,
+    Seal(Sure),
 }
 
 fn record_hash(text: &str) -> Result<(i64, String), &'static str> {
@@ -375,8 +394,18 @@ fn record_hash(text: &str) -> Result<(i64, String), &'static str> {
     Ok((number, hash.to_ascii_lowercase()))
 }
 
-fn moment(text: &str) -> Result<Timestamp, &'static str> {
-    text.parse().map_err(|_| "must be a time as in RFC 3339, such as 2026-01-31T12:00:00Z")
+/// From when on.
+#[derive(Clone, Copy, Debug)]
+pub enum Since {
+    /// Not before this moment.
+    At(Timestamp),
+    /// Not longer ago.
+    Ago(Duration),
+}
+
+fn since(text: &str) -> Result<Since, &'static str> {
+    let mend = "must be so long ago, such as 24h or 7d, or a time as in RFC 3339, such as 2026-01-31T12:00:00Z";
+    text.parse().map(Since::At).or_else(|_| lifetime(text).map(Since::Ago)).map_err(|_| mend)
 }
 
 fn token_lifetime(text: &str) -> Result<Lifetime, &'static str> {

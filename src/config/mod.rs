@@ -4,6 +4,7 @@
 //! Secrets have a type that does not print, and their values are kept out of `--help` and of errors.
 
 mod commands;
+mod help;
 mod in_force;
 mod people;
 mod reference;
@@ -14,20 +15,26 @@ mod values;
 use std::error::Error as _;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser};
 use secrecy::ExposeSecret;
 
 pub use self::commands::{
     AuditCommand, BlockCommand, Command, CopyCommand, ExportCommand, ImportCommand, KeyCommand, MailCommand,
-    ReferenceFormat, SessionCommand, TokenCommand, UserCommand, Which,
+    ReferenceFormat, SessionCommand, Since, Sure, TokenCommand, UserCommand, Which,
 };
+pub use self::help::command;
 pub use self::people::{MailSettings, Registration};
 pub use self::reference::reference;
 pub use self::settings::{Config, GuessingSettings, LogFormat, Settings};
 use crate::error::StartError;
+use crate::model::nearest;
 
 /// What a command's exit code says; clap itself ends with 2.
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 not done, and standard error says why in one sentence; 2 not understood; \
+const EXIT_CODES: &str =
+    "Settings are flags, variables of the environment, or lines of .env: countersign serve --help \
+lists them all.
+
+Exit codes: 0 done; 1 not done, and standard error says why in one sentence; 2 not understood; \
 3 done, and something was found that needs a person.";
 
 /// The file of settings, in the folder the program is started in.
@@ -112,11 +119,11 @@ pub fn read() -> Result<Cli, StartError> {
     }
     refuse_unknown_names()?;
     let args: Vec<_> = std::env::args_os().collect();
-    let matches = Cli::command().try_get_matches_from(&args).map_err(|error| one_sentence(&error))?;
+    let matches = command().try_get_matches_from(&args).map_err(|error| one_sentence(&error))?;
     secrets::refuse_flags(&matches)?;
     let args = secrets::from_files(args)?;
-    let mut cli = Cli::try_parse_from(&args).map(Cli::completed).map_err(|error| one_sentence(&error))?;
-    let matches = Cli::command().try_get_matches_from(args).map_err(|error| one_sentence(&error))?;
+    let matches = command().try_get_matches_from(args).map_err(|error| one_sentence(&error))?;
+    let mut cli = Cli::from_arg_matches(&matches).map(Cli::completed).map_err(|error| one_sentence(&error))?;
     cli.config.in_force = in_force::in_force(&matches);
     Ok(cli)
 }
@@ -132,12 +139,10 @@ fn refuse_unknown_names() -> Result<(), StartError> {
     let files = secrets::file_variables();
     let is_known = |name: &String| known.contains(&name.as_str()) || files.contains(name);
     let Some(unknown) = ours.into_iter().find(|name| !is_known(name)) else { return Ok(()) };
-    let likeness = |known: &&&str| (1000.0 * strsim::jaro_winkler(unknown, known)) as u32;
-    let nearest = known.iter().filter(|known| known.starts_with("COUNTERSIGN_")).max_by_key(likeness);
-    let suggestion = nearest.filter(|known| strsim::damerau_levenshtein(unknown, known) <= 4);
+    let ours = known.iter().copied().filter(|known| known.starts_with("COUNTERSIGN_"));
     Err(StartError::setting(
         unknown,
-        match suggestion {
+        match nearest(unknown, ours) {
             Some(name) => format!("is no setting; did you mean {name}?"),
             None => "is no setting; docs/settings.md and countersign settings list them all".to_owned(),
         },

@@ -1,6 +1,8 @@
+use std::str::FromStr;
+
 use tracing::field::display;
 
-use super::{Method, Timestamp, UserId};
+use super::{Method, Timestamp, UserId, nearest};
 
 macro_rules! events {
     ($($(#[doc = $doc:literal])+ $Name:ident = $word:literal,)*) => {
@@ -22,6 +24,19 @@ macro_rules! events {
             }
         }
     };
+}
+
+impl FromStr for Event {
+    type Err = String;
+
+    /// The event with this word, or else a sentence with the words there are.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let words = || Self::ALL.iter().map(|event| event.as_str());
+        Self::ALL.iter().copied().find(|event| event.as_str() == text).ok_or_else(|| {
+            let meant = nearest(text, words()).map(|word| format!("; did you mean {word}?")).unwrap_or_default();
+            format!("must be one of {}{meant}", words().collect::<Vec<_>>().join(", "))
+        })
+    }
 }
 
 events! {
@@ -228,8 +243,8 @@ pub struct LoginCount {
 pub struct AuditFilter {
     /// The user who acted or was acted on.
     pub user: Option<UserId>,
-    /// The word of an [`Event`].
-    pub event: Option<String>,
+    /// What happened.
+    pub event: Option<Event>,
     /// The earliest time.
     pub since: Option<Timestamp>,
 }

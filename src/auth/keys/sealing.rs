@@ -49,6 +49,11 @@ impl SecretKey {
         Ok(Self { sealing, chain: ChainKey::new(chain), tags, guesses })
     }
 
+    /// A key that nothing was sealed with, for a service that only looks.
+    pub fn throwaway() -> Result<Self, StartError> {
+        Self::parse(&STANDARD.encode(random::<32>()))
+    }
+
     /// Reads the key from a file that only its owner may read. Creates the file if it does not exist and `may_create`.
     pub fn from_file(path: &Path, may_create: bool) -> Result<Self, StartError> {
         if may_create && !path.exists() {

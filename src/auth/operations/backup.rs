@@ -4,13 +4,13 @@
 //! invalidates all credentials but passwords. Threats: a token that was revoked since the backup and becomes valid
 //! again, and a database that mixes old and new data.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
 
 use crate::auth::audit::chain;
-use crate::auth::opening::{Opened, open};
+use crate::auth::opening::{Create, Opened, open};
 use crate::auth::{Actor, Settings};
 use crate::error::StartError;
 use crate::model::{ChainKey, Clock, Event, Timestamp};
@@ -30,24 +30,81 @@ pub async fn backup(clock: &Clock, settings: &Settings, file: &Path) -> Result<T
     }
 }
 
-/// Replaces the contents of the database by those of a backup. Creates the database if it does not exist.
-pub async fn restore(clock: &Clock, settings: &Settings, file: &Path) -> Result<(), StartError> {
+/// What a restore is going to do: replace what the database holds, and keep a copy of it.
+pub struct Replacement {
+    /// The database and what it holds.
+    pub database: String,
+    /// What the backup holds.
+    pub backup: String,
+    /// The file that will hold what the database held.
+    pub kept: PathBuf,
+}
+
+/// What a restore of this backup would replace; nothing where there is no database yet.
+pub async fn replacement(clock: &Clock, settings: &Settings, file: &Path) -> Result<Option<Replacement>, StartError> {
+    let Location::Sqlite(database) = settings.database.database_url.expose_secret().parse()? else { return Ok(None) };
+    if !Store::exists(&Location::Sqlite(database.clone())).await? {
+        return Ok(None);
+    }
+    let (held, backup) = (contents(&database).await, contents(file).await);
+    // Whether each can be used is found out when it is.
+    let [held, backup] =
+        [held, backup].map(|held| held.ok().flatten().unwrap_or_else(|| "which cannot be read".into()));
+    let at = clock.now().to_string().replace([':', '.'], "-");
+    let kept = database.with_extension(format!("before-{at}.db"));
+    Ok(Some(Replacement { database: format!("{} ({held})", database.display()), backup, kept }))
+}
+
+/// What a database holds, in words; nothing when there is none.
+async fn contents(file: &Path) -> Result<Option<String>, StartError> {
+    let Some(store) = Store::open_read_only(&Location::Sqlite(file.to_owned())).await? else { return Ok(None) };
+    let mut conn = store.read().await?;
+    let schema = conn.schema().await?;
+    let held = match schema.last.filter(|_| schema.pending.is_empty()) {
+        Some(_) => {
+            let (users, last) = (conn.count_users().await?, conn.latest_timestamp().await?);
+            let last = last.map_or_else(String::new, |last| format!(", last changed at {last}"));
+            format!("{users} user{}{last}", if users == 1 { "" } else { "s" })
+        }
+        None => "of an earlier version".to_owned(),
+    };
+    drop(conn);
+    store.close().await;
+    Ok(Some(held))
+}
+
+/// Replaces the contents of the database by those of a backup, once they are in the file `keep`, if that is asked for. Creates
+/// the database if it does not exist.
+pub async fn restore(clock: &Clock, settings: &Settings, file: &Path, keep: Option<&Path>) -> Result<(), StartError> {
     match settings.database.database_url.expose_secret().parse()? {
         Location::Sqlite(database) => {
             let copy = VerifiedCopy::of(file, &database).await?;
-            // A running server goes on with the audit trail, so the key must be the same.
-            let Opened { store, secret, .. } =
-                open(clock, settings, Durability::EachCommit, &mut Registry::default()).await?;
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            let done = replace(&store, secret.chain_key(), &copy, &name, clock.now()).await;
-            store.close().await;
-            done.map_err(|error| StartError(format!("{} cannot be restored: {error}", file.display())))
+            if let Some(kept) = keep {
+                back_up(&database, kept).await.map_err(|StartError(why)| {
+                    StartError(format!("{why}; to restore all the same, move the file away and begin without one"))
+                })?;
+            }
+            let restored = restore_copy(clock, settings, &copy, file).await;
+            if let (Err(_), Some(kept)) = (&restored, keep) {
+                let _left = std::fs::remove_file(kept);
+            }
+            restored
         }
         Location::Postgres(_) => Err(postgres(format_args!(
             "pg_restore --clean --if-exists --single-transaction --dbname=\"$DATABASE_URL\" {}",
             file.display()
         ))),
     }
+}
+
+async fn restore_copy(clock: &Clock, settings: &Settings, copy: &VerifiedCopy, file: &Path) -> Result<(), StartError> {
+    // A running server goes on with the audit trail, so the key must be the same.
+    let Opened { store, secret, .. } =
+        open(clock, settings, Durability::EachCommit, Create::SecretKey, &mut Registry::default()).await?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let done = replace(&store, secret.chain_key(), copy, &name, clock.now()).await;
+    store.close().await;
+    done.map_err(|error| StartError(format!("{} cannot be restored: {error}", file.display())))
 }
 
 async fn replace(

@@ -52,7 +52,7 @@ impl<C: Connection> Conn<C> {
             None => Some(i64::MIN),
         };
         let Some(first) = first else { return Ok(Vec::new()) };
-        let (limit, event) = (i64::from(limit), filter.event.as_deref().unwrap_or_default());
+        let (limit, event) = (i64::from(limit), filter.event.map_or("", Event::as_str));
         Ok(match filter.user {
             Some(user) => fetch_records!(
                 self,

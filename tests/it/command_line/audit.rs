@@ -38,8 +38,15 @@ async fn audit_list_matches_the_route() {
     let lines: Vec<_> = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
     assert_eq!((lines[0][0], lines[1][2], lines[1][6], lines[2][4]), ("NUMBER", "user.deleted", "command", "root"));
     assert!(list(&["--user", "sergio"]).unwrap_err().contains("there is no user sergio"));
-    for wrong in [["--since", "yesterday"], ["--limit", "0"]] {
-        assert_eq!(shell.end(&[&["audit", "list"], &wrong[..]].concat(), "").code, 2, "{wrong:?}");
+    assert_eq!(numbers(&["--since", "1h", "--event", "login.succeeded"]), [5, 4], "of the last hour");
+    for (wrong, said) in [
+        (["--since", "yesterday"], "must be so long ago, such as 24h or 7d, or a time"),
+        (["--limit", "0"], "0"),
+        (["--event", "login.fail"], "must be one of login.succeeded, login.failed, "),
+        (["--event", "login.fail"], "did you mean login.failed?"),
+    ] {
+        let ended = shell.end(&[&["audit", "list"], &wrong[..]].concat(), "");
+        assert!(ended.code == 2 && ended.stderr.contains(said), "{wrong:?}: {}", ended.stderr);
     }
 }
 

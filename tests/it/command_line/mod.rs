@@ -125,6 +125,7 @@ fn exit_codes_distinguish_failures_from_usage_errors_and_help_lists_them() {
     };
     for (args, code) in [
         (vec!["--help"], 0),
+        (vec!["user", "delete", "--help"], 0),
         (vec!["user", "show", "nobody"], 1),
         (vec!["--listen", "nowhere", "user", "list"], 1),
         (vec!["user"], 2),
@@ -138,4 +139,34 @@ fn exit_codes_distinguish_failures_from_usage_errors_and_help_lists_them() {
     let help = ended(&["--help"]).1.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(help.contains("Exit codes: 0 done; 1 not done, and standard error says why"), "{help}");
     assert!(help.contains("3 done, and something was found that needs a person"), "{help}");
+}
+
+/// A command that shows sixty settings hides the two that matter.
+#[test]
+fn the_help_of_a_command_shows_its_own_options_and_the_settings_it_goes_by() {
+    let folder = TempDir::new().unwrap();
+    let help = |args: &[&str]| {
+        let done = Binary::new(folder.path()).args(args).args(&["--help"]).0.output().unwrap();
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let flags = |help: &str| help.lines().filter(|line| line.trim_start().starts_with("--")).count();
+    assert_eq!(flags(&help(&[])), 0);
+    assert!(flags(&help(&["serve"])) > 50 && help(&["serve"]).contains("Server:"));
+    for (command, shown, hidden) in [
+        (vec!["user", "delete"], vec!["--yes", "--database-url", "COUNTERSIGN_SECRET_KEY"], "--listen"),
+        (vec!["user", "create"], vec!["--invite", "--public-url", "--invitation-ttl"], "--jwt-ttl"),
+        (vec!["mail", "test"], vec!["COUNTERSIGN_SMTP_URL", "--mail-from"], "--database-url"),
+        (vec!["token", "issue"], vec!["--scope", "--personal-token-ttl"], "--tls-cert"),
+        (vec!["import"], vec!["--on-conflict", "--import-max-cost"], "--listen"),
+        (vec!["completions"], vec!["<SHELL>"], "--database-url"),
+    ] {
+        let help = help(&command);
+        for part in shown {
+            assert!(help.contains(part), "{command:?} lacks {part}: {help}");
+        }
+        assert!(!help.contains(hidden), "{command:?}: {help}");
+    }
+    // What is not shown is accepted all the same, so that one line of flags does for all commands.
+    let done = Binary::new(folder.path()).args(&["openapi", "--listen", "127.0.0.1:7000"]).0.output().unwrap();
+    assert!(done.status.success());
 }

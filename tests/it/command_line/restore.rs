@@ -13,7 +13,8 @@ use super::backup::damaged;
 use super::{Shell, files, login, me};
 use crate::sessions::status_lists::{bits, status_ref};
 use crate::support::{
-    Answer, Database, PASSWORD, Server, basic, bearer, command, find_program, header_of, on_postgres, secret_key,
+    Answer, Binary, Database, PASSWORD, Server, basic, bearer, command, find_program, header_of, on_postgres,
+    secret_key,
 };
 
 /// Sends a GET request without a credential.
@@ -41,8 +42,8 @@ async fn a_restore_ends_every_session_token_and_key_also_on_a_running_server() {
     shell.run(&["backup", "backup.db"], "").unwrap();
 
     // Revoked after the backup: these must stay revoked.
-    shell.run(&["token", "revoke", "--all", "root"], "").unwrap();
-    shell.run(&["session", "end", "--all", "root"], "").unwrap();
+    shell.run(&["token", "revoke", "--yes", "--all", "root"], "").unwrap();
+    shell.run(&["session", "end", "--yes", "--all", "root"], "").unwrap();
     // Created after the backup: these must be unknown after the restore.
     shell.create("zoe", &["user", "admin"]);
     let since = login(&server, "zoe").await;
@@ -51,11 +52,19 @@ async fn a_restore_ends_every_session_token_and_key_also_on_a_running_server() {
     let list = get(&server, &status_ref(&kept[1]).0).await;
 
     let said = shell.run(&["restore", "--yes", "backup.db"], "").unwrap();
+    let (said, copy) = said.split_once('\n').unwrap();
     assert_eq!(
         said,
-        "backup.db was restored; every session, personal token and signing key has ended, so everyone logs in again\n"
+        "backup.db was restored; every session, personal token and signing key has ended, so everyone logs in again"
     );
-    assert_eq!(files(&database), ["backup.db", "countersign.db"]);
+    let copy = Path::new(copy.strip_suffix(" holds what was there before\n").unwrap());
+    let copy = copy.file_name().unwrap().to_str().unwrap();
+    assert_eq!(files(&database), ["backup.db", copy, "countersign.db"]);
+    assert!(
+        Shell::on(&database.file(copy)).run(&["user", "list"], "").unwrap().contains("zoe"),
+        "what was there before"
+    );
+    assert!(!shell.run(&["user", "list"], "").unwrap().contains("zoe"));
     for token in &tokens {
         me(&server, token).await.expect(401);
     }
@@ -90,6 +99,63 @@ async fn a_restore_ends_every_session_token_and_key_also_on_a_running_server() {
     assert_eq!((&event["method"], &event["target"]), (&json!("command"), &json!("backup.db")));
 }
 
+#[tokio::test]
+async fn a_restore_asks_first_and_says_what_is_replaced_by_what() {
+    if on_postgres().is_some() {
+        return; // PostgreSQL has its own tools
+    }
+    let database = Database::new().await;
+    let shell = Shell::on(&database);
+    shell.create("root", &["user", "admin"]);
+    shell.run(&["backup", "backup.db"], "").unwrap();
+    shell.create("zoe", &["user"]);
+    let said = shell.run(&["restore", "backup.db"], "y\n").unwrap_err();
+    let (replaced, rest) = said.split_once(" by backup.db (").unwrap();
+    assert!(
+        replaced.starts_with("countersign: This replaces all that is in ")
+            && replaced.contains("(2 users, last changed at 20")
+    );
+    assert!(rest.starts_with("1 user, last changed at 20") && rest.ends_with(" Say --yes if you mean it\n"), "{rest}");
+    assert!(shell.run(&["user", "list"], "").unwrap().contains("zoe"), "nothing was changed");
+    assert_eq!(files(&database), ["backup.db", "countersign.db"]);
+}
+
+#[tokio::test]
+async fn a_backup_can_be_looked_into_without_the_key_and_stays_as_it_is() {
+    if on_postgres().is_some() {
+        return; // PostgreSQL has its own tools
+    }
+    let database = Database::new().await;
+    let shell = Shell::on(&database);
+    shell.create("root", &["user", "admin"]);
+    shell.run(&["token", "issue", "root", "--name", "script", "--scope", "profile"], "").unwrap();
+    shell.run(&["backup", "backup.db"], "").unwrap();
+    let backup = database.folder.path().join("backup.db");
+    let (before, files_before) = (fs::read(&backup).unwrap(), files(&database));
+    let look = |args: &[&str]| {
+        // Elsewhere, so that no key lies beside it.
+        let mut binary = Binary::new(database.folder.path()).env("DATABASE_URL", "sqlite://backup.db").args(args);
+        let done = binary.0.output().unwrap();
+        let said = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
+        (done.status.code().unwrap(), said)
+    };
+    for (args, found) in [
+        (vec!["user", "list"], "root"),
+        (vec!["user", "show", "root"], "admin"),
+        (vec!["session", "list", "root"], "CREATED"),
+        (vec!["token", "list", "root"], "script"),
+        (vec!["audit", "list"], "user.created"),
+        (vec!["block", "list"], "ACCOUNT"),
+    ] {
+        let (code, said) = look(&args);
+        assert!(code == 0 && said.contains(found), "{args:?}: {said}");
+    }
+    let (code, said) = look(&["user", "disable", "root"]);
+    assert!(code == 1 && said.contains("COUNTERSIGN_SECRET_KEY: there is no key at "), "{said}");
+    assert_eq!((fs::read(&backup).unwrap(), files(&database)), (before, files_before), "not a byte has changed");
+    assert!(!database.folder.path().join("backup.key").exists());
+}
+
 /// Runs the commands of the guide as written.
 #[tokio::test]
 async fn the_postgresql_procedure_of_the_guide_revives_no_credential() {
@@ -118,8 +184,8 @@ async fn the_postgresql_procedure_of_the_guide_revives_no_credential() {
     tokens
         .push(bearer(shell.run(&["token", "issue", "root", "--name", "x", "--scope", "profile"], "").unwrap().trim()));
     run("pg_dump");
-    shell.run(&["token", "revoke", "--all", "root"], "").unwrap();
-    shell.run(&["session", "end", "--all", "root"], "").unwrap();
+    shell.run(&["token", "revoke", "--yes", "--all", "root"], "").unwrap();
+    shell.run(&["session", "end", "--yes", "--all", "root"], "").unwrap();
     tokens.extend(login(&server, "root").await);
     let keys = get(&server, "/.well-known/jwks.json").await;
     server.stop();
@@ -149,7 +215,7 @@ async fn no_status_list_version_is_reused_after_a_restore() {
     for _ in 0..3 {
         let [opaque, _] = login(&server, "root").await;
         let id = me(&server, &opaque).await.json()["session_id"].as_str().unwrap().to_owned();
-        shell.run(&["session", "end", &id], "").unwrap();
+        shell.run(&["session", "end", "--yes", &id], "").unwrap();
         get(&server, &status_ref(&jwt).0).await;
     }
     let version = async || database.text("SELECT CAST(MAX(version) AS TEXT) FROM status_lists").await;
@@ -279,7 +345,7 @@ async fn audit_seal_lets_a_trail_go_on_under_another_key_unless_the_database_has
     let database = Database::new().await;
     let shell = Shell::on(&database);
     shell.serve().stop();
-    assert!(shell.run(&["audit", "seal"], "").unwrap_err().contains("has signing keys under this secret key"));
+    assert!(shell.run(&["audit", "seal", "--yes"], "").unwrap_err().contains("has signing keys under this secret key"));
     database.sql("DELETE FROM signing_keys").await;
     let with_another_key = |args: &[&str]| {
         let mut binary = shell.binary().env("COUNTERSIGN_SECRET_KEY", &STANDARD.encode([8; 32])).args(args);
@@ -287,7 +353,7 @@ async fn audit_seal_lets_a_trail_go_on_under_another_key_unless_the_database_has
         (done.status.code().unwrap(), String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr).unwrap())
     };
     assert!(with_another_key(&["audit", "verify"]).2.contains("give the one that the other servers of it have"));
-    assert_eq!(with_another_key(&["audit", "seal"]).0, 0);
+    assert_eq!(with_another_key(&["audit", "seal", "--yes"]).0, 0);
     let (code, said, _) = with_another_key(&["audit", "verify"]);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("from before the trail had this key"), "{said}");

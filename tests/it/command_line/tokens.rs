@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use super::{Shell, login, me, wait_for_invalidation};
-use crate::support::{Answer, Database, bearer, find_program};
+use crate::support::{Answer, Database, bearer, find_program, secret_key};
 
 fn read(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -46,11 +46,14 @@ async fn tokens_are_issued_listed_and_revoked_beside_a_running_server() {
     assert!(table.contains("backup script  profile") && !table.contains("cst_"), "{table}");
 
     let id = whole["id"].as_str().unwrap();
-    assert_eq!(shell.run(&["token", "revoke", id], "").unwrap(), format!("the token {id} was revoked\n"));
+    assert_eq!(shell.run(&["token", "revoke", "--yes", id], "").unwrap(), format!("the token {id} was revoked\n"));
     wait_for_invalidation().await;
     me(&server, &token).await.expect(401);
     me(&server, &bearer(secret)).await.expect(200);
-    assert_eq!(shell.run(&["token", "revoke", "--all", "sergio"], "").unwrap(), "tokens of sergio revoked: 1\n");
+    assert_eq!(
+        shell.run(&["token", "revoke", "--yes", "--all", "sergio"], "").unwrap(),
+        "tokens of sergio revoked: 1\n"
+    );
     wait_for_invalidation().await;
     me(&server, &bearer(secret)).await.expect(401);
 }
@@ -68,8 +71,8 @@ async fn an_issued_token_never_exceeds_its_user_and_a_disabled_user_gets_none() 
     assert_eq!(issue(&["--scope", "profile"]).unwrap_err(), "countersign: sergio is disabled and can have no token\n");
     assert!(shell.run(&["token", "list", "nobody"], "").unwrap_err().contains("there is no user nobody"));
     let nowhere = "01a209a4-5175-7d1f-96a9-8817ee5490a8";
-    assert!(shell.run(&["token", "revoke", nowhere], "").unwrap_err().contains("there is no token 01a209a4"));
-    assert!(shell.run(&["session", "end", nowhere], "").unwrap_err().contains("there is no session 01a209a4"));
+    assert!(shell.run(&["token", "revoke", "--yes", nowhere], "").unwrap_err().contains("there is no token 01a209a4"));
+    assert!(shell.run(&["session", "end", "--yes", nowhere], "").unwrap_err().contains("there is no session 01a209a4"));
     let recorded = "SELECT CAST(COUNT(*) AS TEXT) FROM audit WHERE event = 'token.created'";
     assert_eq!(database.text(recorded).await, "0");
     for args in [
@@ -81,7 +84,6 @@ async fn an_issued_token_never_exceeds_its_user_and_a_disabled_user_gets_none() 
         vec!["token", "revoke", "not-an-id"],
         vec!["token", "revoke", nowhere, "--everyone"],
         vec!["session", "end", "--all", "sergio", "--everyone"],
-        vec!["session", "end", "--all", "sergio", "--yes"],
         vec!["session", "end", "--yes"],
     ] {
         let ended = shell.end(&args, "");
@@ -103,13 +105,16 @@ async fn sessions_are_listed_and_ended_beside_a_running_server() {
     assert_eq!(shell.run(&["session", "list", "sergio"], "").unwrap().lines().count(), 3);
 
     let id = me(&server, &first[0]).await.expect(200).json()["session_id"].as_str().unwrap().to_owned();
-    assert_eq!(shell.run(&["session", "end", &id], "").unwrap(), format!("the session {id} was ended\n"));
+    assert_eq!(shell.run(&["session", "end", "--yes", &id], "").unwrap(), format!("the session {id} was ended\n"));
     wait_for_invalidation().await;
     for (token, status) in [(&first[0], 401), (&first[1], 401), (&second[0], 200), (&second[1], 200)] {
         me(&server, token).await.expect(status);
     }
-    assert!(shell.run(&["session", "end", &id], "").is_err(), "it has ended");
-    assert_eq!(shell.run(&["session", "end", "--all", "sergio"], "").unwrap(), "sessions of sergio ended: 1\n");
+    assert!(shell.run(&["session", "end", "--yes", &id], "").is_err(), "it has ended");
+    assert_eq!(
+        shell.run(&["session", "end", "--yes", "--all", "sergio"], "").unwrap(),
+        "sessions of sergio ended: 1\n"
+    );
     wait_for_invalidation().await;
     for token in &second {
         me(&server, token).await.expect(401);
@@ -131,9 +136,15 @@ async fn everyone_ends_every_session_and_token_also_for_offline_verification() {
         tokens.push(bearer(issued.trim()));
     }
     // Without --yes a script is refused; on a terminal the operator is asked.
-    for args in [["session", "end", "--everyone"], ["token", "revoke", "--everyone"]] {
+    for (args, whose) in [
+        (vec!["session", "end", "--everyone"], "those of everyone"),
+        (vec!["token", "revoke", "--everyone"], "those of everyone"),
+        (vec!["session", "end", "--all", "root"], "all of root"),
+        (vec!["token", "revoke", "--all", "root"], "all of root"),
+        (vec!["token", "revoke", "01a209a4-5175-7d1f-96a9-8817ee5490a8"], "01a209a4-5175-7d1f-96a9-8817ee5490a8"),
+    ] {
         let said = shell.run(&args, "y\n").unwrap_err();
-        assert!(said.contains("of everyone. Say --yes if you mean it"), "{said}");
+        assert!(said.contains(&format!(": {whose}. Say --yes if you mean it")), "{said}");
     }
     for token in &tokens {
         me(&server, token).await.expect(200);
@@ -179,11 +190,12 @@ async fn everyone_asks_for_confirmation_on_a_terminal() {
         let mut process = crate::support::command(&script);
         process.args(["-qec", &command, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         process.current_dir(database.folder.path()).env("DATABASE_URL", &database.url);
+        process.env("COUNTERSIGN_SECRET_KEY", secret_key());
         let mut child = process.spawn().unwrap();
         child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
         let done = child.wait_with_output().unwrap();
         let text = String::from_utf8(done.stdout).unwrap();
-        assert!(text.contains("This ends the sessions of everyone. Go on? [y/N]") && text.contains(said), "{text}");
+        assert!(text.contains("This ends sessions: those of everyone. Go on? [y/N]") && text.contains(said), "{text}");
         assert_eq!(done.status.code(), Some(code), "{text}");
     }
 }

@@ -19,6 +19,9 @@ async fn users_are_created_shown_and_changed_beside_a_running_server() {
     assert_eq!(shown, app.with(&opaque).get("/me").await.json()["user"]);
     assert!(shell.run(&["user", "show", "sergio"], "").unwrap().contains("E-mail      s@example.com\n"));
     assert_eq!(shell.run(&["user", "list"], "").unwrap().lines().count(), 3);
+    let id = shown["id"].as_str().unwrap();
+    assert_eq!(shell.run(&["user", "show", id], "").unwrap(), shell.run(&["user", "show", "sergio"], "").unwrap());
+    assert!(shell.run(&["session", "list", id], "").unwrap().starts_with("ID"));
     let found = shell.run(&["user", "list", "ser", "--role", "user", "--json"], "").unwrap();
     assert_eq!(serde_json::from_str::<Value>(found.trim()).unwrap()["username"], "sergio");
 

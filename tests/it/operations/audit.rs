@@ -190,8 +190,6 @@ async fn the_trail_is_filtered_by_user_event_and_time_in_pages() {
             ("since=2026-01-01T02:00:00Z".into(), vec![9, 8, 7, 6]),
             ("since=2026-01-01T03:30:00%2B01:00".into(), vec![9, 8]),
             ("since=2027-01-01T00:00:00Z".into(), vec![]),
-            ("event=nothing".into(), vec![]),
-            ("event=%00".into(), vec![]),
         ] {
             let (mut seen, mut after) = (Vec::new(), String::new());
             loop {
@@ -206,9 +204,13 @@ async fn the_trail_is_filtered_by_user_event_and_time_in_pages() {
             assert_eq!(seen, seqs, "{query}");
         }
     }
-    for (query, error) in
-        [("since=yesterday", "since:malformed"), ("user=root", "user:malformed"), ("limit=0", "limit:out-of-range")]
-    {
+    for (query, error) in [
+        ("since=yesterday", "since:malformed"),
+        ("user=root", "user:malformed"),
+        ("limit=0", "limit:out-of-range"),
+        ("event=login.fail", "event:unknown"),
+        ("event=%00", "event:unknown"),
+    ] {
         assert_eq!(app.admin().get(&format!("/admin/audit?{query}")).await.expect(422).field_errors(), [error]);
     }
 }

@@ -151,7 +151,7 @@ fn the_example_and_the_page_of_settings_are_fresh() {
 #[test]
 fn help_shows_no_secret_from_the_environment() {
     let folder = TempDir::new().unwrap();
-    let mut binary = Binary::new(folder.path()).args(&["--help"]);
+    let mut binary = Binary::new(folder.path()).args(&["serve", "--help"]);
     for name in ["SECRET_KEY", "JWT_SECRET", "SETUP_TOKEN", "ADMIN_PASSWORD"] {
         binary = binary.env(&format!("COUNTERSIGN_{name}"), "canary");
     }

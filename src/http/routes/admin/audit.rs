@@ -57,7 +57,7 @@ pub struct AuditVerification {
 
 /// Lists the audit records, the newest first.
 #[utoipa::path(
-    get, path = "/admin/audit", tag = "admin", params(AuditQuery), security(("basic" = []), ("bearer" = ["admin"])),
+    get, path = "/admin/audit", tag = "administer", params(AuditQuery), security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 200, body = AuditPage), AuthErrors, InvalidQuery),
 )]
 pub async fn list_audit(
@@ -68,8 +68,8 @@ pub async fn list_audit(
     let limit = pagination::validate_limit(query.limit)?;
     let invalid = |_| Problem::validation(vec![FieldError::new("since", "malformed", "must be a time as in RFC 3339")]);
     let since = query.since.map(|text| text.parse::<Timestamp>()).transpose().map_err(invalid)?;
-    // PostgreSQL rejects NUL in text. No event contains it, so the replacement matches nothing.
-    let event = query.event.map(|event| event.replace('\0', "\u{fffd}"));
+    let unknown = |words: String| Problem::validation(vec![FieldError::new("event", "unknown", words)]);
+    let event = query.event.map(|event| event.parse()).transpose().map_err(unknown)?;
     let filter = AuditFilter { user: query.user.map(UserId), event, since };
     let (rows, next) = app.auth().audit(&filter, query.after, limit).await?;
     Ok(Json(AuditPage { items: rows.into_iter().map(AuditView::from).collect(), next }))
@@ -77,7 +77,7 @@ pub async fn list_audit(
 
 /// Verifies the hash chain of the audit trail from the first record to the last.
 #[utoipa::path(
-    get, path = "/admin/audit/verify", tag = "admin", security(("basic" = []), ("bearer" = ["admin"])),
+    get, path = "/admin/audit/verify", tag = "administer", security(("basic" = []), ("bearer" = ["admin"])),
     responses((status = 200, body = AuditVerification), AuthErrors),
 )]
 pub async fn verify_audit(app: App, _: Caller<Admin>) -> Result<Json<AuditVerification>, Problem> {
