@@ -6,6 +6,7 @@ mod block;
 mod copy;
 mod doctor;
 mod export;
+mod health;
 mod import;
 mod key;
 mod mail;
@@ -61,6 +62,7 @@ pub fn run(cli: &Cli) -> Result<Outcome, CommandError> {
         Some(Command::Key(command)) => key::run(config, *command)?,
         Some(Command::Audit(command)) => return audit::run(config, command),
         Some(Command::Doctor { json }) => return doctor::run(config, *json),
+        Some(Command::Health) => health::run(config)?,
         Some(Command::Backup { file }) => backup::run(config, file)?,
         Some(Command::Restore { file, sure }) => backup::restore(config, file, *sure)?,
         Some(Command::Copy(command)) => return copy::run(config, command),

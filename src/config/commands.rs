@@ -48,6 +48,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ask the server with these settings on this machine whether it is ready; the exit code is 1 when it is not
+    Health,
     /// Write all that the SQLite database holds to a new file, while servers go on
     Backup {
         /// The file, which must not be there yet

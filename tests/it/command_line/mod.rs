@@ -5,6 +5,7 @@ mod backup;
 mod completions;
 mod copy;
 mod doctor;
+mod health;
 mod import;
 mod links;
 mod migrate;

@@ -8,17 +8,7 @@ use countersign::http::{self, Access, Tls};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::support::{App, Binary, find_program};
-
-/// Writes a self-signed certificate for localhost and its key.
-fn certify(openssl: &Path, folder: &Path) {
-    let subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"];
-    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "key.pem"];
-    let mut command = Command::new(openssl);
-    command.args(["req", "-x509", "-out", "cert.pem"]).args(key).args(subject).current_dir(folder);
-    let done = command.output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-}
+use crate::support::{App, Binary, certify, find_program};
 
 fn curl(folder: &Path, certificate: &str, port: u16, args: &[&str]) -> Output {
     let url = format!("https://localhost:{port}/health");

@@ -4,7 +4,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A command with no variable of our environment except `PATH`: the settings of the tests are none of the binary's.
@@ -53,6 +53,16 @@ impl Node {
         command.args(["--input-type=module", "--eval", script, "--", ""]).args(args).current_dir(&self.packages);
         command
     }
+}
+
+/// Writes a self-signed certificate for localhost and its key.
+pub fn certify(openssl: &Path, folder: &Path) {
+    let subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"];
+    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "key.pem"];
+    let mut command = Command::new(openssl);
+    command.args(["req", "-x509", "-out", "cert.pem"]).args(key).args(subject).current_dir(folder);
+    let done = command.output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 fn missing(program: &str) -> Option<PathBuf> {
