@@ -50,6 +50,10 @@ fuzz *TARGETS:
 deny:
     scripts/deny
 
+# Everything that belongs to a release, in the folder dist
+release:
+    scripts/release
+
 # All that CI checks
 ci:
     .ci/run
