@@ -38,7 +38,7 @@ fn a_server_is_healthy_when_it_is_ready_whatever_the_command_could_do_with_its_d
     let ready = format!("the server at {own} is ready\n");
     assert_eq!(health_at(&own), Ok(ready.clone()));
     assert_eq!(health_at(&any), Ok(ready.clone()));
-    // Nothing opens this key or answers for this database.
+    // Nobody answers for this database, and no key is given.
     let unreachable = ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nothing");
     assert_eq!(health(&[("COUNTERSIGN_LISTEN", &own), unreachable]), Ok(ready));
 }
