@@ -1,7 +1,8 @@
 //! The filter for fail2ban, with the real one and the log of a real server.
 
 use std::fs;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -17,6 +18,9 @@ const FRAMED: &str = "203.0.113.99";
 #[tokio::test]
 async fn fail2ban_blocks_the_addresses_that_guess_and_no_other() {
     let Some(program) = find_program("fail2ban-server") else { return };
+    if find_program("/lib/systemd/systemd-journal-remote").is_none() {
+        return;
+    }
     let database = Database::new().await;
     let folder = database.folder.path();
     let server = Binary::new(folder)
@@ -52,6 +56,7 @@ async fn fail2ban_blocks_the_addresses_that_guess_and_no_other() {
     }
     let log = server.stop().stdout;
     assert_eq!(log.lines().filter(|line| line.contains("audit event=login.")).count(), 14 + 5 + 2 + 6, "{log}");
+    assert_eq!(matched_in_journal(folder, &log), 14 + 5 + 2);
     fs::write(folder.join("countersign.log"), log).unwrap();
 
     for name in ["filter.d", "jail.d", "action.d"] {
@@ -91,4 +96,28 @@ async fn fail2ban_blocks_the_addresses_that_guess_and_no_other() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     assert_eq!(banned, [ATTACKER, OTHER_ATTACKER]);
+}
+
+/// How many of these lines the filter matches in a journal of systemd, where they have the name of the machine and of the process
+/// in front.
+fn matched_in_journal(folder: &Path, log: &str) -> usize {
+    let entry = |(i, line): (usize, &str)| {
+        format!(
+            "__CURSOR=s=1;i={i:x};b=1;m=1;t=1;x=1\n__REALTIME_TIMESTAMP={}\n__MONOTONIC_TIMESTAMP={i}\n_BOOT_ID={:032x}\n\
+             _HOSTNAME=box\n_SYSTEMD_UNIT=countersign.service\nSYSLOG_IDENTIFIER=countersign\n_PID=812\nMESSAGE={line}\n\n",
+            1_767_225_600_000_000_u64 + i as u64,
+            1
+        )
+    };
+    let (export, journal) = (folder.join("export"), folder.join("countersign.journal"));
+    fs::write(&export, log.lines().enumerate().map(entry).collect::<String>()).unwrap();
+    let written =
+        Command::new("/lib/systemd/systemd-journal-remote").arg("-o").arg(&journal).arg(export).output().unwrap();
+    assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+    let source = format!("systemd-journal[journalfiles={}]", journal.display());
+    let filter = fs::canonicalize("deploy/fail2ban/filter.d/countersign.conf").unwrap();
+    let done = command("fail2ban-regex").arg(source).arg(filter).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    let lines = said.lines().find(|line| line.starts_with("Lines: ")).unwrap_or_else(|| panic!("{said}"));
+    lines.split(", ").find_map(|part| part.strip_suffix(" matched")).unwrap().parse().unwrap()
 }
