@@ -10,7 +10,10 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Answer, Binary, Database, Killed, PASSWORD, Server, basic, bearer, free_port, node, python_with};
+use crate::support::{
+    Answer, Binary, Database, Killed, PASSWORD, Server, basic, bearer, command, free_port, node, optional_program,
+    python_with,
+};
 
 /// The `ttl` of status lists in these tests, in seconds.
 const TTL: u64 = 1;
@@ -167,14 +170,8 @@ async fn the_express_service_verifies_offline_and_sees_a_logout_within_the_ttl()
     check_offline_client(countersign, client).await;
 }
 
-#[tokio::test]
-async fn the_flask_app_accepts_all_four_credentials_and_sees_a_logout_at_once() {
-    let Some(python) = python_with("flask, flask_httpauth, requests") else { return };
-    let countersign = Countersign::start().await;
-    let mut command = Command::new(python);
-    command.args(["-B", "app.py"]).current_dir(PathBuf::from("examples/flask").canonicalize().unwrap());
-    let client = Client::start(command, &countersign);
-
+/// Checks a client that calls Countersign on each request.
+async fn check_asking_client(countersign: Countersign, client: Client) {
     client.get("/", None).await.expect(200);
     assert_eq!(client.get("/hello", None).await.expect(401).challenges().len(), 2);
     let login = countersign.login("sergio").await;
@@ -198,4 +195,33 @@ async fn the_flask_app_accepts_all_four_credentials_and_sees_a_logout_at_once() 
     }
     countersign.server.stop();
     assert_eq!(client.get("/hello", Some(&password)).await.expect(503).header("retry-after"), "1");
+}
+
+#[tokio::test]
+async fn the_flask_app_accepts_all_four_credentials_and_sees_a_logout_at_once() {
+    let Some(python) = python_with("flask, flask_httpauth, requests") else { return };
+    let countersign = Countersign::start().await;
+    let mut flask = Command::new(python);
+    flask.args(["-B", "app.py"]).current_dir(PathBuf::from("examples/flask").canonicalize().unwrap());
+    let client = Client::start(flask, &countersign);
+    check_asking_client(countersign, client).await;
+}
+
+#[tokio::test]
+async fn the_go_service_accepts_all_four_credentials_and_sees_a_logout_at_once() {
+    let Some(go) = optional_program("go") else { return };
+    let folder = TempDir::new().unwrap();
+    let service = folder.path().join("hello");
+    let mut build = command(go);
+    build.args(["build", "-o"]).arg(&service).arg(".").current_dir("examples/go");
+    // Compiled once for all runs, and without the network.
+    build
+        .env("GOCACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/go"))
+        .env("GOPATH", folder.path())
+        .env("GOPROXY", "off");
+    let built = build.env("GOFLAGS", "-buildvcs=false").output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let countersign = Countersign::start().await;
+    let client = Client::start(Command::new(service), &countersign);
+    check_asking_client(countersign, client).await;
 }

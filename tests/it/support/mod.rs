@@ -14,4 +14,4 @@ pub use binary::{Binary, Killed, Server, free_port};
 pub use database::{Database, on_postgres};
 pub use jwt::{ForgedKey, b64, claims_of, header_of, resign};
 pub use postgres::{Cluster, Line, Pooler};
-pub use programs::{certify, command, find_program, node, python_with};
+pub use programs::{certify, command, find_program, node, optional_program, python_with};

@@ -16,9 +16,16 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 
 /// Finds a program in `PATH`.
 pub fn find_program(program: &str) -> Option<PathBuf> {
-    let found =
-        env::var_os("PATH").and_then(|path| env::split_paths(&path).map(|p| p.join(program)).find(|p| p.is_file()));
-    found.or_else(|| missing(program))
+    in_path(program).or_else(|| missing(program))
+}
+
+/// Finds a program in `PATH` that `scripts/test` does not install, because it is large.
+pub fn optional_program(program: &str) -> Option<PathBuf> {
+    in_path(program).or_else(|| not_run(program))
+}
+
+fn in_path(program: &str) -> Option<PathBuf> {
+    env::var_os("PATH").and_then(|path| env::split_paths(&path).map(|p| p.join(program)).find(|p| p.is_file()))
 }
 
 /// The Python of `scripts/test`, if it has these modules.
@@ -67,8 +74,12 @@ pub fn certify(openssl: &Path, folder: &Path) {
 
 fn missing(program: &str) -> Option<PathBuf> {
     assert!(env::var_os("COUNTERSIGN_TEST_ALL").is_none(), "{program} is missing");
+    not_run(&format!("{program}; scripts/test has it"))
+}
+
+fn not_run(needs: &str) -> Option<PathBuf> {
     let test = std::thread::current().name().unwrap_or_default().to_owned();
     // The test harness captures eprintln.
-    let _closed = writeln!(std::io::stderr(), "NOT RUN: {test} needs {program}; scripts/test has it");
+    let _closed = writeln!(std::io::stderr(), "NOT RUN: {test} needs {needs}");
     None
 }
