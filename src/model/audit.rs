@@ -63,8 +63,8 @@ events! {
     KeyRotated = "key.rotated",
     /// The oldest records were deleted, up to the one that the target names.
     AuditForgotten = "audit.forgotten",
-    /// The end of the trail had no seal yet and was sealed: of a new database, of one of an earlier version, or of one whose
-    /// records are under another key. The target says which ([`Unsealed`]).
+    /// The end of the trail had no seal yet and was sealed: of a new database (the target is `new`), of one of an earlier version
+    /// (`unkeyed`), or of one whose records are under another key (`another-key`).
     AuditSealed = "audit.sealed",
     /// The end of the trail was found changed by something else than Countersign: records are missing, or not its own.
     AuditBroken = "audit.broken",

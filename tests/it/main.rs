@@ -14,6 +14,7 @@
 mod architecture;
 mod command_line;
 mod credentials;
+mod documentation;
 mod fuzzing;
 mod http;
 mod keys;
