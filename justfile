@@ -28,11 +28,16 @@ lint:
 prepare:
     scripts/sqlx-prepare
 
-# Regenerate the API document, and the example and the page of the settings
+# Regenerate the API document, the example and the page of the settings, and the lists of errors, events and metrics
 generated:
     cargo run -q -- openapi > openapi.json
     cargo run -q -- settings --format env > .env.example
     cargo run -q -- settings --format markdown > docs/settings.md
+    UPDATE=1 cargo test -q --test it -- documentation::reference
+
+# Build the site of the documentation in target/site, and check its links
+docs:
+    scripts/docs
 
 # Measure, and write docs/benchmarks.md; --quick only prints
 bench *ARGS:
