@@ -1,5 +1,5 @@
-//! The `sh` blocks of each guide, run as a reader runs them: in order and in one shell, in the folder of the database, with the
-//! real binary. A block of another language that follows one directly is what it prints, with `…` for what differs.
+//! The `sh` blocks of each guide, run as a reader runs them: in order and in one shell, in the folder of the database,
+//! with the real binary. A `text` or `json` block that follows one directly is what it prints, with `…` for what differs.
 //!
 //! What needs a machine of its own, such as apt and nginx, is in `bash` and `console` blocks, which nothing runs.
 
@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use super::{Block, blocks, guide};
-use crate::support::{find_program, free_port, on_postgres, python_with};
+use crate::support::{Cluster, find_program, free_port, on_postgres, python_with};
 
-/// What a reader has who went through the first guide: the server, `admin` and `sergio`. Whatever asks for a password gets one,
-/// and the server is a service that `systemctl` stops and starts.
+/// What a reader has who went through the first guide. Whatever asks for a password gets one, and the server is a service
+/// that `systemctl` stops and starts.
 const BEFORE: &str = r#"
 set -euo pipefail
 launch() {
@@ -130,7 +130,10 @@ fn the_commands_of_the_first_five_minutes_work_as_written() {
         return;
     }
     // The token stands in the welcome.
-    let before = "token=$(grep -o 'setup_[A-Za-z0-9_-]*' welcome | head -n 1)\ncurl() { command curl \"${@//setup_…/$token}\"; }\n";
+    let before = r#"
+token=$(grep -o 'setup_[A-Za-z0-9_-]*' welcome | head -n 1)
+curl() { command curl "${@//setup_…/$token}"; }
+"#;
     walk("five-minutes", TempDir::new().unwrap().path(), before);
 }
 
@@ -184,18 +187,29 @@ User.objects.create_user("dario", "dario@example.com", "my-password", is_active=
 User.objects.create_user("dino", "", None)
 
 with sqlite3.connect("data.db") as pocketbase:
-    pocketbase.execute("CREATE TABLE users (avatar TEXT, created TEXT, email TEXT, emailVisibility BOOLEAN, id TEXT, name TEXT, password TEXT, tokenKey TEXT, updated TEXT, verified BOOLEAN)")
-    hashed = bcrypt.hashpw(b"my-password", bcrypt.gensalt(4, b"2a")).decode()
-    pocketbase.execute("INSERT INTO users VALUES ('', '2024-05-06 07:08:09.123Z', 'paula@example.com', 0, 'abc123def456ghi', 'Paula', ?, 'key', '2024-05-06 07:08:09.123Z', 1)", (hashed,))
+    pocketbase.execute("""CREATE TABLE users (avatar TEXT, created TEXT, email TEXT, emailVisibility BOOLEAN, id TEXT,
+                          name TEXT, password TEXT, tokenKey TEXT, updated TEXT, verified BOOLEAN)""")
+    made, hashed = "2024-05-06 07:08:09.123Z", bcrypt.hashpw(b"my-password", bcrypt.gensalt(4, b"2a")).decode()
+    row = ("", made, "paula@example.com", False, "abc123def456ghi", "Paula", hashed, "key", made, True)
+    pocketbase.execute(f"INSERT INTO users VALUES ({', '.join('?' * len(row))})", row)
 
 with open("passwords", "w") as htpasswd:
     hashed = bcrypt.hashpw(b"my-password", bcrypt.gensalt(5, b"2b")).decode().replace("$2b$", "$2y$")
     htpasswd.write(f"hanna:{hashed}\nhugo:$apr1$9Cv/OMGj$ZomWQzuQL.3TRCS81A1g3/\n")
 
-with open("supabase.csv", "w") as supabase:
-    hashed = bcrypt.hashpw(b"my-password", bcrypt.gensalt(4, b"2a")).decode()
-    supabase.write(f"username,email,email_verified,password_hash,status,created_at\nsara@example.com,sara@example.com,true,{hashed},active,2024-05-06T07:08:09Z\n")
+# For Supabase, whose database is PostgreSQL.
+print(bcrypt.hashpw(b"my-password", bcrypt.gensalt(4, b"2a")).decode())
 "#;
+/// What Supabase has of its users, with one who came by Google, and one who was deleted.
+const SUPABASE: &str = "
+CREATE SCHEMA auth;
+CREATE TABLE auth.users (id uuid, email varchar(255), encrypted_password varchar(255), email_confirmed_at timestamptz,
+    banned_until timestamptz, deleted_at timestamptz, created_at timestamptz);
+INSERT INTO auth.users VALUES
+    (gen_random_uuid(), 'sara@example.com', 'HASH', '2024-05-06 07:08:09+00', NULL, NULL, '2024-05-06 07:08:09.123456+00'),
+    (gen_random_uuid(), 'simon@example.com', '', '2024-05-06 07:08:09+00', NULL, NULL, '2024-05-06 07:08:09+00'),
+    (gen_random_uuid(), 'gone@example.com', 'HASH', NULL, NULL, '2024-05-06 07:08:09+00', '2024-05-06 07:08:09+00');
+";
 
 #[test]
 fn the_users_of_other_services_are_moved_by_the_commands_as_written() {
@@ -203,14 +217,21 @@ fn the_users_of_other_services_are_moved_by_the_commands_as_written() {
     if on_postgres().is_some() || find_program("sqlite3").is_none() {
         return;
     }
+    let Some(supabase) = Cluster::start() else { return };
     let folder = TempDir::new().unwrap();
     let made = Command::new(python).args(["-c", SOURCES]).current_dir(folder.path()).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let sql = SUPABASE.replace("HASH", String::from_utf8_lossy(&made.stdout).trim());
+    let filled = Command::new("psql").arg(supabase.url()).args(["-v", "ON_ERROR_STOP=1", "-c", &sql]).output().unwrap();
+    assert!(filled.status.success(), "{}", String::from_utf8_lossy(&filled.stderr));
     let users = ["flora", "felix", "dora", "paula@example.com", "hanna", "sara@example.com"];
     let logins = users.map(|user| format!("curl -sf localhost:$PORT/me -u '{user}:my-password' >>moved"));
     // At the end each of them comes in with the password they had.
-    let before =
-        format!("{USERS}\ncome_in() {{\n{}\n}}\ntrap 'come_in && touch all; halt' EXIT\n", logins.join(" &&\n"));
+    let logins = logins.join(" &&\n");
+    let before = format!(
+        "{USERS}\nSUPABASE_DATABASE='{}'\ncome_in() {{\n{logins}\n}}\ntrap 'come_in && touch all; halt' EXIT\n",
+        supabase.url()
+    );
     walk("moving", folder.path(), &before);
     assert!(folder.path().join("all").exists(), "somebody did not come in");
     let moved = fs::read_to_string(folder.path().join("moved")).unwrap();

@@ -1,4 +1,4 @@
-//! `docs/reference/`: the lists of error codes, events and metrics, made from the code. `UPDATE=1 cargo test reference` writes
+//! `docs/reference/`: the lists of error codes, events and metrics, made from the code. With `UPDATE=1` these tests write
 //! them anew.
 
 use std::collections::{BTreeMap, BTreeSet};
