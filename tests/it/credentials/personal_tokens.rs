@@ -120,7 +120,7 @@ async fn an_invalid_field_is_named() {
         (json!({"name": "a", "scopes": [], "expires_in": 0}), vec!["expires_in:out-of-range"]),
         (json!({"name": "a", "scopes": [], "expires_in": 3_153_600_001_u64}), vec!["expires_in:out-of-range"]),
         (json!({"name": "a", "scopes": [], "expires_in": -1}), vec!["expires_in:malformed"]),
-        (json!({"name": "a", "token": "canary"}), vec!["token:unknown"]),
+        (json!({"name": "a", "token": "canary"}), vec!["token:unknown", "scopes:required"]),
     ] {
         let answer = admin.post("/me/tokens", &body).await.expect(422);
         assert_eq!(
