@@ -7,12 +7,12 @@ use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{FormatEvent, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatFields, layer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::config::LogFormat;
 use crate::error::StartError;
@@ -30,10 +30,23 @@ pub fn levels(text: &str) -> Result<EnvFilter, StartError> {
         .map_err(|_| StartError::setting("RUST_LOG", "must be levels such as info, debug or info,countersign=debug"))
 }
 
+/// The log of the process, which is written until this is dropped.
+pub struct Log {
+    filter: reload::Handle<EnvFilter, Registry>,
+    _writer: WorkerGuard,
+}
+
+impl Log {
+    /// From now on logs at these levels.
+    pub fn set_levels(&self, levels: EnvFilter) -> Result<(), StartError> {
+        self.filter.reload(levels).map_err(|error| StartError(format!("the levels of the log cannot be set: {error}")))
+    }
+}
+
 /// Starts the log in this format at these levels (in the syntax of `RUST_LOG`). A thread of its own writes the lines.
-/// When the buffer is full, lines are dropped: a stalled log must not stop the service. The guard flushes on drop.
-pub fn start(format: LogFormat, levels: &str, clock: Clock) -> Result<WorkerGuard, StartError> {
-    let filter = self::levels(levels)?;
+/// When the buffer is full, lines are dropped: a stalled log must not stop the service.
+pub fn start(format: LogFormat, levels: &str, clock: Clock) -> Result<Log, StartError> {
+    let (filter, handle) = reload::Layer::new(self::levels(levels)?);
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(MAX_BUFFERED_LINES)
         .finish(PauseAfterFlush(BufWriter::new(io::stdout())));
@@ -45,7 +58,8 @@ pub fn start(format: LogFormat, levels: &str, clock: Clock) -> Result<WorkerGuar
         LogFormat::Text => registry.with(layer().with_writer(writer).event_format(PlainFormat(clock))).try_init(),
         LogFormat::Json => registry.with(layer().with_writer(writer).json().flatten_event(true)).try_init(),
     };
-    started.map(|()| guard).map_err(|error| StartError(format!("the log cannot be started: {error}")))
+    started.map_err(|error| StartError(format!("the log cannot be started: {error}")))?;
+    Ok(Log { filter: handle, _writer: guard })
 }
 
 /// A writer that sleeps after each flush. The log thread flushes when its queue is empty. Without the pause it would be

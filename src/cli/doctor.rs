@@ -1,13 +1,11 @@
 //! `countersign doctor`: read-only checks of an installation.
 
-use std::path::Path;
-
 use serde::Serialize;
 
 use crate::auth::{self, Finding, Verdict};
 use crate::cli::table::table;
 use crate::cli::{Outcome, block_on, json, print};
-use crate::config::{self, Config, Settings};
+use crate::config::{Config, Settings};
 use crate::error::CommandError;
 use crate::model::Clock;
 use crate::telemetry;
@@ -95,6 +93,6 @@ pub fn check_weaknesses(config: &Config) -> Vec<Finding> {
     } else {
         Finding::ok("password length", found)
     };
-    let env_file = auth::mode(Path::new(config::ENV_FILE)).filter(|_| config::env_file_has_secrets());
+    let env_file = auth::mode(config.sources.file()).filter(|_| config.sources.file_has_secrets());
     [issuer, hashing, length].into_iter().chain(env_file).collect()
 }

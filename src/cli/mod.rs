@@ -10,6 +10,7 @@ mod health;
 mod import;
 mod key;
 mod mail;
+mod reload;
 pub mod serve;
 mod session;
 mod table;

@@ -11,11 +11,12 @@ use tokio::time;
 
 use crate::auth::{Auth, FirstAdmin};
 use crate::cli::doctor;
+use crate::cli::reload::reload;
 use crate::config::Config;
 use crate::error::StartError;
 use crate::http::{self, Access, App, Pages, Tls};
 use crate::model::Clock;
-use crate::telemetry;
+use crate::telemetry::{self, Log};
 
 /// How long shutdown waits for writes in progress.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -23,8 +24,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Serves until SIGTERM or Ctrl-C.
 pub fn run(config: &Config) -> Result<(), StartError> {
     keep_memory_private();
-    let _log = telemetry::start(config.log.log_format, &config.log.log, Clock::System)?;
-    super::block_on(serve(config))?
+    let log = telemetry::start(config.log.log_format, &config.log.log, Clock::System)?;
+    super::block_on(serve(config, &log))?
 }
 
 /// No debugger of the same user, and no core dump, gets at keys and passwords in memory. On Linux only; a failure is ignored.
@@ -33,7 +34,7 @@ fn keep_memory_private() {
     let _refused = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
-async fn serve(config: &Config) -> Result<(), StartError> {
+async fn serve(config: &Config, log: &Log) -> Result<(), StartError> {
     // Bind first: a second server, started by mistake, fails before it touches the database.
     let listener = bind("COUNTERSIGN_LISTEN", config.server.listen).await?;
     let metrics = match config.server.metrics_listen {
@@ -42,7 +43,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     };
     let address = listener.local_addr().map_err(|error| StartError(error.to_string()))?;
     let access = access(config)?;
-    let shutdown = shutdown_signal()?;
+    let (shutdown, hangups) = (shutdown_signal()?, Hangups::new()?);
     tokio::pin!(shutdown);
     let (auth, first_admin) = tokio::select! {
         opened = open(config, Clock::System) => opened?,
@@ -67,14 +68,20 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     if let Some(tls) = access.tls.clone() {
         tokio::spawn(async move { tls.watch().await });
     }
-    tell_service_manager(NotifyState::Ready);
+    tell_service_manager(&[NotifyState::Ready]);
     tokio::spawn(keep_watchdog());
     let app = App::new(auth.clone(), access);
     if let Some(listener) = metrics {
         let app = app.clone();
         tokio::spawn(async move { http::serve_metrics(&listener, app).await });
     }
-    http::serve(listener, app, shutdown).await;
+    let service = http::serve(listener, app.clone(), async {
+        tokio::select! {
+            () = shutdown => {}
+            () = reload_on_hangup(hangups, config.clone(), &app, log) => {}
+        }
+    });
+    service.await;
     // Its transaction rolls back, and the next start does the work again.
     maintenance.abort();
     if time::timeout(STOP_TIMEOUT, auth.stop()).await.is_err() {
@@ -84,9 +91,52 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Reads the settings again on each SIGHUP. Ends when the terminal that the server runs on was closed, which is a SIGHUP too.
+async fn reload_on_hangup(mut hangups: Hangups, mut config: Config, app: &App, log: &Log) {
+    loop {
+        hangups.next().await;
+        if hangups.are_of_terminal && !std::io::stderr().is_terminal() {
+            return;
+        }
+        // The time tells systemd that this is the answer to its own signal.
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            tell_service_manager(&[NotifyState::Reloading, now]);
+        }
+        reload(&mut config, app, log);
+        tell_service_manager(&[NotifyState::Ready]);
+    }
+}
+
+/// The SIGHUPs that the process gets from now on.
+struct Hangups {
+    #[cfg(unix)]
+    signals: tokio::signal::unix::Signal,
+    /// Whether there is a terminal that can be closed.
+    are_of_terminal: bool,
+}
+
+impl Hangups {
+    fn new() -> Result<Self, StartError> {
+        Ok(Self {
+            #[cfg(unix)]
+            signals: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+                .map_err(|error| StartError(format!("cannot handle SIGHUP: {error}")))?,
+            are_of_terminal: std::io::stderr().is_terminal(),
+        })
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        if self.signals.recv().await.is_some() {
+            return;
+        }
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Tells systemd how the service is, if it is the one who started it.
-fn tell_service_manager(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
+fn tell_service_manager(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "the service manager was not told how the service is");
     }
 }
@@ -97,7 +147,7 @@ async fn keep_watchdog() {
     let mut ticks = time::interval(longest / 3);
     loop {
         ticks.tick().await;
-        tell_service_manager(NotifyState::Watchdog);
+        tell_service_manager(&[NotifyState::Watchdog]);
     }
 }
 
@@ -185,7 +235,7 @@ pub(super) fn shutdown_signal() -> Result<impl Future<Output = ()>, StartError> 
         }
         #[cfg(not(unix))]
         let _ = interrupt.await;
-        tell_service_manager(NotifyState::Stopping);
+        tell_service_manager(&[NotifyState::Stopping]);
         tracing::info!("stopping");
     })
 }

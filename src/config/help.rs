@@ -27,7 +27,11 @@ fn used_by(command: &str) -> &'static [&'static str] {
 
 /// The command line, with the settings hidden that a command does not go by.
 pub fn command() -> Command {
-    let root = Cli::command();
+    show(Cli::command())
+}
+
+/// Hides from each command of this command line the settings that it does not go by.
+pub fn show(root: Command) -> Command {
     let settings: Vec<_> = root.get_arguments().filter(|setting| setting.get_env().is_some()).cloned().collect();
     let hidden =
         settings.iter().fold(root, |root, setting| root.mut_arg(setting.get_id(), |setting| setting.hide(true)));

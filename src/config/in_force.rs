@@ -1,4 +1,4 @@
-//! The settings as they were given, for people who look after the service. A secret is never among the values.
+//! The settings as they were given, for people who look after the service. A secret is never among the values that are shown.
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory};
@@ -21,8 +21,9 @@ pub fn in_force(matches: &ArgMatches) -> Vec<Setting> {
                 heading: setting.get_help_heading().unwrap_or_default().to_owned(),
                 variable: setting.get_env().map(text).unwrap_or_default(),
                 about: setting.get_help().map(ToString::to_string).unwrap_or_default(),
-                value: given.filter(|_| !is_secret && !is_empty),
+                value: given.clone().filter(|_| !is_secret && !is_empty),
                 is_secret,
+                secret: given.filter(|_| is_secret && !is_empty).map(Into::into),
                 // An empty value is none: compose files leave a setting out that way.
                 is_default: is_empty
                     || !matches!(matches.value_source(id), Some(ValueSource::CommandLine | ValueSource::EnvVariable)),

@@ -26,31 +26,27 @@ pub fn file_variables() -> Vec<String> {
     Cli::command().get_arguments().filter_map(|setting| Some(format!("{}{FILE}", variable(setting)?))).collect()
 }
 
-/// Adds the secrets that files hold to the arguments, for clap to read.
-pub fn from_files(mut args: Vec<OsString>) -> Result<Vec<OsString>, StartError> {
+/// The secrets that files hold, as arguments for clap to read. `variable` finds the value of a variable.
+pub fn from_files(variable: impl Fn(&str) -> Option<OsString>) -> Result<Vec<OsString>, StartError> {
+    let mut args = Vec::new();
     let command = Cli::command();
     let is_setting =
         |name: &str| command.get_arguments().any(|setting| setting.get_env().is_some_and(|env| env == name));
     for setting in command.get_arguments() {
-        let (Some(name), Some(flag)) = (variable(setting), setting.get_long()) else { continue };
+        let (Some(name), Some(flag)) = (self::variable(setting), setting.get_long()) else { continue };
         let file_variable = format!("{name}{FILE}");
         // The password of the first administrator has such a setting of its own.
         if is_setting(&file_variable) {
             continue;
         }
-        let Some(file) = environment(&file_variable) else { continue };
-        if environment(name).is_some() {
+        let Some(file) = variable(&file_variable) else { continue };
+        if variable(name).is_some() {
             return Err(StartError::setting(name, format_args!("is set, and {file_variable} too; keep one")));
         }
         let secret = values::first_line(&file_variable, Path::new(&file))?;
         args.push(format!("--{flag}={}", secret.expose_secret()).into());
     }
     Ok(args)
-}
-
-#[expect(clippy::disallowed_methods, reason = "clap knows nothing of files")]
-fn environment(name: &str) -> Option<OsString> {
-    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// Refuses a secret that is an argument. An address is one when it has a password in it.

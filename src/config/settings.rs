@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::people::{MailSettings, PageSettings, RecoverySettings};
+use crate::config::sources::Sources;
 use crate::config::values::{
     self, AddressOrOff, NumberOrOff, OrAuto, OrOff, Origins, address, audience, audit_retention,
     connections_per_address, credential_cache, drain_time, hash_queue, hash_workers, idle_ttl, import_max_cost,
@@ -36,6 +37,9 @@ pub struct Config {
     /// All of them as they were given, to be shown.
     #[arg(skip)]
     pub in_force: Vec<Setting>,
+    /// Where they come from.
+    #[arg(skip)]
+    pub sources: Sources,
 }
 
 /// What the service itself is told, whether or not it is a server.
@@ -85,14 +89,15 @@ pub struct ServerSettings {
     /// Networks of the proxies in front, with commas between
     ///
     /// Such as `10.0.0.0/8,fd00::/8`. For a connection from one of them, the client's address is the right-most address in
-    /// X-Forwarded-For (or Forwarded) that is not in one of them. Without it, the address is that of the connection.
+    /// X-Forwarded-For (or Forwarded) that is not in one of them. Without it, the address is that of the connection. A running
+    /// server takes a new value on SIGHUP.
     #[arg(long, env = "COUNTERSIGN_TRUSTED_PROXIES", default_value = "", value_name = "NETWORKS")]
     #[arg(global = true, value_parser = trusted_proxies)]
     pub trusted_proxies: Networks,
 
     /// A PEM file with the certificate of this server and those that lead to its root, for TLS without a proxy
     ///
-    /// TLS 1.2 and 1.3. Needs the key, too. Both files are read again when they change.
+    /// TLS 1.2 and 1.3. Needs the key, too. Both files are read again when they change, and on SIGHUP.
     #[arg(long, env = "COUNTERSIGN_TLS_CERT", value_name = "FILE")]
     #[arg(global = true, value_parser = path)]
     pub tls_cert: Option<PathBuf>,
@@ -120,7 +125,7 @@ pub struct ServerSettings {
     /// Origins whose pages may call the service from a browser, with commas between
     ///
     /// Such as `https://app.example.com`. They send a bearer token; a cookie or a password of the browser's own is never used.
-    /// The key set, the status lists and the metadata are readable from every origin.
+    /// The key set, the status lists and the metadata are readable from every origin. A running server takes a new value on SIGHUP.
     #[arg(long, env = "COUNTERSIGN_CORS_ORIGINS", default_value = "", value_name = "ORIGINS")]
     #[arg(global = true, value_parser = origins)]
     pub cors_origins: Origins,
@@ -399,6 +404,8 @@ pub struct LogSettings {
     pub log_format: LogFormat,
 
     /// What is logged: a level, or levels by module
+    ///
+    /// A running server takes a new value on SIGHUP.
     #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "LEVELS")]
     #[arg(global = true)]
     pub log: String,

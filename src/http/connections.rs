@@ -15,7 +15,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::model::{ClientNetwork, Networks};
+use crate::http::current::Current;
+use crate::model::ClientNetwork;
 
 /// How much a client must send or take in [`MIN_CHUNK_TIME`], in bytes: some 4 KiB a second.
 pub const MIN_CHUNK: usize = 64 * 1024;
@@ -26,7 +27,7 @@ pub const MIN_CHUNK_TIME: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub struct Seats {
     most: Option<u32>,
-    exempt: Networks,
+    current: Current,
     taken: Arc<Mutex<HashMap<ClientNetwork, u32>>>,
 }
 
@@ -34,14 +35,14 @@ pub struct Seats {
 pub struct Seat(Option<(Seats, ClientNetwork)>);
 
 impl Seats {
-    /// At most `most` connections for each network that is not `exempt`.
-    pub fn new(most: Option<u32>, exempt: Networks) -> Self {
-        Self { most, exempt, taken: Arc::default() }
+    /// At most `most` connections for each network that is not that of a trusted proxy.
+    pub fn new(most: Option<u32>, current: Current) -> Self {
+        Self { most, current, taken: Arc::default() }
     }
 
     /// Any number of connections for every network.
     pub fn unlimited() -> Self {
-        Self::new(None, Networks::default())
+        Self::new(None, Current::default())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ClientNetwork, u32>> {
@@ -51,7 +52,8 @@ impl Seats {
     /// Takes a seat for a connection from `peer`; none when its network has as many as it may.
     pub fn take(&self, peer: IpAddr) -> Option<Seat> {
         let peer = peer.to_canonical();
-        let Some(most) = self.most.filter(|_| !self.exempt.contains(peer)) else { return Some(Seat(None)) };
+        let is_proxy = || self.current.read().trusted_proxies.contains(peer);
+        let Some(most) = self.most.filter(|_| !is_proxy()) else { return Some(Seat(None)) };
         let network = ClientNetwork::of(peer);
         let mut taken = self.lock();
         let count = taken.entry(network).or_default();
@@ -154,10 +156,12 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
+    use crate::http::current::Values;
 
     #[test]
     fn an_address_has_so_many_seats_and_a_proxy_any_number() {
-        let seats = Seats::new(Some(2), "10.0.0.0/8".parse().unwrap());
+        let proxies = Values { trusted_proxies: "10.0.0.0/8".parse().unwrap(), ..Values::default() };
+        let seats = Seats::new(Some(2), Current::new(proxies));
         let address = |text: &str| text.parse().unwrap();
         let first = seats.take(address("192.0.2.1"));
         let second = seats.take(address("::ffff:192.0.2.1"));

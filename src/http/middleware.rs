@@ -24,14 +24,13 @@ use tower::{Service, service_fn};
 use uuid::Uuid;
 
 use crate::http::access_log::AccessLogEntry;
-use crate::http::cors::Cors;
+use crate::http::current::Current;
 use crate::http::extract::client_address::{Peer, client_address};
 use crate::http::metrics::Requests;
 use crate::http::pages::Pages;
 use crate::http::problem::{self, Problem, ProblemContext};
 use crate::http::request_context::RequestContext;
 use crate::http::unread_body::UnreadBody;
-use crate::model::Networks;
 
 /// The timeout of a request, including its body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,10 +45,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct Surroundings {
     /// The durations of requests.
     pub requests: Requests,
-    /// The proxies that may set the client address.
-    pub trusted_proxies: Networks,
-    /// The origins whose pages may call the service.
-    pub cors: Cors,
+    /// The proxies that may set the client address, and the origins whose pages may call the service.
+    pub current: Current,
     /// The pages for people.
     pub pages: Option<Pages>,
     /// Whether clients connect by TLS.
@@ -76,10 +73,15 @@ fn handle(
     mut request: Request,
     route: &mut Route,
 ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
-    let Surroundings { requests, trusted_proxies, cors, pages, has_tls, draining } = surroundings;
+    let Surroundings { requests, current, pages, has_tls, draining } = surroundings;
     let (requests, has_tls, draining) = (requests.clone(), *has_tls, draining.clone());
     let peer = request.extensions().get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| peer.ip());
-    let context = RequestContext::new(Uuid::new_v4(), client_address(peer, request.headers(), trusted_proxies));
+    let (address, cross_origin) = {
+        let current = current.read();
+        let address = client_address(peer, request.headers(), &current.trusted_proxies);
+        (address, current.cors.of(request.uri().path(), request.headers()))
+    };
+    let context = RequestContext::new(Uuid::new_v4(), address);
     let log_entry = AccessLogEntry {
         requests,
         started: Instant::now(),
@@ -96,7 +98,6 @@ fn handle(
     // Whoever mistypes an address in a browser reads a page, too.
     let is_lost = log_entry.route.is_none() && accepts_pages(request.headers());
     let pages = pages.as_ref().filter(|_| is_lost || Pages::has(path)).map(|pages| (pages.clone(), path.to_owned()));
-    let cross_origin = cors.of(request.uri().path(), request.headers());
     let preflight = cross_origin.preflight(request.method(), request.headers());
     let request_id = context.origin().request_id.simple().to_string();
     request.extensions_mut().insert(context);

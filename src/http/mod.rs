@@ -7,6 +7,7 @@
 mod access_log;
 mod connections;
 mod cors;
+mod current;
 mod extract;
 mod metrics;
 mod middleware;
@@ -32,6 +33,7 @@ use axum::http::request::Parts;
 use prometheus_client::registry::Registry;
 
 use self::cors::Cors;
+use self::current::{Current, Values};
 use self::extract::SessionCookie;
 pub use self::extract::client_address::client_address;
 use self::metrics::Requests;
@@ -51,14 +53,12 @@ pub struct App(Arc<AppInner>);
 
 struct AppInner {
     auth: Auth,
-    trusted_proxies: Networks,
+    current: Current,
     connections_per_address: Option<u32>,
-    cors: Cors,
     tls: Option<Tls>,
     pages: Pages,
     cookie: SessionCookie,
     return_to: Vec<String>,
-    settings: Vec<Setting>,
     findings: Vec<Finding>,
     draining: Arc<AtomicBool>,
     drain_time: Duration,
@@ -97,15 +97,17 @@ impl App {
         let (requests, mut metrics) = (Requests::default(), Registry::with_prefix("countersign"));
         requests.register(&mut metrics);
         Self(Arc::new(AppInner {
-            trusted_proxies: access.trusted_proxies,
+            current: Current::new(Values {
+                trusted_proxies: access.trusted_proxies,
+                cors: Cors::new(&access.cors_origins),
+                settings: access.settings,
+            }),
             connections_per_address: access.connections_per_address,
-            cors: Cors::new(&access.cors_origins),
             tls: access.tls,
             cookie: SessionCookie::new(auth.public_url(), access.cookie_domain.as_deref()),
             auth,
             pages: access.pages,
             return_to: access.return_to,
-            settings: access.settings,
             findings: access.findings,
             draining: Arc::default(),
             drain_time: access.drain_time,
@@ -135,13 +137,25 @@ impl App {
     }
 
     /// The settings, to be shown to administrators.
-    fn settings(&self) -> &[Setting] {
-        &self.0.settings
+    fn settings(&self) -> Vec<Setting> {
+        self.0.current.read().settings.clone()
+    }
+
+    /// Trusts these proxies and allows these origins from now on, also on connections that are open, and shows these settings.
+    pub fn replace(&self, trusted_proxies: Networks, cors_origins: &[String], settings: Vec<Setting>) {
+        self.0.current.replace(Values { trusted_proxies, cors: Cors::new(cors_origins), settings });
     }
 
     /// What is weak about the settings.
     fn findings(&self) -> &[Finding] {
         &self.0.findings
+    }
+
+    /// Takes the pair in the files of the certificate and its key into use, if it is another one.
+    pub fn reload_tls(&self) {
+        if let Some(tls) = &self.0.tls {
+            tls.reload();
+        }
     }
 
     /// The metrics of the HTTP layer.
@@ -184,8 +198,7 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(problem::method_not_allowed);
     let surroundings = Surroundings {
         requests: app.0.requests.clone(),
-        trusted_proxies: app.0.trusted_proxies.clone(),
-        cors: app.0.cors.clone(),
+        current: app.0.current.clone(),
         has_tls: app.0.tls.is_some(),
         pages: Some(app.0.pages.clone()),
         draining: app.0.draining.clone(),

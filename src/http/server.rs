@@ -39,7 +39,7 @@ const LAST_TIMEOUT: Duration = Duration::from_secs(1);
 /// running requests finish, and whoever connects meanwhile is still served once: so a balancer that goes on sending requests
 /// until it is refused a connection loses none.
 pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
-    let seats = Seats::new(app.0.connections_per_address, app.0.trusted_proxies.clone());
+    let seats = Seats::new(app.0.connections_per_address, app.0.current.clone());
     let server = Server::new(router(app.clone()), seats, app.0.tls.clone());
     let connections = GracefulShutdown::new();
     tokio::select! {

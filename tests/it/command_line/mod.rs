@@ -151,7 +151,7 @@ fn the_help_of_a_command_shows_its_own_options_and_the_settings_it_goes_by() {
         String::from_utf8(done.stdout).unwrap()
     };
     let flags = |help: &str| help.lines().filter(|line| line.trim_start().starts_with("--")).count();
-    assert_eq!(flags(&help(&[])), 0);
+    assert_eq!(flags(&help(&[])), 1, "the file of settings");
     assert!(flags(&help(&["serve"])) > 50 && help(&["serve"]).contains("Server:"));
     for (command, shown, hidden) in [
         (vec!["user", "delete"], vec!["--yes", "--database-url", "COUNTERSIGN_SECRET_KEY"], "--listen"),

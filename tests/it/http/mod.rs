@@ -12,6 +12,6 @@ mod proxies;
 mod requests;
 mod schemathesis;
 mod scopes;
-mod tls;
+pub mod tls;
 mod verify;
 mod well_known;

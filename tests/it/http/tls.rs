@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::support::{App, Binary, certify, find_program};
 
-fn curl(folder: &Path, certificate: &str, port: u16, args: &[&str]) -> Output {
+pub fn curl(folder: &Path, certificate: &str, port: u16, args: &[&str]) -> Output {
     let url = format!("https://localhost:{port}/health");
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--include", "--max-time", "5", "--cacert", certificate]).args(args);

@@ -10,7 +10,7 @@ mod programs;
 
 pub use answer::Answer;
 pub use app::{App, Caller, PASSWORD, basic, bearer, secret_key};
-pub use binary::{Binary, Killed, Server, free_port};
+pub use binary::{Binary, Ended, Killed, Server, free_port};
 pub use database::{Database, on_postgres};
 pub use jwt::{ForgedKey, b64, claims_of, header_of, resign};
 pub use postgres::{Cluster, Line, Pooler};

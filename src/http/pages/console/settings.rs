@@ -12,7 +12,8 @@ use crate::http::problem::Problem;
 /// Shows the settings as they are in force. Of a secret it shows whether there is one.
 pub async fn show_settings(app: App, SignedIn { frame, .. }: SignedIn<Admin>) -> Result<Response, Problem> {
     // They come subject by subject.
-    let subjects = app.settings().chunk_by(|one, next| one.heading == next.heading).map(|subject| {
+    let settings = app.settings();
+    let subjects = settings.chunk_by(|one, next| one.heading == next.heading).map(|subject| {
         let rows = subject.iter().map(|setting| {
             context! {
                 variable => setting.variable.as_str(),
