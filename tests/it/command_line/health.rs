@@ -100,7 +100,7 @@ fn with_tls_only_a_server_with_the_certificate_of_the_settings_is_healthy() {
     let Some(openssl) = find_program("openssl") else { return };
     let (folder, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     for folder in [&folder, &other] {
-        certify(&openssl, folder.path());
+        certify(&openssl, folder.path(), "localhost");
     }
     let tls =
         |folder: &TempDir| ["cert.pem", "key.pem"].map(|file| folder.path().join(file).to_str().unwrap().to_owned());

@@ -21,7 +21,7 @@ pub fn curl(folder: &Path, certificate: &str, port: u16, args: &[&str]) -> Outpu
 async fn tls_is_served_from_version_1_2_on_with_hsts_and_a_new_certificate_without_a_restart() {
     let (Some(openssl), Some(_)) = (find_program("openssl"), find_program("curl")) else { return };
     let folder = TempDir::new().unwrap();
-    certify(&openssl, folder.path());
+    certify(&openssl, folder.path(), "localhost");
     let tls = Tls::open(&folder.path().join("cert.pem"), &folder.path().join("key.pem")).unwrap();
     let app = App::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -48,7 +48,7 @@ async fn tls_is_served_from_version_1_2_on_with_hsts_and_a_new_certificate_witho
     fs::write(folder.path().join("cert.pem"), "nothing yet").unwrap();
     tls.reload();
     assert!(ask("old.pem", &[]).await.status.success());
-    certify(&openssl, folder.path());
+    certify(&openssl, folder.path(), "localhost");
     tls.reload();
     assert!(ask("cert.pem", &[]).await.status.success());
     assert!(!ask("old.pem", &[]).await.status.success());
@@ -58,7 +58,7 @@ async fn tls_is_served_from_version_1_2_on_with_hsts_and_a_new_certificate_witho
 fn a_certificate_without_its_key_stops_the_start_and_both_make_the_address_https() {
     let Some(openssl) = find_program("openssl") else { return };
     let folder = TempDir::new().unwrap();
-    certify(&openssl, folder.path());
+    certify(&openssl, folder.path(), "localhost");
     let binary =
         || Binary::new(folder.path()).env("COUNTERSIGN_TLS_CERT", "cert.pem").args(&["--listen", "127.0.0.1:0"]);
     let said = |binary: Binary| String::from_utf8(binary.output().stderr).unwrap();

@@ -221,11 +221,11 @@ async fn the_console_shows_the_settings_that_are_in_force_now() {
 async fn a_new_certificate_is_in_use_at_once() {
     let (Some(openssl), Some(_)) = (find_program("openssl"), find_program("curl")) else { return };
     let folder = TempDir::new().unwrap();
-    certify(&openssl, folder.path());
+    certify(&openssl, folder.path(), "localhost");
     let settings = "COUNTERSIGN_TLS_CERT=cert.pem\nCOUNTERSIGN_TLS_KEY=key.pem\n";
     let server = Reloading::start(|binary| binary, folder.path().to_owned(), settings);
     fs::copy(folder.path().join("cert.pem"), folder.path().join("old.pem")).unwrap();
-    certify(&openssl, folder.path());
+    certify(&openssl, folder.path(), "localhost");
     server.hang_up();
     let works = |certificate| curl(folder.path(), certificate, server.server.port, &[]).status.success();
     assert!(works("cert.pem") && !works("old.pem"));

@@ -62,9 +62,10 @@ impl Node {
     }
 }
 
-/// Writes a self-signed certificate for localhost and its key.
-pub fn certify(openssl: &Path, folder: &Path) {
-    let subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"];
+/// Writes a self-signed certificate for a host, `cert.pem`, and its key, `key.pem`.
+pub fn certify(openssl: &Path, folder: &Path, host: &str) {
+    let (name, other_name) = (format!("/CN={host}"), format!("subjectAltName=DNS:{host}"));
+    let subject = ["-subj", &name, "-addext", &other_name, "-days", "2"];
     let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "key.pem"];
     let mut command = Command::new(openssl);
     command.args(["req", "-x509", "-out", "cert.pem"]).args(key).args(subject).current_dir(folder);

@@ -2,6 +2,7 @@
 //! of the client never reach it, and everything else does.
 
 mod passing;
+mod publish;
 mod upstream;
 
 use std::collections::BTreeMap;
