@@ -4,13 +4,16 @@ use std::fmt::Write;
 
 use crate::auth::{Actor, Auth};
 use crate::cli::table::{cell, table};
-use crate::cli::{json, print, with_auth};
+use crate::cli::{confirm, json, print, with_auth};
 use crate::config::{Config, KeyCommand};
 use crate::error::{CommandError, Error, StartError};
 use crate::http::views::KeyList;
 
 /// Runs `countersign key`.
 pub fn run(config: &Config, command: KeyCommand) -> Result<(), CommandError> {
+    if let KeyCommand::Revoke(sure) = command {
+        confirm(sure, "This ends all signing keys, and with them every JWT.")?;
+    }
     print(&with_auth(config, async |auth| answer(auth, command).await)?)
 }
 
@@ -18,15 +21,12 @@ async fn answer(auth: &Auth, command: KeyCommand) -> Result<String, CommandError
     let mut text = String::new();
     match command {
         KeyCommand::Rotate => {
-            let next = auth.rotate_keys(Actor::Operator).await.map_err(|error| match error {
-                Error::NoRotation => StartError::setting(
-                    "COUNTERSIGN_JWT_ALGORITHM",
-                    "no stored key signs with this algorithm; run the command with the servers' settings",
-                )
-                .into(),
-                error => CommandError::from(error),
-            })?;
+            let next = auth.rotate_keys(Actor::Operator).await.map_err(explain)?;
             let _infallible = writeln!(text, "{} is published and signs from {}", next.kid, next.signs_from);
+        }
+        KeyCommand::Revoke(_) => {
+            auth.revoke_keys(Actor::Operator).await.map_err(explain)?;
+            text.push_str("all signing keys were ended; servers make a new one within seconds\n");
         }
         KeyCommand::List { json: true } => {
             text = json(&KeyList::from(auth.signing_keys().await?))?;
@@ -40,4 +40,15 @@ async fn answer(auth: &Auth, command: KeyCommand) -> Result<String, CommandError
         }
     }
     Ok(text)
+}
+
+fn explain(error: Error) -> CommandError {
+    match error {
+        Error::NoRotation => StartError::setting(
+            "COUNTERSIGN_JWT_ALGORITHM",
+            "no stored key signs with this algorithm; run the command with the servers' settings",
+        )
+        .into(),
+        error => error.into(),
+    }
 }

@@ -355,6 +355,8 @@ pub enum KeyCommand {
     },
     /// Make the next key, which is public at once and signs eleven minutes later
     Rotate,
+    /// End all keys, such as after one has leaked: every JWT is refused within seconds, and servers make a new key
+    Revoke(Sure),
 }
 
 /// What to do with the audit trail.

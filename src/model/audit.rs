@@ -61,6 +61,8 @@ events! {
     TokenRevoked = "token.revoked",
     /// The next signing key was created.
     KeyRotated = "key.rotated",
+    /// All signing keys were ended at once, and every JWT with them.
+    KeysRevoked = "keys.revoked",
     /// The oldest records were deleted, up to the one that the target names.
     AuditForgotten = "audit.forgotten",
     /// The end of the trail had no seal yet and was sealed: of a new database (the target is `new`), of one of an earlier version

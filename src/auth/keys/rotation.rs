@@ -182,6 +182,23 @@ impl Auth {
         self.refresh_keys().await
     }
 
+    /// Ends all signing keys, such as after one has leaked. Every JWT is refused, here at once and by other servers within seconds;
+    /// a server makes a new key as soon as it finds none.
+    pub async fn revoke_keys(&self, actor: Actor) -> Result<(), Error> {
+        if !self.can_rotate_keys() {
+            return Err(Error::NoRotation);
+        }
+        let (auth, now) = (self.clone(), self.clock.now());
+        self.finish(async move {
+            let mut tx = auth.write_as(actor).await?;
+            tx.delete_all_signing_keys().await?;
+            tx.record(actor.did(Event::KeysRevoked, now));
+            tx.commit().await
+        })
+        .await?;
+        self.refresh_keys().await
+    }
+
     fn next_key(&self, now: Timestamp) -> Option<KeyInfo> {
         let algorithm = self.settings.keys.jwt_algorithm;
         let is_current = |key: &KeyInfo| key.algorithm == algorithm && key.verifies_until.is_none();

@@ -107,6 +107,7 @@ fn verb(event: &str, is_own: bool, target: &str, method: Option<&str>) -> (Strin
         "token.revoked" if is_own => (if many { "revoked personal tokens" } else { "revoked a personal token" }, false),
         "token.revoked" => (if many { "revoked personal tokens of" } else { "revoked a personal token of" }, true),
         "key.rotated" => ("made the next signing key", false),
+        "keys.revoked" => ("ended all signing keys", false),
         "audit.forgotten" => ("deleted old audit records", false),
         "audit.sealed" => ("began to seal the audit trail", false),
         "audit.broken" => ("found the audit trail changed by something else", false),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use countersign::auth::Actor;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -210,6 +211,28 @@ async fn the_command_rotates_beside_a_running_server() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("the server did not learn of the key");
+}
+
+/// A key that leaked signs for whoever has it, so its tokens cannot be told from ours.
+#[tokio::test]
+async fn after_a_leak_all_keys_end_and_servers_go_on_with_a_new_one() {
+    let app = App::start().await;
+    let user = app.create("sergio", &["user"]).await;
+    let (opaque, jwt) = app.tokens("sergio").await;
+    let before = published(&app).await;
+    let auth = app.service.auth();
+    auth.revoke_keys(Actor::Operator).await.unwrap();
+    assert_eq!(app.with(&jwt).get("/me").await.expect(401).problem(), "invalid-token");
+    app.with(&opaque).get("/me").await.expect(200);
+    // What a server does every few seconds.
+    auth.rotate_keys_when_due().await.unwrap();
+    let after = published(&app).await;
+    assert!(after.len() == 1 && !before.contains(&after[0]), "{before:?} {after:?}");
+    app.with(&jwt).get("/me").await.expect(401);
+    let (_, jwt) = app.tokens("sergio").await;
+    assert_eq!(app.with(&jwt).get("/me").await.expect(200).json()["user"]["id"], user);
+    let event = "SELECT CAST(COUNT(*) AS TEXT) FROM audit WHERE event = 'keys.revoked' AND method = 'command'";
+    assert_eq!(app.database.text(event).await, "1");
 }
 
 #[tokio::test]
