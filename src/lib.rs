@@ -22,7 +22,7 @@
 //! * [`cli`] is the command line: [`cli::serve`] is the server from settings to shutdown.
 //!
 //! [`config`] is every setting and command; `cli`, `auth`, `mail` and `telemetry` import it. [`error`] is everything that can go
-//! wrong ([`http`] gives each its status), [`telemetry`] the log, [`private_file`] files that only their owner may read.
+//! wrong ([`http`] gives each its status), [`telemetry`] the log and what is sent to a collector, [`private_file`] files that only their owner may read.
 //!
 //! # Seven words
 //!

@@ -61,6 +61,7 @@ fn check_settings(config: &Config) -> Vec<Finding> {
     let mut errors = auth::examine_settings(&config.settings, config.first_admin.setup_token.as_ref());
     errors.extend(config.first_admin.admin().err());
     errors.extend(telemetry::levels(&config.log.log).err());
+    errors.extend(config.collector.headers().err());
     if errors.is_empty() {
         return vec![Finding::ok("settings", "a server accepts all of them")];
     }

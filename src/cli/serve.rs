@@ -24,7 +24,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Serves until SIGTERM or Ctrl-C.
 pub fn run(config: &Config) -> Result<(), StartError> {
     keep_memory_private();
-    let log = telemetry::start(config.log.log_format, &config.log.log, Clock::System)?;
+    let log = telemetry::start(&config.log, &config.collector, Clock::System)?;
     super::block_on(serve(config, &log))?
 }
 
@@ -42,7 +42,7 @@ async fn serve(config: &Config, log: &Log) -> Result<(), StartError> {
         None => None,
     };
     let address = listener.local_addr().map_err(|error| StartError(error.to_string()))?;
-    let access = access(config)?;
+    let access = Access { tracer: log.tracer(), ..access(config)? };
     let (shutdown, hangups) = (shutdown_signal()?, Hangups::new()?);
     tokio::pin!(shutdown);
     let (auth, first_admin) = tokio::select! {
@@ -166,6 +166,7 @@ pub fn access(config: &Config) -> Result<Access, StartError> {
         }
     };
     Ok(Access {
+        tracer: None,
         trusted_proxies: config.server.trusted_proxies.clone(),
         connections_per_address: config.server.connections_per_address,
         cors_origins: config.server.cors_origins.clone(),

@@ -26,7 +26,7 @@ pub use self::commands::{
 pub use self::help::command;
 pub use self::people::{MailSettings, Registration};
 pub use self::reference::reference;
-pub use self::settings::{Config, GuessingSettings, LogFormat, Settings};
+pub use self::settings::{CollectorSettings, Config, GuessingSettings, LogFormat, LogSettings, Settings};
 pub use self::sources::{Sources, read};
 
 /// What a command's exit code says; clap itself ends with 2.
@@ -57,11 +57,12 @@ impl Cli {
     /// Takes an empty value of an optional setting as none, because compose files and `.env` leave a setting out that way, and
     /// fills in the settings that follow others.
     fn completed(mut self) -> Self {
-        let Config { settings, first_admin, server, .. } = &mut self.config;
+        let Config { settings, first_admin, server, collector, .. } = &mut self.config;
         let pages = [&mut settings.pages.logo, &mut settings.mail.mail_templates];
         for file in [&mut server.tls_cert, &mut server.tls_key].into_iter().chain(pages) {
             file.take_if(|file| file.as_os_str().is_empty());
         }
+        collector.otlp_url.take_if(|url| url.is_empty());
         settings.tokens.issuer.take_if(|issuer| issuer.is_empty());
         settings.tokens.public_url.take_if(|address| address.is_empty());
         settings.pages.cookie_domain.take_if(|domain| domain.is_empty());
@@ -75,6 +76,7 @@ impl Cli {
             &mut settings.keys.jwt_secret,
             &mut settings.mail.smtp_url,
             &mut first_admin.setup_token,
+            &mut collector.otlp_headers,
             &mut first_admin.admin_password,
         ] {
             secret.take_if(|secret| secret.expose_secret().is_empty());

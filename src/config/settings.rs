@@ -1,6 +1,7 @@
 //! The settings, by subject. A declaration here is the flag, the variable, the line of `.env.example` and the entry in
 //! `docs/settings.md`: the first paragraph of its comment is the short help, the rest is shown in the files as well.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::config::values::{
     self, AddressOrOff, NumberOrOff, OrAuto, OrOff, Origins, address, audience, audit_retention,
     connections_per_address, credential_cache, drain_time, hash_queue, hash_workers, idle_ttl, import_max_cost,
     key_rotation, lifetime, limit_burst, limit_refill, listen, metrics_listen, number, origins, password_min_length,
-    path, personal_token_ttl, secret, sessions_per_user, status_ttl, trusted_proxies,
+    path, personal_token_ttl, secret, sessions_per_user, share, status_ttl, trusted_proxies,
 };
 use crate::error::StartError;
 use crate::model::{Algorithm, HashCost, Networks, Setting};
@@ -34,6 +35,8 @@ pub struct Config {
     pub first_admin: FirstAdminSettings,
     #[command(flatten)]
     pub log: LogSettings,
+    #[command(flatten)]
+    pub collector: CollectorSettings,
     /// All of them as they were given, to be shown.
     #[arg(skip)]
     pub in_force: Vec<Setting>,
@@ -409,6 +412,52 @@ pub struct LogSettings {
     #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "LEVELS")]
     #[arg(global = true)]
     pub log: String,
+}
+
+/// Where traces and logs are sent.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "OpenTelemetry")]
+pub struct CollectorSettings {
+    /// The address of a collector for traces and logs over OTLP (protobuf over HTTP)
+    ///
+    /// Such as `http://127.0.0.1:4318`, to which /v1/traces and /v1/logs are added. Without it, nothing is sent.
+    #[arg(long, env = "COUNTERSIGN_OTLP_URL", value_name = "URL")]
+    #[arg(global = true, value_parser = address)]
+    pub otlp_url: Option<String>,
+
+    /// Headers of each request to the collector, as NAME=value with commas between
+    ///
+    /// Such as authorization=Bearer and a token.
+    #[arg(long, env = "COUNTERSIGN_OTLP_HEADERS", value_name = "HEADERS")]
+    #[arg(global = true, hide_env_values = true, value_parser = secret)]
+    pub otlp_headers: Option<SecretString>,
+
+    /// The share of requests whose traces are sent, from 0 to 1
+    ///
+    /// What a trusted proxy has decided about a trace takes precedence. Logs are all sent.
+    #[arg(long, env = "COUNTERSIGN_OTLP_SAMPLE", default_value = "1", value_name = "SHARE")]
+    #[arg(global = true, value_parser = share)]
+    pub otlp_sample: f64,
+}
+
+impl CollectorSettings {
+    /// The headers, by name.
+    pub fn headers(&self) -> Result<HashMap<String, String>, StartError> {
+        let text = self.otlp_headers.as_ref().map_or("", ExposeSecret::expose_secret);
+        let is_name = |name: &str| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        };
+        let is_value = |value: &str| !value.is_empty() && value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        let pair = |word: &str| {
+            let (name, value) = word.split_once('=').map(|(name, value)| (name.trim(), value.trim()))?;
+            (is_name(name) && is_value(value)).then(|| (name.to_owned(), value.to_owned()))
+        };
+        let words = text.split(',').filter(|word| !word.trim().is_empty());
+        words.map(pair).collect::<Option<_>>().ok_or_else(|| {
+            let mend = "must be NAME=value with commas between, such as authorization=Bearer and a token";
+            StartError::setting("COUNTERSIGN_OTLP_HEADERS", mend)
+        })
+    }
 }
 
 /// The form of the log.

@@ -200,6 +200,12 @@ pub fn limit_refill(text: &str) -> Result<Duration, &'static str> {
     seconds(text, 1, 86_400, "must be from 1s to 1d, written like 6s, 1m or 1h")
 }
 
+/// A number from 0 to 1.
+pub fn share(text: &str) -> Result<f64, &'static str> {
+    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or("must be a number from 0 to 1, such as 0.05")
+}
+
 pub fn number(text: &str) -> Result<u32, &'static str> {
     text.parse().map_err(|_| "must be a whole number")
 }

@@ -18,6 +18,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use futures_util::FutureExt;
+use futures_util::future::Either;
+use opentelemetry::context::FutureExt as _;
+use opentelemetry_sdk::trace::SdkTracer;
 use tokio::time;
 use tower::layer::layer_fn;
 use tower::{Service, service_fn};
@@ -30,6 +33,7 @@ use crate::http::metrics::Requests;
 use crate::http::pages::Pages;
 use crate::http::problem::{self, Problem, ProblemContext};
 use crate::http::request_context::RequestContext;
+use crate::http::trace::Trace;
 use crate::http::unread_body::UnreadBody;
 
 /// The timeout of a request, including its body.
@@ -49,6 +53,8 @@ pub struct Surroundings {
     pub current: Current,
     /// The pages for people.
     pub pages: Option<Pages>,
+    /// What begins the spans of requests, when there is a collector for them.
+    pub tracer: Option<SdkTracer>,
     /// Whether clients connect by TLS.
     pub has_tls: bool,
     /// Whether the server is shutting down.
@@ -73,13 +79,18 @@ fn handle(
     mut request: Request,
     route: &mut Route,
 ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
-    let Surroundings { requests, current, pages, has_tls, draining } = surroundings;
+    let Surroundings { requests, current, pages, tracer, has_tls, draining } = surroundings;
     let (requests, has_tls, draining) = (requests.clone(), *has_tls, draining.clone());
     let peer = request.extensions().get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| peer.ip());
-    let (address, cross_origin) = {
+    let (address, cross_origin, trace) = {
         let current = current.read();
         let address = client_address(peer, request.headers(), &current.trusted_proxies);
-        (address, current.cors.of(request.uri().path(), request.headers()))
+        let trace = tracer.as_ref().map(|tracer| {
+            let is_proxy = current.trusted_proxies.contains(peer.to_canonical());
+            let headers = is_proxy.then(|| request.headers());
+            Arc::new(Trace::begin(tracer, request.method(), request.extensions().get(), headers))
+        });
+        (address, current.cors.of(request.uri().path(), request.headers()), trace)
     };
     let context = RequestContext::new(Uuid::new_v4(), address);
     let log_entry = AccessLogEntry {
@@ -89,6 +100,7 @@ fn handle(
         route: request.extensions().get().cloned(),
         context: context.clone(),
         outcome: None,
+        trace: trace.clone(),
     };
     let problem_context = ProblemContext {
         by_page_script: is_page_script(request.headers()),
@@ -104,6 +116,10 @@ fn handle(
     let unread_body = UnreadBody::watch(&mut request);
     // This only creates the future of the route; nothing runs before it is awaited.
     let future = (head_bytes(&request) <= MAX_HEAD_BYTES).then(|| route.call(request));
+    let future = future.map(|future| match trace {
+        Some(trace) => Either::Left(future.with_context(trace.context().clone())),
+        None => Either::Right(future),
+    });
 
     async move {
         let mut log_entry = log_entry;

@@ -18,6 +18,7 @@ mod request_context;
 mod routes;
 mod server;
 mod tls;
+mod trace;
 mod unread_body;
 mod users_file;
 pub mod views;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use opentelemetry_sdk::trace::SdkTracer;
 use prometheus_client::registry::Registry;
 
 use self::cors::Cors;
@@ -56,6 +58,7 @@ struct AppInner {
     current: Current,
     connections_per_address: Option<u32>,
     tls: Option<Tls>,
+    tracer: Option<SdkTracer>,
     pages: Pages,
     cookie: SessionCookie,
     return_to: Vec<String>,
@@ -77,6 +80,8 @@ pub struct Access {
     pub cors_origins: Vec<String>,
     /// The certificate and the key, when clients connect by TLS.
     pub tls: Option<Tls>,
+    /// What begins the spans of requests, when there is a collector for them.
+    pub tracer: Option<SdkTracer>,
     /// The pages for people.
     pub pages: Pages,
     /// The domain whose hosts share the cookie of browsers' sessions, if there is one.
@@ -104,6 +109,7 @@ impl App {
             }),
             connections_per_address: access.connections_per_address,
             tls: access.tls,
+            tracer: access.tracer,
             cookie: SessionCookie::new(auth.public_url(), access.cookie_domain.as_deref()),
             auth,
             pages: access.pages,
@@ -200,6 +206,7 @@ pub fn router(app: App) -> Router {
         requests: app.0.requests.clone(),
         current: app.0.current.clone(),
         has_tls: app.0.tls.is_some(),
+        tracer: app.0.tracer.clone(),
         pages: Some(app.0.pages.clone()),
         draining: app.0.draining.clone(),
     };

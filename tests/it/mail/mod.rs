@@ -4,7 +4,7 @@ mod email;
 mod outbox;
 mod recovery;
 mod registration;
-mod server;
+pub mod server;
 mod texts;
 
 use std::io::{BufRead, BufReader};

@@ -6,7 +6,7 @@ use super::Sink;
 use crate::support::{Binary, Database, PASSWORD, secret_key};
 
 /// A certificate for localhost, which is its own root. The paths of it and of its key.
-fn certificate(folder: &std::path::Path) -> [String; 2] {
+pub fn certificate(folder: &std::path::Path) -> [String; 2] {
     let [certificate, key] = ["mail.pem", "mail.key"].map(|name| folder.join(name).display().to_string());
     let made = crate::support::command("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])

@@ -6,6 +6,7 @@ mod fail2ban;
 mod idempotency;
 mod metrics;
 mod monitoring;
+mod otlp;
 mod reload;
 mod servers;
 mod service_manager;

@@ -92,6 +92,10 @@ fn an_invalid_setting_stops_the_start_with_its_name_and_a_remedy() {
         ("COUNTERSIGN_ADMIN_USERNAME", "root", "set COUNTERSIGN_ADMIN_PASSWORD"),
         ("COUNTERSIGN_ADMIN_PASSWORD", "canary-password", "set COUNTERSIGN_ADMIN_USERNAME"),
         ("COUNTERSIGN_LOG_FORMAT", "canary", "text, json"),
+        ("COUNTERSIGN_OTLP_URL", "127.0.0.1:4318", "must be an http or https address"),
+        ("COUNTERSIGN_OTLP_URL", "http://localhost:canary", "such as http://127.0.0.1:4318"),
+        ("COUNTERSIGN_OTLP_URL", "http://me:canary@localhost", "such as http://127.0.0.1:4318"),
+        ("COUNTERSIGN_OTLP_SAMPLE", "5", "must be a number from 0 to 1"),
         ("RUST_LOG", "canary=canary", "info"),
     ] {
         let text = refusal(name, value);

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Binary, Database, PASSWORD, Server, basic, bearer};
 
 /// Runs a server at the most verbose level and sends it every kind of request. Returns its log, and the secrets.
-async fn walk(format: &str) -> (String, Vec<String>) {
+pub async fn walk(format: &str, more: &[(&str, &str)]) -> (String, Vec<String>) {
     let database = Database::new().await;
-    let server: Server = Binary::new(database.folder.path())
+    let binary = more.iter().fold(Binary::new(database.folder.path()), |binary, (name, value)| binary.env(name, value));
+    let server: Server = binary
         .env("DATABASE_URL", &database.url)
         .env("RUST_LOG", "trace")
         .env("COUNTERSIGN_LOG_FORMAT", format)
@@ -58,7 +59,7 @@ async fn walk(format: &str) -> (String, Vec<String>) {
 #[tokio::test]
 async fn no_secret_is_in_the_log_at_any_level() {
     for format in ["text", "json"] {
-        let (log, secrets) = walk(format).await;
+        let (log, secrets) = walk(format, &[]).await;
         assert!(log.contains("DEBUG"), "messages of the libraries are included");
         for secret in &secrets {
             if let Some(line) = log.lines().find(|line| line.contains(secret.as_str())) {
@@ -70,7 +71,7 @@ async fn no_secret_is_in_the_log_at_any_level() {
 
 #[tokio::test]
 async fn each_request_is_one_log_line_with_caller_route_and_status() {
-    let (log, _) = walk("json").await;
+    let (log, _) = walk("json", &[]).await;
     let lines: Vec<Value> = log
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap())

@@ -1,9 +1,12 @@
-//! The log: one line for each request, and warnings and errors, on standard output.
+//! The log: one line for each request, and warnings and errors, on standard output, and for a collector of OpenTelemetry.
+
+mod collector;
 
 use std::fmt::{self, Write};
 use std::io::{self, BufWriter, IsTerminal};
 use std::time::Duration;
 
+use opentelemetry_sdk::trace::SdkTracer;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -14,7 +17,8 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-use crate::config::LogFormat;
+use self::collector::Collector;
+use crate::config::{CollectorSettings, LogFormat, LogSettings};
 use crate::error::StartError;
 use crate::model::Clock;
 
@@ -32,26 +36,34 @@ pub fn levels(text: &str) -> Result<EnvFilter, StartError> {
 
 /// The log of the process, which is written until this is dropped.
 pub struct Log {
+    // Ends first, because it may have something to say.
+    collector: Option<Collector>,
     filter: reload::Handle<EnvFilter, Registry>,
     _writer: WorkerGuard,
 }
 
 impl Log {
+    /// What begins the spans of requests, when there is a collector for them.
+    pub fn tracer(&self) -> Option<SdkTracer> {
+        self.collector.as_ref().map(Collector::tracer)
+    }
+
     /// From now on logs at these levels.
     pub fn set_levels(&self, levels: EnvFilter) -> Result<(), StartError> {
         self.filter.reload(levels).map_err(|error| StartError(format!("the levels of the log cannot be set: {error}")))
     }
 }
 
-/// Starts the log in this format at these levels (in the syntax of `RUST_LOG`). A thread of its own writes the lines.
-/// When the buffer is full, lines are dropped: a stalled log must not stop the service.
-pub fn start(format: LogFormat, levels: &str, clock: Clock) -> Result<Log, StartError> {
-    let (filter, handle) = reload::Layer::new(self::levels(levels)?);
+/// Starts the log with these settings. A thread of its own writes the lines. When the buffer is full, lines are dropped: a
+/// stalled log must not stop the service.
+pub fn start(settings: &LogSettings, collector: &CollectorSettings, clock: Clock) -> Result<Log, StartError> {
+    let (filter, handle) = reload::Layer::new(levels(&settings.log)?);
+    let collector = Collector::of(collector)?;
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(MAX_BUFFERED_LINES)
         .finish(PauseAfterFlush(BufWriter::new(io::stdout())));
-    let registry = tracing_subscriber::registry().with(filter);
-    let started = match format {
+    let registry = tracing_subscriber::registry().with(filter).with(collector.as_ref().map(Collector::log_layer));
+    let started = match settings.log_format {
         LogFormat::Text if io::stdout().is_terminal() => {
             registry.with(layer().with_writer(writer).with_target(false)).try_init()
         }
@@ -59,7 +71,7 @@ pub fn start(format: LogFormat, levels: &str, clock: Clock) -> Result<Log, Start
         LogFormat::Json => registry.with(layer().with_writer(writer).json().flatten_event(true)).try_init(),
     };
     started.map_err(|error| StartError(format!("the log cannot be started: {error}")))?;
-    Ok(Log { filter: handle, _writer: guard })
+    Ok(Log { collector, filter: handle, _writer: guard })
 }
 
 /// A writer that sleeps after each flush. The log thread flushes when its queue is empty. Without the pause it would be
