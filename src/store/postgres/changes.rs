@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::counter::Counter;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::watch;
@@ -21,12 +22,22 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// How long after a fault the next attempt is made.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How often this server has asked what others changed.
+#[derive(Clone, Debug, Default)]
+pub struct Polls {
+    /// Polls that were answered in time.
+    pub answered: Counter,
+    /// Those after which the cache was dropped.
+    pub failed: Counter,
+}
+
 /// Polls while somebody uses the cache. It goes on until it is aborted.
 pub async fn follow(
     mut host: watch::Receiver<PgConnectOptions>,
     begin: Option<&'static str>,
     invalidation: Invalidation,
     replica: Option<Arc<Replica>>,
+    polls: Polls,
 ) {
     let note_heard = |change| replica.iter().for_each(|replica| replica.note_heard(change));
     let (mut line, mut known): (_, Option<Mark>) = (None, None);
@@ -48,8 +59,10 @@ pub async fn follow(
                 note(&invalidation, known, &news);
                 known = Some(last(&news));
                 invalidation.note_poll(begun);
+                polls.answered.inc();
             }
             failed => {
+                polls.failed.inc();
                 if known.is_some() {
                     let why = failed.map_or_else(
                         |_| "no answer in time".to_owned(),

@@ -74,6 +74,8 @@ pub struct Cluster {
     silence: Silence,
     /// The read replica, if there is one.
     pub replica: Option<Arc<Replica>>,
+    /// How often it was asked what other servers changed.
+    pub polls: changes::Polls,
 }
 
 /// What begins a transaction.
@@ -191,12 +193,14 @@ fn serve(
     let invalidation = Invalidation::of_server();
     let [write, read] = [WRITERS, READERS].map(|most| pool(most, &silence).connect_lazy_with(host.clone()));
     let (moved, host) = watch::channel(host);
-    let line = changes::follow(host, begin.to_read, invalidation.clone(), replica.clone());
+    let polls = changes::Polls::default();
+    let line = changes::follow(host, begin.to_read, invalidation.clone(), replica.clone(), polls.clone());
     let primary = primary::watch((hosts, current), [write.clone(), read.clone()], moved, silence.clone());
     let line = AbortOnDropHandle::new(tokio::spawn(async move {
         tokio::join!(line, primary);
     }));
-    let pools = Pools::Postgres { write, read, cluster: Cluster { silence, replica }, begin, line: Some(line.into()) };
+    let pools =
+        Pools::Postgres { write, read, cluster: Cluster { silence, replica, polls }, begin, line: Some(line.into()) };
     Store { pools, invalidation, chain_key: KnownLater::default() }
 }
 

@@ -92,6 +92,10 @@ async fn metrics_count_requests_hashes_and_commits_without_names() {
     assert_eq!(series[concat!("countersign_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")], 1.0);
     // Some that were used for the figures may not be back in the pool yet.
     assert!(series[r#"countersign_database_connections_in_use{pool="read"}"#] <= 3.0);
+    assert!(series[r#"countersign_database_connections_max{pool="read"}"#] >= 2.0);
+    assert_eq!(series[r#"countersign_change_polls_total{outcome="failed"}"#], 0.0);
+    let is_asked = series[r#"countersign_change_polls_total{outcome="answered"}"#] > 0.0;
+    assert_eq!(is_asked, on_postgres().is_some(), "other servers are asked about on PostgreSQL");
     if on_postgres().is_none() {
         assert!(series["countersign_commit_members_sum"] >= hashed);
         assert!(series["countersign_commit_duration_seconds_count"] <= series["countersign_commit_members_sum"]);
