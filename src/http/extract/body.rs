@@ -176,8 +176,8 @@ fn shape_errors<T: DeserializeOwned>(bytes: &[u8], first: FieldError) -> Vec<Fie
         fields.remove(&name);
         let mut others = [json!(""), json!(0), json!(false), json!([]), json!({})].into_iter();
         while is_about(&wrong.field, &object) {
-            let Some(other) = others.next() else { return found };
-            object[&name] = other;
+            let (Some(other), Some(fields)) = (others.next(), object.as_object_mut()) else { return found };
+            fields.insert(name.clone(), other);
         }
     }
     found
