@@ -131,7 +131,8 @@ pub async fn open_to_look(settings: &Settings) -> Result<(Store, Places), StartE
         (last, pending) => Err(StartError::setting(
             "DATABASE_URL",
             format_args!(
-                "{location} is at migration {}, {pending} behind this version; run countersign migrate on it, or on a copy of it",
+                "{location} is at migration {}, {pending} behind this version; stop its servers and run countersign migrate, or do \
+                 so on a copy of it",
                 last.unwrap_or_default(),
             ),
         )),

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 
 use crate::auth::{Auth, seal_audit};
 use crate::cli::table::{cell, line};
-use crate::cli::{Outcome, block_on, confirm, find, json_line, looking, print, print_page, with_auth};
+use crate::cli::{Outcome, block_on, confirm, json_line, looking, print, print_page, with_auth};
 use crate::config::{AuditCommand, Config, Since};
 use crate::error::{CommandError, Error};
 use crate::http::views::AuditView;
@@ -41,7 +41,7 @@ async fn filter(
     since: Option<Since>,
 ) -> Result<AuditFilter, CommandError> {
     let user = match user {
-        Some(username) => Some(find(auth, username).await?.id),
+        Some(user) => Some(find_ever(auth, user).await?),
         None => None,
     };
     let since = since.map(|since| match since {
@@ -49,6 +49,17 @@ async fn filter(
         Since::Ago(ago) => auth.now().before(ago),
     });
     Ok(AuditFilter { user, event, since })
+}
+
+/// The id of a user there is or was: of one who was deleted, the records are what is left.
+async fn find_ever(auth: &Auth, user: &str) -> Result<UserId, CommandError> {
+    match user.parse() {
+        Ok(id) => Ok(id),
+        Err(_) => match auth.user_ever_named(user).await {
+            Err(Error::NotFound) => Err(CommandError(format!("there is and was no user {user}"))),
+            found => Ok(found?),
+        },
+    }
 }
 
 async fn list(auth: &Auth, filter: &AuditFilter, limit: u64, json: bool) -> Result<(), CommandError> {

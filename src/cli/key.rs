@@ -21,11 +21,18 @@ async fn answer(auth: &Auth, command: KeyCommand) -> Result<String, CommandError
     let mut text = String::new();
     match command {
         KeyCommand::Rotate => {
-            let next = auth.rotate_keys(Actor::Operator).await.map_err(explain)?;
+            let next = auth.rotate_keys(Actor::Operator).await.map_err(|error| match error {
+                Error::NoRotation => StartError::setting(
+                    "COUNTERSIGN_JWT_ALGORITHM",
+                    "no stored key signs with this algorithm; run the command with the servers' settings",
+                )
+                .into(),
+                error => CommandError::from(error),
+            })?;
             let _infallible = writeln!(text, "{} is published and signs from {}", next.kid, next.signs_from);
         }
         KeyCommand::Revoke(_) => {
-            auth.revoke_keys(Actor::Operator).await.map_err(explain)?;
+            auth.revoke_keys(Actor::Operator).await?;
             text.push_str("all signing keys were ended; servers make a new one within seconds\n");
         }
         KeyCommand::List { json: true } => {
@@ -40,15 +47,4 @@ async fn answer(auth: &Auth, command: KeyCommand) -> Result<String, CommandError
         }
     }
     Ok(text)
-}
-
-fn explain(error: Error) -> CommandError {
-    match error {
-        Error::NoRotation => StartError::setting(
-            "COUNTERSIGN_JWT_ALGORITHM",
-            "no stored key signs with this algorithm; run the command with the servers' settings",
-        )
-        .into(),
-        error => error.into(),
-    }
 }

@@ -147,12 +147,12 @@ fn run_on<T>(
     })?
 }
 
-/// Finds a user by their username, or else by their id.
+/// Finds a user by their username or their id. What looks like an id is one: somebody may have taken the id of another user for
+/// their username.
 async fn find(auth: &Auth, user: &str) -> Result<User, CommandError> {
-    let named = auth.user_named(user).await;
-    let found = match (named, user.parse()) {
-        (Err(Error::NotFound), Ok(id)) => auth.user(id).await,
-        (named, _) => named,
+    let found = match user.parse() {
+        Ok(id) => auth.user(id).await,
+        Err(_) => auth.user_named(user).await,
     };
     match found {
         Err(Error::NotFound) => Err(CommandError(format!("there is no user {user}"))),

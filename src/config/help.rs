@@ -5,23 +5,27 @@ use clap::{Arg, Command, CommandFactory};
 
 use crate::config::Cli;
 
-/// Settings that most commands go by.
-const DATABASE: &[&str] = &["database_url", "secret_key"];
-
-/// The settings that a command goes by, beside its own options.
+/// The settings that a command goes by, beside its own options. Those that only read need no secret key.
 fn used_by(command: &str) -> &'static [&'static str] {
+    const HASH: [&str; 3] = ["password_min_length", "argon2_memory_kib", "argon2_iterations"];
+    const MAIL: [&str; 3] = ["public_url", "smtp_url", "mail_from"];
+    const DATABASE: [&str; 2] = ["database_url", "secret_key"];
     match command {
-        "create" => &["database_url", "secret_key", "public_url", "invitation_ttl"],
-        "link" => &["database_url", "secret_key", "public_url", "reset_ttl"],
-        "import" => &["database_url", "secret_key", "import_max_cost"],
-        "issue" => &["database_url", "secret_key", "personal_token_ttl"],
-        "test" => &["smtp_url", "mail_from"],
-        "rotate" => &["database_url", "secret_key", "jwt_algorithm"],
-        "copy" => &["secret_key"],
+        "user list" | "user show" | "token list" | "session list" | "block list" | "audit list" | "backup" => {
+            &[DATABASE[0]]
+        }
+        "user create" => {
+            &[DATABASE[0], DATABASE[1], HASH[0], HASH[1], HASH[2], "invitation_ttl", MAIL[0], MAIL[1], MAIL[2]]
+        }
+        "user set-password" => &[DATABASE[0], DATABASE[1], HASH[0], HASH[1], HASH[2]],
+        "user link" => &[DATABASE[0], DATABASE[1], "invitation_ttl", "reset_ttl", MAIL[0], MAIL[1], MAIL[2]],
+        "import" => &[DATABASE[0], DATABASE[1], "import_max_cost", "invitation_ttl", MAIL[0], MAIL[1], MAIL[2]],
+        "token issue" => &[DATABASE[0], DATABASE[1], "personal_token_ttl"],
+        "key rotate" => &[DATABASE[0], DATABASE[1], "jwt_algorithm"],
+        "mail test" => &[MAIL[1], MAIL[2]],
         "health" => &["listen", "tls_cert"],
-        "backup" => &["database_url"],
         "openapi" | "settings" | "man" | "completions" => &[],
-        _ => DATABASE,
+        _ => &DATABASE,
     }
 }
 
@@ -35,15 +39,16 @@ pub fn show(root: Command) -> Command {
     let settings: Vec<_> = root.get_arguments().filter(|setting| setting.get_env().is_some()).cloned().collect();
     let hidden =
         settings.iter().fold(root, |root, setting| root.mut_arg(setting.get_id(), |setting| setting.hide(true)));
-    hidden.mut_subcommands(|command| show_used(command, &settings))
+    hidden.mut_subcommands(|command| show_used(command, "", &settings))
 }
 
 /// Gives a command settings of its own to show. clap hands it the others, which are global, as they are above it: hidden.
-fn show_used(command: Command, settings: &[Arg]) -> Command {
+fn show_used(command: Command, group: &str, settings: &[Arg]) -> Command {
+    let name = format!("{group} {}", command.get_name());
     if command.has_subcommands() {
-        return command.mut_subcommands(|command| show_used(command, settings));
+        return command.mut_subcommands(|command| show_used(command, &name, settings));
     }
-    let used = used_by(command.get_name());
+    let used = used_by(name.trim_start());
     let is_used = |setting: &&Arg| command.get_name() == "serve" || used.contains(&setting.get_id().as_str());
     let shown: Vec<_> = settings.iter().filter(is_used).cloned().collect();
     command.args(shown)

@@ -14,7 +14,7 @@ use crate::auth::opening::{Create, Opened, open};
 use crate::auth::{Actor, Settings};
 use crate::error::StartError;
 use crate::model::{ChainKey, Clock, Event, Timestamp};
-use crate::store::{Durability, Location, Store, VerifiedCopy, back_up};
+use crate::store::{Durability, Location, Store, Tx, VerifiedCopy, back_up};
 
 /// Writes a backup to a new file. Returns the time at which it began.
 pub async fn backup(clock: &Clock, settings: &Settings, file: &Path) -> Result<Timestamp, StartError> {
@@ -46,8 +46,9 @@ pub async fn replacement(clock: &Clock, settings: &Settings, file: &Path) -> Res
     if !Store::exists(&Location::Sqlite(database.clone())).await? {
         return Ok(None);
     }
+    // Nobody is asked about a file that cannot be restored.
+    drop(VerifiedCopy::of(file, &database).await?);
     let (held, backup) = (contents(&database).await, contents(file).await);
-    // Whether each can be used is found out when it is.
     let [held, backup] =
         [held, backup].map(|held| held.ok().flatten().unwrap_or_else(|| "which cannot be read".into()));
     let at = clock.now().to_string().replace([':', '.'], "-");
@@ -79,16 +80,14 @@ pub async fn restore(clock: &Clock, settings: &Settings, file: &Path, keep: Opti
     match settings.database.database_url.expose_secret().parse()? {
         Location::Sqlite(database) => {
             let copy = VerifiedCopy::of(file, &database).await?;
-            if let Some(kept) = keep {
-                back_up(&database, kept).await.map_err(|StartError(why)| {
-                    StartError(format!("{why}; to restore all the same, move the file away and begin without one"))
-                })?;
-            }
-            let restored = restore_copy(clock, settings, &copy, file).await;
-            if let (Err(_), Some(kept)) = (&restored, keep) {
-                let _left = std::fs::remove_file(kept);
-            }
-            restored
+            // A running server goes on with the audit trail, so the key must be the same.
+            let Opened { store, secret, .. } =
+                open(clock, settings, Durability::EachCommit, Create::SecretKey, &mut Registry::default()).await?;
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let keep = keep.map(|kept| (database.as_path(), kept));
+            let done = replace(&store, secret.chain_key(), (&copy, &name), keep, clock.now()).await;
+            store.close().await;
+            done.map_err(|error| StartError(format!("{} cannot be restored: {error}", file.display())))
         }
         Location::Postgres(_) => Err(postgres(format_args!(
             "pg_restore --clean --if-exists --single-transaction --dbname=\"$DATABASE_URL\" {}",
@@ -97,24 +96,35 @@ pub async fn restore(clock: &Clock, settings: &Settings, file: &Path, keep: Opti
     }
 }
 
-async fn restore_copy(clock: &Clock, settings: &Settings, copy: &VerifiedCopy, file: &Path) -> Result<(), StartError> {
-    // A running server goes on with the audit trail, so the key must be the same.
-    let Opened { store, secret, .. } =
-        open(clock, settings, Durability::EachCommit, Create::SecretKey, &mut Registry::default()).await?;
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let done = replace(&store, secret.chain_key(), copy, &name, clock.now()).await;
-    store.close().await;
-    done.map_err(|error| StartError(format!("{} cannot be restored: {error}", file.display())))
-}
-
 async fn replace(
     store: &Store,
+    key: &ChainKey,
+    (copy, name): (&VerifiedCopy, &str),
+    keep: Option<(&Path, &Path)>,
+    now: Timestamp,
+) -> Result<(), StartError> {
+    let mut tx = store.write_alone().await?;
+    // While nothing else can be written: what a server acknowledges is in the database before, or after.
+    if let Some((database, kept)) = keep {
+        back_up(database, kept).await.map_err(|StartError(why)| {
+            StartError(format!("{why}; to restore all the same, move the database away and begin without one"))
+        })?;
+    }
+    let replaced = replace_rows(&mut tx, key, copy, name, now).await;
+    if let (Err(_), Some((_, kept))) = (&replaced, keep) {
+        let _left = std::fs::remove_file(kept);
+    }
+    replaced?;
+    Ok(tx.commit().await?)
+}
+
+async fn replace_rows(
+    tx: &mut Tx,
     key: &ChainKey,
     copy: &VerifiedCopy,
     name: &str,
     now: Timestamp,
 ) -> Result<(), StartError> {
-    let mut tx = store.write_alone().await?;
     let version = tx.highest_status_version().await?;
     tx.replace_all(copy).await?;
     // Servers cache signed status lists by version, so the version must not repeat.
@@ -125,9 +135,9 @@ async fn replace(
     tx.delete_all_secrets().await?;
     tx.delete_all_mails().await?;
     tx.delete_all_signing_keys().await?;
-    chain::seal(&mut tx, key, now).await?;
+    chain::seal(tx, key, now).await?;
     tx.record(Actor::Operator.did(Event::DatabaseRestored, now).to(name));
-    Ok(tx.commit().await?)
+    Ok(())
 }
 
 fn postgres(command: std::fmt::Arguments<'_>) -> StartError {

@@ -10,7 +10,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use serde_path_to_error::Segment;
 
 use crate::auth::{Grant, IdempotentRequest};
 use crate::error::FieldError;
@@ -155,32 +156,33 @@ pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 /// All fields of an object that are missing, unknown or of the wrong type, beginning with the first, at which serde stopped.
 /// Each is mended, and the rest looked at again.
 fn shape_errors<T: DeserializeOwned>(bytes: &[u8], first: FieldError) -> Vec<FieldError> {
-    let is_about = |field: &str, object: &Value| {
-        serde_path_to_error::deserialize::<_, T>(object).is_err_and(|error| wrong_shape(&error).field == field)
-    };
     let mut found = vec![first];
-    let Ok(mut object) = serde_json::from_slice::<Value>(bytes) else { return found };
-    while found.len() < MAX_SHAPE_ERRORS
-        && let Err(error) = serde_path_to_error::deserialize::<_, T>(&object)
-    {
-        let wrong = wrong_shape(&error);
-        let outermost = error.path().iter().next().map(ToString::to_string);
-        let (Some(fields), Some(name)) = (object.as_object_mut(), outermost.or_else(|| Some(wrong.field.clone())))
-        else {
-            break;
-        };
+    let Ok(Value::Object(mut fields)) = serde_json::from_slice(bytes) else { return found };
+    for _ in 0..MAX_SHAPE_ERRORS {
+        let Some((name, wrong)) = first_wrong::<T>(&fields) else { break };
         if !found.contains(&wrong) {
-            found.push(wrong.clone());
+            found.push(wrong);
         }
         // What has to be there gets a value of another type in its place, until one fits.
         fields.remove(&name);
         let mut others = [json!(""), json!(0), json!(false), json!([]), json!({})].into_iter();
-        while is_about(&wrong.field, &object) {
-            let (Some(other), Some(fields)) = (others.next(), object.as_object_mut()) else { return found };
+        while first_wrong::<T>(&fields).is_some_and(|(other, _)| other == name) {
+            let Some(other) = others.next() else { return found };
             fields.insert(name.clone(), other);
         }
     }
     found
+}
+
+/// The first field of a wrong shape: its name as the caller wrote it, that of the outermost one where it is within another.
+fn first_wrong<T: DeserializeOwned>(fields: &Map<String, Value>) -> Option<(String, FieldError)> {
+    let error = serde_path_to_error::deserialize::<_, T>(fields).err()?;
+    let wrong = wrong_shape(&error);
+    let outermost = error.path().iter().find_map(|segment| match segment {
+        Segment::Map { key } => Some(key.clone()),
+        _ => None,
+    });
+    Some((outermost.unwrap_or_else(|| wrong.field.clone()), wrong))
 }
 
 fn wrong_shape<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -> FieldError {

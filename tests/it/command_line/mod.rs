@@ -156,6 +156,10 @@ fn the_help_of_a_command_shows_its_own_options_and_the_settings_it_goes_by() {
     for (command, shown, hidden) in [
         (vec!["user", "delete"], vec!["--yes", "--database-url", "COUNTERSIGN_SECRET_KEY"], "--listen"),
         (vec!["user", "create"], vec!["--invite", "--public-url", "--invitation-ttl"], "--jwt-ttl"),
+        (vec!["user", "set-password"], vec!["--password-min-length", "--argon2-memory-kib"], "--public-url"),
+        (vec!["user", "list"], vec!["--role", "--database-url"], "COUNTERSIGN_SECRET_KEY"),
+        (vec!["key", "rotate"], vec!["--jwt-algorithm"], "--yes"),
+        (vec!["key", "revoke"], vec!["--yes", "--database-url"], "--jwt-algorithm"),
         (vec!["mail", "test"], vec!["COUNTERSIGN_SMTP_URL", "--mail-from"], "--database-url"),
         (vec!["token", "issue"], vec!["--scope", "--personal-token-ttl"], "--tls-cert"),
         (vec!["import"], vec!["--on-conflict", "--import-max-cost"], "--listen"),

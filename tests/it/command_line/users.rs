@@ -22,6 +22,9 @@ async fn users_are_created_shown_and_changed_beside_a_running_server() {
     let id = shown["id"].as_str().unwrap();
     assert_eq!(shell.run(&["user", "show", id], "").unwrap(), shell.run(&["user", "show", "sergio"], "").unwrap());
     assert!(shell.run(&["session", "list", id], "").unwrap().starts_with("ID"));
+    // A stranger who calls themselves by the id of another is not taken for them.
+    shell.run(&["user", "create", id], &password).unwrap();
+    assert!(shell.run(&["user", "show", id], "").unwrap().contains("s@example.com"));
     let found = shell.run(&["user", "list", "ser", "--role", "user", "--json"], "").unwrap();
     assert_eq!(serde_json::from_str::<Value>(found.trim()).unwrap()["username"], "sergio");
 
@@ -43,7 +46,7 @@ async fn users_are_created_shown_and_changed_beside_a_running_server() {
     app.database.poll_other_writers().await;
     Answer::of(caller.request(reqwest::Method::GET, "/me")).await.expect(401);
     let recorded = "SELECT CAST(COUNT(*) AS TEXT) FROM audit WHERE method = 'command'";
-    assert_eq!(app.database.text(recorded).await, "7");
+    assert_eq!(app.database.text(recorded).await, "8");
 }
 
 #[tokio::test]

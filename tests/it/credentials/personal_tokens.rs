@@ -117,6 +117,7 @@ async fn an_invalid_field_is_named() {
         (json!({"name": "a\nb", "scopes": []}), vec!["name:malformed"]),
         (json!({"name": "a", "scopes": ["canary"]}), vec!["scopes:malformed"]),
         (json!({"name": "a", "scopes": "admin"}), vec!["scopes:malformed"]),
+        (json!({"name": "a", "scopes": [5]}), vec!["scopes[0]:malformed"]),
         (json!({"name": "a", "scopes": [], "expires_in": 0}), vec!["expires_in:out-of-range"]),
         (json!({"name": "a", "scopes": [], "expires_in": 3_153_600_001_u64}), vec!["expires_in:out-of-range"]),
         (json!({"name": "a", "scopes": [], "expires_in": -1}), vec!["expires_in:malformed"]),

@@ -71,6 +71,7 @@ async fn every_invalid_field_is_named_without_its_value() {
             &["email:malformed", "username:malformed", "password:too-short"],
         ),
         (json!("canary"), &[":malformed"]),
+        (json!({"\u{e4}": 1, "\u{f6}": 2, "password": "canary"}), &[":unknown", "username:required"]),
         (
             json!({"usrname": "a", "pasword": "canary", "roles": "canary", "canary": 1, "email": [], "invite": "no"}),
             &[

@@ -69,7 +69,8 @@ pub async fn list_audit(
     let invalid = |_| Problem::validation(vec![FieldError::new("since", "malformed", "must be a time as in RFC 3339")]);
     let since = query.since.map(|text| text.parse::<Timestamp>()).transpose().map_err(invalid)?;
     let unknown = |words: String| Problem::validation(vec![FieldError::new("event", "unknown", words)]);
-    let event = query.event.map(|event| event.parse()).transpose().map_err(unknown)?;
+    let event =
+        query.event.filter(|event| !event.is_empty()).map(|event| event.parse()).transpose().map_err(unknown)?;
     let filter = AuditFilter { user: query.user.map(UserId), event, since };
     let (rows, next) = app.auth().audit(&filter, query.after, limit).await?;
     Ok(Json(AuditPage { items: rows.into_iter().map(AuditView::from).collect(), next }))

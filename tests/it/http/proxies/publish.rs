@@ -1,4 +1,4 @@
-//! `deploy/*/publish*`: the real nginx, `HAProxy`, Caddy and Traefik put Countersign itself on the internet, with a certificate
+//! `deploy/*/publish*`: the real nginx, HAProxy, Caddy and Traefik put Countersign itself on the internet, with a certificate
 //! that the real curl and openssl make and check.
 
 use std::path::Path;
