@@ -339,3 +339,6 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
     SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
     bytes
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,7 +84,7 @@ async fn why_unsealed(tx: &mut Tx, key: &ChainKey, head: &AuditHead) -> Result<O
 }
 
 /// What chains a record to the one before.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
     /// Its HMAC under our key.
     Keyed,
@@ -251,3 +251,6 @@ impl Auth {
 fn forgotten_target(seq: i64, hash: &[u8]) -> String {
     format!("to {seq} {}", hex::encode(hash))
 }
+
+#[cfg(test)]
+mod tests;

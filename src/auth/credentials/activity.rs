@@ -135,4 +135,18 @@ mod tests {
         assert_eq!(pending.take_batch(), [(again, Timestamp(2))]);
         assert_eq!(pending.last_use(once, Timestamp(0)), Timestamp(0));
     }
+
+    #[test]
+    fn a_use_is_recorded_once_the_last_one_is_a_grain_ago() {
+        let (id, known) = (TokenId::default(), Some(Timestamp(100_000)));
+        for (idle_ttl, grain) in [(None, 60_000), (Some(GRAIN), 1000)] {
+            let activity = Activity::new(idle_ttl);
+            let seen = |later: i64| activity.sessions.record(SessionId::default(), known, Timestamp(100_000 + later)).0;
+            assert_eq!([0, grain - 1, grain].map(seen), [100_000, 100_000, 100_000 + grain]);
+            assert_eq!(activity.sessions.take_batch().len(), 1);
+            assert_eq!(activity.tokens.record(id, known, Timestamp(159_999)), Timestamp(100_000));
+            assert_eq!(activity.tokens.record(id, known, Timestamp(160_000)), Timestamp(160_000));
+            assert_eq!(activity.tokens.last_use(id, Timestamp(170_000)), Timestamp(170_000), "another server knows more");
+        }
+    }
 }

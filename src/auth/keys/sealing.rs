@@ -168,4 +168,35 @@ mod tests {
         let error = SecretKey::parse("c2hvcnQ=").err().unwrap().to_string();
         assert!(error.starts_with("COUNTERSIGN_SECRET_KEY: ") && !error.contains("c2hvcnQ"), "{error}");
     }
+
+    #[test]
+    fn what_is_derived_from_the_key_is_the_keys_own() {
+        let key = |byte: u8| SecretKey::parse(&STANDARD.encode([byte; 32])).unwrap();
+        assert_eq!(key(1).guessing_key(), key(1).guessing_key());
+        assert_ne!(key(1).guessing_key(), key(2).guessing_key());
+        assert_eq!((key(1).tag(b"one"), key(1).tag(b"one").len()), (key(1).tag(b"one"), 32));
+        assert!(key(1).tag(b"one") != key(1).tag(b"two") && key(1).tag(b"one") != key(2).tag(b"one"));
+    }
+
+    #[test]
+    fn a_key_file_is_made_only_where_that_is_allowed_and_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("countersign.key");
+        let error = SecretKey::from_file(&path, false).err().unwrap().to_string();
+        assert!(error.contains("is missing") && !path.exists(), "{error}");
+        let made = SecretKey::from_file(&path, true).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.len() == 45 && text.ends_with('\n'));
+        for may_create in [true, false] {
+            let read = SecretKey::from_file(&path, may_create).unwrap();
+            assert_eq!(read.tag(b"x"), made.tag(b"x"));
+        }
+        // Of two that start at once, the second uses the key of the first.
+        create(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
+        assert!(create(&folder.path().join("nowhere").join("countersign.key")).is_err());
+        fs::write(&path, "no key").unwrap();
+        assert!(SecretKey::from_file(&path, true).is_err());
+    }
 }

@@ -129,4 +129,26 @@ mod tests {
         let kept = |millis| kept_for(Duration::from_millis(millis)).as_secs();
         assert_eq!([kept(0), kept(40), kept(100), kept(1_000)], [2, 2, 5, 50]);
     }
+
+    #[test]
+    fn records_are_added_up_by_hour_and_kind_and_may_stand_for_several() {
+        let mut counts = LoginCounts::default();
+        let count = |hour, event: Event, records, detail: Option<&str>| LoginCount {
+            hour,
+            event: event.as_str().to_owned(),
+            detail: detail.map(ToOwned::to_owned),
+            records,
+        };
+        for count in [
+            count(1, Event::LoggedIn, 2, None),
+            count(1, Event::LoggedIn, 3, None),
+            count(1, Event::LoginFailed, 2, Some("attempts: 10")),
+            count(1, Event::LoginLimited, 1, Some("attempts: 7")),
+            count(2, Event::LoginFailed, 4, Some("attempts: unclear")),
+            count(2, Event::LoginLimited, -1, None),
+        ] {
+            counts.add(&count);
+        }
+        assert_eq!(counts.hours, BTreeMap::from([(1, [5, 20, 7]), (2, [0, 4, 0])]));
+    }
 }

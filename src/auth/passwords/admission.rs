@@ -114,3 +114,20 @@ impl NewNetworks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn networks_that_wait_to_be_written_are_bounded() {
+        let new = NewNetworks::default();
+        for number in 0..2 * MAX_NEW as u128 {
+            new.add(UserId(Uuid::from_u128(number)), ClientNetwork::of([192, 0, 2, 1].into()));
+        }
+        assert_eq!(new.lock().len(), MAX_NEW);
+        assert!(new.lock().contains(&(UserId(Uuid::from_u128(0)), ClientNetwork::of([192, 0, 2, 1].into()))));
+    }
+}

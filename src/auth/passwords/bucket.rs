@@ -136,14 +136,15 @@ impl Bucket {
     }
 
     /// Ends that. When others were told, or may have been: so much, and this is when all slots will have come back of which servers
-    /// have told each other.
-    pub fn end_telling(&self, told: Option<(Duration, Timestamp)>) {
+    /// have told each other. `is_cleared` says whether they were told, too, that all slots had come back before.
+    pub fn end_telling(&self, told: Option<(Duration, Timestamp)>, is_cleared: bool) {
         let mut slots = self.lock();
         slots.tellings = (slots.tellings | 1) + 1;
         if let Some((used, all_free_at)) = told {
             slots.all_free_at = slots.all_free_at.before(used);
             slots.told_free_at = all_free_at;
-            slots.is_clear_untold = false;
+            // All slots may have come back since that was begun, which the others are told next.
+            slots.is_clear_untold &= !is_cleared;
         }
     }
 
@@ -152,3 +153,6 @@ impl Bucket {
         self.lock().is_clear_untold = true;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -209,4 +209,86 @@ mod tests {
         let least = HashScheme::Bcrypt { cost: 10, of_sha256: true }.memory_kib();
         assert_eq!((least, pbkdf2(Hash::Sha256).memory_kib()), (4, 4));
     }
+
+    fn argon2(memory_kib: u32, iterations: u32, lanes: u32) -> HashScheme {
+        let variant = argon2::Algorithm::Argon2id;
+        HashScheme::Argon2 { variant, version: Version::V0x13, memory_kib, iterations, lanes }
+    }
+
+    #[test]
+    fn a_hash_is_run_up_to_the_limit_and_not_beyond() {
+        let pbkdf2 = |iterations| HashScheme::Pbkdf2 { hash: Hash::Sha256, iterations };
+        let bcrypt = |cost| HashScheme::Bcrypt { cost, of_sha256: false };
+        let scrypt = |log_n, r, p| HashScheme::Scrypt { log_n, r, p };
+        for within in [
+            argon2(1 << 20, 1, 64),
+            argon2(1 << 19, 2, 1),
+            bcrypt(4),
+            bcrypt(15),
+            scrypt(1, 1, 1),
+            scrypt(20, 8, 1),
+            scrypt(10, 1024, 8),
+            pbkdf2(1),
+            pbkdf2(10_000_000),
+        ] {
+            assert!(within.is_within_limits(), "{within}");
+        }
+        for beyond in [
+            argon2((1 << 20) + 1, 1, 1),
+            argon2(1 << 19, 3, 1),
+            argon2(1 << 20, 1, 65),
+            argon2(8, 1, 65),
+            bcrypt(3),
+            bcrypt(16),
+            scrypt(0, 8, 1),
+            scrypt(21, 1, 1),
+            scrypt(20, 9, 1),
+            scrypt(20, u32::MAX, u32::MAX),
+            scrypt(255, 8, 1),
+            pbkdf2(0),
+            pbkdf2(10_000_001),
+        ] {
+            assert!(!beyond.is_within_limits(), "{beyond}");
+        }
+    }
+
+    #[test]
+    fn only_argon2id_with_no_less_work_is_as_strong_as_a_new_hash() {
+        let cost = HashCost { memory_kib: 64, iterations: 2 };
+        let other = |variant, version| HashScheme::Argon2 { variant, version, memory_kib: 64, iterations: 2, lanes: 1 };
+        assert!(argon2(64, 2, 1).is_at_least(cost) && argon2(128, 1, 4).is_at_least(cost));
+        for weaker in [
+            argon2(127, 1, 1),
+            other(argon2::Algorithm::Argon2i, Version::V0x13),
+            other(argon2::Algorithm::Argon2id, Version::V0x10),
+            HashScheme::Bcrypt { cost: 15, of_sha256: false },
+            HashScheme::Scrypt { log_n: 20, r: 8, p: 1 },
+            HashScheme::Pbkdf2 { hash: Hash::Sha512, iterations: 10_000_000 },
+        ] {
+            assert!(!weaker.is_at_least(cost), "{weaker}");
+        }
+    }
+
+    #[test]
+    fn a_scheme_has_a_name_and_hashes_of_its_length() {
+        let pbkdf2 = |hash| HashScheme::Pbkdf2 { hash, iterations: 7 };
+        for (scheme, name, lengths) in [
+            (argon2(64, 2, 3), "argon2id v=19 m=64 t=2 p=3", &[16, 17, 63, 64][..]),
+            (HashScheme::Bcrypt { cost: 4, of_sha256: false }, "bcrypt 4", &[23]),
+            (HashScheme::Bcrypt { cost: 4, of_sha256: true }, "bcrypt-sha256 4", &[23]),
+            (HashScheme::Scrypt { log_n: 10, r: 8, p: 2 }, "scrypt ln=10 r=8 p=2", &[32, 64]),
+            (pbkdf2(Hash::Sha1), "pbkdf2 Sha1 7", &[20]),
+            (pbkdf2(Hash::Sha256), "pbkdf2 Sha256 7", &[32]),
+            (pbkdf2(Hash::Sha512), "pbkdf2 Sha512 7", &[64]),
+        ] {
+            assert_eq!(scheme.to_string(), name);
+            for length in [0, 15, 16, 17, 19, 20, 21, 22, 23, 24, 31, 32, 33, 63, 64, 65] {
+                let is_its = lengths.contains(&length) || matches!(scheme, HashScheme::Argon2 { .. }) && (16..65).contains(&length);
+                assert_eq!(scheme.has_output_len(length), is_its, "{name} {length}");
+            }
+        }
+        assert_eq!(HashScheme::Scrypt { log_n: 40, r: 8, p: 1 }.memory_kib(), 1 << 20, "no more is ever run");
+        assert_eq!(argon2(64, 2, 3).memory_kib(), 64);
+        assert_eq!(argon2(64, 2, 3).work(), 128);
+    }
 }

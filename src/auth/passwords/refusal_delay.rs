@@ -140,4 +140,32 @@ mod tests {
         delays.record(scheme(16), ms(800));
         assert_eq!(delays.duration(), Some(ms(1000)));
     }
+
+    #[tokio::test]
+    async fn a_refusal_is_answered_when_its_time_has_passed_since_the_check_began() {
+        // From here on, time passes as soon as everybody waits for it.
+        tokio::time::pause();
+        let (delays, now) = (RefusalDelay::default(), tokio::time::Instant::now);
+        let scheme = |memory_kib| HashScheme::ours(HashCost { memory_kib, iterations: 1 });
+        let begun = now();
+        delays.wait(begun.into_std()).await;
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        delays.record(scheme(8), Duration::from_millis(40));
+        delays.record(scheme(16), Duration::from_millis(80));
+        delays.wait(begun.into_std()).await;
+        // A timer is good to a millisecond.
+        assert!((100..=101).contains(&begun.elapsed().as_millis()));
+        // What the check has taken already is not waited for again.
+        let again = now();
+        delays.wait(begun.into_std()).await;
+        assert_eq!(again.elapsed(), Duration::ZERO);
+        let mut waited = Vec::new();
+        for _ in 0..64 {
+            let begun = now();
+            wait_without_hash(begun.into_std()).await;
+            waited.push(begun.elapsed().as_millis());
+        }
+        let (least, most) = (waited.iter().min().unwrap(), waited.iter().max().unwrap());
+        assert!(*least >= 2 && *most <= 12 && most - least >= 4, "{waited:?}");
+    }
 }

@@ -206,4 +206,34 @@ mod tests {
         assert_eq!(counted.count(), MAX_WINDOWS + 1);
         assert_eq!(refusals.take(true, now).len(), 1);
     }
+
+    #[test]
+    fn a_minute_is_over_after_sixty_seconds_or_when_the_clock_was_set_back() {
+        let origin = Origin { address: IpAddr::from([192, 0, 2, 7]), request_id: Uuid::nil() };
+        let last = Actor::Unknown { method: AuditMethod::Password, origin };
+        let window = Window { since: Timestamp(100_000), last, count: 3 };
+        let over = [99_999, 100_000, 159_999, 160_000].map(|now| window.is_over(Timestamp(now)));
+        assert_eq!(over, [true, false, false, true]);
+    }
+
+    #[test]
+    fn what_is_counted_together_is_recorded_without_an_account() {
+        let refusals = Refusals::new(&mut Registry::default());
+        let user = UserId(Uuid::from_u128(1));
+        let origin = Origin { address: IpAddr::from([192, 0, 2, 7]), request_id: Uuid::nil() };
+        let actor = Actor::Unknown { method: AuditMethod::Password, origin };
+        let kind = Kind { is_limited: true, user: Some(user), address: Some(origin.address) };
+        assert_eq!(refusals.count(kind, actor, Timestamp(0)), Some(1));
+        assert_eq!(refusals.count(kind, actor, Timestamp(0)), None);
+        let [record] = refusals.take(true, Timestamp(0)).try_into().unwrap();
+        assert_eq!((record.subject, record.event), (Some(user), Event::LoginLimited));
+        assert!(refusals.take(false, Timestamp(0)).is_empty());
+        assert_eq!((refusals.limited.get(), refusals.failed.get()), (2, 0));
+        for number in 0..2 * MAX_WINDOWS as u32 {
+            let address = Some(IpAddr::from(number.to_be_bytes()));
+            refusals.count(Kind { is_limited: false, user: Some(user), address }, actor, Timestamp(0));
+        }
+        let [together] = refusals.take(true, Timestamp(0)).try_into().unwrap();
+        assert_eq!((together.subject, together.event), (None, Event::LoginFailed));
+    }
 }

@@ -79,7 +79,7 @@ impl Auth {
             };
             let is_put_back = told.is_empty();
             let mut told = told.into_iter();
-            news.values().for_each(|news| news.bucket.end_telling(told.next()));
+            news.values().for_each(|news| news.bucket.end_telling(told.next(), news.is_cleared));
             if is_put_back {
                 untold.put_back(news, now);
             }

@@ -24,7 +24,6 @@ pub struct Untold {
 }
 
 /// What has happened to a bucket.
-#[derive(Clone)]
 pub struct News {
     /// The bucket.
     pub bucket: Arc<Bucket>,
@@ -164,5 +163,53 @@ mod tests {
         let news = untold.take(1);
         assert_eq!(news[&id].used(now.after(50 * SECOND)), 10 * SECOND);
         assert_eq!(news[&id].used(now.after(90 * SECOND)), Duration::ZERO);
+    }
+
+    #[test]
+    fn nobody_waits_for_others_to_be_told_after_that_has_failed_a_moment_ago() {
+        let untold = Untold::default();
+        assert!(!untold.is_paused());
+        untold.note_told(false);
+        assert!(untold.is_paused());
+        *untold.failed_at() = Instant::now().checked_sub(PAUSE);
+        assert!(!untold.is_paused());
+        untold.note_told(false);
+        untold.note_told(true);
+        assert!(!untold.is_paused());
+    }
+
+    #[test]
+    fn what_is_not_told_is_bounded_and_more_is_forgotten() {
+        let untold = Untold::default();
+        let id = |number: u128| BlockId::from_hash(number.to_be_bytes());
+        let buckets: [Arc<Bucket>; 3] = std::array::from_fn(|_| Arc::default());
+        for number in 0..MOST as u128 - 1 {
+            untold.add_used(id(number), &buckets[0], SECOND, 100, NOW);
+        }
+        untold.add_cleared(id(u128::MAX - 2), &buckets[1]);
+        untold.add_cleared(id(u128::MAX - 1), &buckets[2]);
+        untold.add_used(id(u128::MAX), &buckets[2], SECOND, 100, NOW);
+        assert_eq!(untold.lock().len(), MOST);
+        // The last clear is not told, so what others say has to count again.
+        let learns = |bucket: &Bucket| {
+            bucket.learn(NOW.after(SECOND), bucket.tellings());
+            bucket.lock().all_free_at(NOW) > NOW
+        };
+        assert!(!learns(&buckets[1]) && learns(&buckets[2]));
+        let news = untold.take(MOST);
+        assert!(Arc::ptr_eq(&news[&id(0)].bucket, &buckets[0]) && Arc::ptr_eq(&news[&id(u128::MAX - 2)].bucket, &buckets[1]));
+        assert!(!news[&id(0)].is_cleared && news[&id(u128::MAX - 2)].is_cleared);
+        untold.put_back(news, NOW);
+        let news = untold.take(MOST);
+        assert!(Arc::ptr_eq(&news[&id(0)].bucket, &buckets[0]), "it is told of the same bucket later");
+    }
+
+    #[tokio::test]
+    async fn one_tells_at_a_time() {
+        let untold = Untold::default();
+        let turn = untold.turn().await;
+        assert!(tokio::time::timeout(Duration::ZERO, untold.turn()).await.is_err());
+        drop(turn);
+        untold.turn().await;
     }
 }

@@ -335,3 +335,16 @@ fn is_recent(made_at: Option<Timestamp>, now: Timestamp) -> bool {
     // A clock that was set back makes nothing recent for longer.
     made_at.is_some_and(|at| at <= now && now < at.after(REPLACED_AFTER))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_recent_for_ten_minutes_and_by_a_clock_that_was_set_back_it_is_not() {
+        let made_at = Timestamp(1_767_225_600_000);
+        let recent = [-1, 0, 599_999, 600_000].map(|later| is_recent(Some(made_at), Timestamp(made_at.0 + later)));
+        assert_eq!(recent, [false, true, true, false]);
+        assert!(!is_recent(None, made_at));
+    }
+}

@@ -125,3 +125,18 @@ pub(in crate::auth) fn check_given(token: &str) -> Result<(), StartError> {
         "must be at least 16 of A-Z a-z 0-9 - . _ ~ + / =; make one with: openssl rand -hex 32",
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setup_token_can_be_sent_as_a_bearer_and_is_long() {
+        for good in ["0123456789abcdef", "A-z._~+/=0123456", &"x".repeat(500)] {
+            assert!(check_given(good).is_ok(), "{good}");
+        }
+        for bad in ["", "0123456789abcde", "0123456789abcdef ", "0123456789abcdé0", "0123456789abcde\n", "0123456789:abcdef"] {
+            assert!(check_given(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -116,4 +116,23 @@ mod tests {
         let shared = format!("countersign=token; {common}; Secure; Domain=example.com");
         assert_eq!(set("https://a.example.com", Some("example.com")), shared);
     }
+
+    #[test]
+    fn two_cookies_of_the_name_are_ambiguous_and_one_is_removed_as_it_was_set() {
+        let cookie = SessionCookie::new("https://auth.example.com", None);
+        let headers = |text: &'static str| HeaderMap::from_iter([(COOKIE, HeaderValue::from_static(text))]);
+        for (text, is_ambiguous) in
+            [("a=b", false), ("__Host-countersign=1", false), ("__Host-countersign=1; __Host-countersign=2", true)]
+        {
+            assert_eq!(cookie.is_ambiguous(&headers(text)), is_ambiguous, "{text}");
+        }
+        let removal = |domain| SessionCookie::new("http://localhost:5000", domain).removal();
+        let texts = |values: Vec<HeaderValue>| {
+            assert!(values.iter().all(HeaderValue::is_sensitive));
+            values.iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(texts(removal(None)), ["countersign=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax"]);
+        let shared = "countersign=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax; Domain=example.com";
+        assert_eq!(texts(removal(Some("example.com"))), [shared, "countersign=; Max-Age=0; Path=/"]);
+    }
 }

@@ -1,9 +1,12 @@
-//! Operation: servers behind a balancer, settings, start, shutdown, log, metrics, idempotency and the audit trail.
+//! Operation: servers behind a balancer, settings, start, shutdown, log, metrics, figures, maintenance, idempotency and the audit
+//! trail.
 
 mod audit;
 mod audit_chain;
 mod fail2ban;
+mod figures;
 mod idempotency;
+mod maintenance;
 mod metrics;
 mod monitoring;
 mod otlp;

@@ -133,3 +133,76 @@ async fn what_a_worker_would_not_keep_is_given_for_one_hash() {
     assert!(given(large).await > MAX_KEPT_KIB);
     assert!(given(CHEAP).await < MAX_KEPT_KIB);
 }
+
+#[tokio::test]
+async fn the_figures_say_how_many_wait_and_what_was_hashed_and_refused() {
+    let pool = Arc::new(pool(1));
+    assert_eq!(pool.waiting(), 0);
+    let hold = occupy(&pool).await;
+    assert_eq!(pool.waiting(), 0, "one that runs does not wait");
+    let waiting = spawn(&pool, flow(1), 7);
+    tokio::task::yield_now().await;
+    assert_eq!(pool.waiting(), 1);
+    assert!(pool.run(flow(2), CHEAP, |_| ()).await.is_err());
+    assert_eq!((pool.waiting(), pool.shared.load.refused.get()), (1, 1));
+    drop(hold);
+    waiting.await.unwrap().unwrap();
+    assert_eq!(pool.waiting(), 0);
+}
+
+/// Uses the processor for so long.
+#[cfg(target_os = "linux")]
+fn work_for(time: Duration) {
+    let begun = processor_time();
+    while processor_time() < begun + time {
+        std::hint::spin_loop();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn each_hash_teaches_the_queue_what_a_kib_takes() {
+    let pool = pool(1);
+    let work = Work { kib: 2, ..CHEAP };
+    pool.run(Flow::OWN, work, |_| work_for(Duration::from_millis(160))).await.unwrap();
+    // By the time of the second answer, the first has been counted.
+    pool.run(Flow::OWN, Work { kib: 1 << 40, ..CHEAP }, |_| ()).await.unwrap();
+    let first = pool.shared.lock().rate;
+    assert!((10..15).contains(&first.as_millis()), "an eighth of 80 ms: {first:?}");
+    pool.run(Flow::OWN, work, |_| ()).await.unwrap();
+    pool.run(Flow::OWN, Work { kib: 1 << 40, ..CHEAP }, |_| ()).await.unwrap();
+    let second = pool.shared.lock().rate;
+    assert!(second >= first * 7 / 8 && second < first * 15 / 16, "{first:?} {second:?}");
+}
+
+#[tokio::test]
+async fn a_worker_keeps_up_to_128_mib_for_the_next_hash() {
+    const KEPT: u64 = 131_072;
+    for (kib, is_kept) in [(KEPT - 1, true), (KEPT, true), (KEPT + 1, false)] {
+        let pool = HashPool::start(1, 8, 2, &mut Registry::default()).unwrap();
+        let given = async |kib| {
+            let work = Work { memory_kib: kib, ..CHEAP };
+            pool.run(Flow::OWN, work, |memory| memory.capacity() as u64).await.unwrap()
+        };
+        assert!(given(kib).await >= kib);
+        assert_eq!(given(0).await >= kib, is_kept, "{kib}");
+        // What a worker has from the start.
+        let pool = HashPool::start(1, kib, 2, &mut Registry::default()).unwrap();
+        let work = Work { memory_kib: 0, ..CHEAP };
+        let given = pool.run(Flow::OWN, work, |memory| memory.capacity() as u64).await.unwrap();
+        assert_eq!(given >= kib, is_kept, "{kib} from the start");
+    }
+}
+
+#[tokio::test]
+async fn the_threads_end_with_their_pool() {
+    let pool = HashPool::start(3, 8, 2, &mut Registry::default()).unwrap();
+    pool.run(Flow::OWN, CHEAP, |_| ()).await.unwrap();
+    let shared = Arc::downgrade(&pool.shared);
+    drop(pool);
+    let begun = Instant::now();
+    while shared.strong_count() > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "a thread still waits for work");
+        sleep(Duration::from_millis(1)).await;
+    }
+}

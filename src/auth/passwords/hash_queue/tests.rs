@@ -115,3 +115,98 @@ fn a_job_is_removed_only_while_it_waits() {
     assert!(queue.remove(id) && !queue.remove(id));
     assert!(queue.take_next().is_none());
 }
+
+#[test]
+fn only_a_dear_hash_that_has_run_makes_way_for_another() {
+    let (mut queue, now) = (FairQueue::new(64, 2), Instant::now());
+    for run in [1, 2] {
+        queue.push(flow(1, 1), COST, true, run, now).unwrap_or_else(|_| panic!("no room"));
+    }
+    push(&mut queue, flow(2, 2), 3, now).unwrap();
+    let (_, dear) = queue.take_next().unwrap().start();
+    let (run, cheap) = queue.take_next().unwrap().start();
+    assert_eq!(run, 3);
+    assert!(!queue.done(&cheap) && queue.take_next().is_none());
+    assert!(queue.done(&dear) && queue.take_next().is_some());
+}
+
+#[test]
+fn the_work_of_the_service_makes_room_for_nobody_and_is_promised_nothing() {
+    let (mut queue, now) = (FairQueue::new(3, 1), Instant::now());
+    for run in [1, 2, 3] {
+        push(&mut queue, Flow::OWN, run, now).unwrap();
+    }
+    assert_eq!(push(&mut queue, flow(1, 1), 4, now), Err(MIN_RETRY_AFTER));
+    assert_eq!(push(&mut queue, Flow::OWN, 5, now + MIN_RETRY_AFTER), Err(MIN_RETRY_AFTER));
+    assert_eq!(push(&mut queue, Flow::OWN, 5, now + MIN_RETRY_AFTER), Err(MIN_RETRY_AFTER), "however often");
+    assert_eq!(push(&mut queue, flow(1, 1), 4, now + MIN_RETRY_AFTER), Ok(None));
+}
+
+#[test]
+fn an_account_gives_way_to_a_neighbour_who_would_hold_less() {
+    let now = Instant::now();
+    for (held, others, evicted) in [(3, 0, Ok(Some(3))), (3, 1, Ok(Some(3))), (3, 2, Err(())), (2, 0, Ok(Some(2))), (2, 1, Err(()))] {
+        let mut queue = FairQueue::new(usize::from(held + others), 1);
+        for run in 1..=held {
+            push(&mut queue, flow(1, 1), run, now).unwrap();
+        }
+        for run in 0..others {
+            push(&mut queue, flow(1, 2), 10 + run, now).unwrap();
+        }
+        assert_eq!(push(&mut queue, flow(1, 2), 20, now).map_err(drop), evicted, "{held} and {others}");
+        // For an address it is the same.
+        let mut queue = FairQueue::new(usize::from(held + others), 1);
+        for run in 1..=held {
+            push(&mut queue, flow(1, run), run, now).unwrap();
+        }
+        for run in 0..others {
+            push(&mut queue, flow(2, 1), 10 + run, now).unwrap();
+        }
+        assert_eq!(push(&mut queue, flow(2, 1), 20, now).map_err(drop), evicted, "{held} and {others}");
+    }
+}
+
+#[test]
+fn promises_are_given_at_the_pace_of_the_threads_for_half_a_minute_and_forgotten_later() {
+    let (mut queue, now) = (FairQueue::new(1, 4), Instant::now());
+    let second = |seconds| now + Duration::from_secs(seconds);
+    queue.push(flow(0, 1), Duration::from_secs(8), false, 0, now).unwrap_or_else(|_| panic!("no room"));
+    // Four threads take two seconds for one of these, so one is done every two seconds.
+    for address in 1..=15 {
+        assert_eq!(push(&mut queue, flow(address, 1), 0, now), Err(Duration::from_secs(2 * u64::from(address))));
+    }
+    for address in 16..=40 {
+        assert_eq!(push(&mut queue, flow(address, 1), 0, now), Err(MAX_RETRY_AFTER));
+    }
+    assert_eq!(push(&mut queue, flow(2, 1), 0, second(1)), Err(Duration::from_secs(3)), "the rest of the time");
+    assert_eq!(queue.promises.len(), 15, "of the others nobody is promised anything");
+    // Each is kept from its time on, for thirty seconds more.
+    assert!(push(&mut queue, flow(1, 1), 0, second(33)).is_err(), "that was a second ago");
+    assert_eq!(push(&mut queue, flow(15, 1), 0, second(60)), Ok(None));
+    assert_eq!(queue.take_next().map(|job| job.flow), Some(flow(0, 1)));
+    assert!(push(&mut queue, flow(14, 1), 0, second(59)).is_err());
+    assert_eq!(queue.promises.len(), 2, "the new ones");
+    queue.promise(flow(99, 1).network, second(66));
+    assert_eq!(queue.promises.len(), 2, "only what still holds is remembered");
+}
+
+#[test]
+fn who_was_served_least_is_next_and_what_says_nothing_is_forgotten() {
+    let mut served = Served::default();
+    for flow in 0..1500 {
+        served.charge(flow, COST);
+    }
+    assert_eq!(served.served.len(), 1500, "each has been served once more than a new one");
+    assert_eq!((served.of(7), served.of(9999)), (COST, Duration::ZERO));
+    served.charge(7, COST);
+    assert_eq!(served.served.len(), 1, "the others count as if they were not there");
+    assert_eq!((served.of(7), served.of(8), served.of(9999)), (2 * COST, COST, COST));
+    served.charge(8, Duration::ZERO);
+    assert!(served.of(8) > COST, "what costs nothing takes its turn");
+    let mut few = Served::default();
+    for flow in 0..Served::<i32>::FEW as i32 {
+        few.charge(flow, COST);
+    }
+    few.charge(0, COST);
+    assert_eq!(few.served.len(), Served::<i32>::FEW, "a few are kept");
+}

@@ -298,3 +298,28 @@ impl Drop for Interrupted {
 fn taken(field: &'static str) -> FieldError {
     FieldError::new(field, "taken", "belongs to someone already")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_row_is_counted_once_by_its_outcome() {
+        let mut summary = Summary::default();
+        let outcomes =
+            [Outcome::Created, Outcome::Updated, Outcome::Unchanged, Outcome::Skipped, Outcome::Failed];
+        for (times, outcome) in (1..).zip(outcomes) {
+            (0..times).for_each(|_| summary.count(outcome));
+        }
+        let Summary { created, updated, unchanged, skipped, failed, .. } = summary;
+        assert_eq!((created, updated, unchanged, skipped, failed, summary.rows()), (1, 2, 3, 4, 5, 15));
+    }
+
+    #[test]
+    fn names_that_were_seen_are_known() {
+        let mut seen = SeenNames::default();
+        assert!(!seen.contains("ana"));
+        seen.add("ana");
+        assert!(seen.contains("ana") && !seen.contains("ben"));
+    }
+}
