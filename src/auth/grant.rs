@@ -107,9 +107,7 @@ mod tests {
         let disabled = User { status: Status::Disabled, ..user() };
         let other_password = Holder { password: Some(PasswordHash("other".to_owned())), ..holder(user()) };
         let no_password = Holder { password: None, ..holder(user()) };
-        for changed in
-            [None, Some(holder(other_id)), Some(holder(disabled)), Some(other_password), Some(no_password)]
-        {
+        for changed in [None, Some(holder(other_id)), Some(holder(disabled)), Some(other_password), Some(no_password)] {
             let what = format!("{changed:?}");
             assert!(matches!(any.check(changed, NOW), Err(Error::InvalidCredentials)), "{what}");
         }

@@ -38,7 +38,8 @@ impl Service {
 
     async fn create(&self, username: &str) {
         let roles = vec!["user".to_owned()];
-        let new = NewUser { username: username.to_owned(), name: None, email: None, roles, must_change_password: false };
+        let new =
+            NewUser { username: username.to_owned(), name: None, email: None, roles, must_change_password: false };
         let password = "my-password".into();
         self.auth.create_user(Creator::Operator, new, Password::Given(&password), None).await.unwrap();
     }
@@ -155,8 +156,7 @@ async fn schemes_that_are_missing_are_filled_in_and_those_in_use_are_measured() 
 async fn a_mail_is_tried_again_after_each_wait_and_given_up_after_a_day() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let smtp = format!("smtp://127.0.0.1:{port}");
-    let flags =
-        ["--smtp-url", &smtp, "--mail-from", "auth@example.com", "--public-url", "https://auth.example.com"];
+    let flags = ["--smtp-url", &smtp, "--mail-from", "auth@example.com", "--public-url", "https://auth.example.com"];
     let service = Service::start(&flags).await;
     let auth = &service.auth;
     let (minute, day) = (Duration::from_secs(60), Duration::from_secs(24 * 60 * 60));

@@ -146,7 +146,11 @@ mod tests {
             assert_eq!(activity.sessions.take_batch().len(), 1);
             assert_eq!(activity.tokens.record(id, known, Timestamp(159_999)), Timestamp(100_000));
             assert_eq!(activity.tokens.record(id, known, Timestamp(160_000)), Timestamp(160_000));
-            assert_eq!(activity.tokens.last_use(id, Timestamp(170_000)), Timestamp(170_000), "another server knows more");
+            assert_eq!(
+                activity.tokens.last_use(id, Timestamp(170_000)),
+                Timestamp(170_000),
+                "another server knows more"
+            );
         }
     }
 }

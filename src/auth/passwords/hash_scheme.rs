@@ -283,7 +283,8 @@ mod tests {
         ] {
             assert_eq!(scheme.to_string(), name);
             for length in [0, 15, 16, 17, 19, 20, 21, 22, 23, 24, 31, 32, 33, 63, 64, 65] {
-                let is_its = lengths.contains(&length) || matches!(scheme, HashScheme::Argon2 { .. }) && (16..65).contains(&length);
+                let is_its = lengths.contains(&length)
+                    || matches!(scheme, HashScheme::Argon2 { .. }) && (16..65).contains(&length);
                 assert_eq!(scheme.has_output_len(length), is_its, "{name} {length}");
             }
         }

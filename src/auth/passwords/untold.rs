@@ -197,7 +197,10 @@ mod tests {
         };
         assert!(!learns(&buckets[1]) && learns(&buckets[2]));
         let news = untold.take(MOST);
-        assert!(Arc::ptr_eq(&news[&id(0)].bucket, &buckets[0]) && Arc::ptr_eq(&news[&id(u128::MAX - 2)].bucket, &buckets[1]));
+        assert!(
+            Arc::ptr_eq(&news[&id(0)].bucket, &buckets[0])
+                && Arc::ptr_eq(&news[&id(u128::MAX - 2)].bucket, &buckets[1])
+        );
         assert!(!news[&id(0)].is_cleared && news[&id(u128::MAX - 2)].is_cleared);
         untold.put_back(news, NOW);
         let news = untold.take(MOST);

@@ -135,7 +135,9 @@ mod tests {
         for good in ["0123456789abcdef", "A-z._~+/=0123456", &"x".repeat(500)] {
             assert!(check_given(good).is_ok(), "{good}");
         }
-        for bad in ["", "0123456789abcde", "0123456789abcdef ", "0123456789abcdé0", "0123456789abcde\n", "0123456789:abcdef"] {
+        for bad in
+            ["", "0123456789abcde", "0123456789abcdef ", "0123456789abcdé0", "0123456789abcde\n", "0123456789:abcdef"]
+        {
             assert!(check_given(bad).is_err(), "{bad}");
         }
     }

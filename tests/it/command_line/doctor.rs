@@ -3,12 +3,18 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::SystemTime;
 
+use clap::Parser;
+use countersign::auth::{Finding, Verdict, examine, existing_file};
+use countersign::config::{Cli, Settings};
+use countersign::model::Clock;
 use serde_json::Value;
 
 use super::backup::damaged;
-use crate::support::{Binary, Database, PASSWORD, on_postgres};
+use crate::support::{App, Binary, Database, PASSWORD, free_port, on_postgres};
 
 /// The exit code and both formats of a report.
 struct Report {
@@ -278,4 +284,120 @@ async fn addresses_of_several_users_are_reported() {
     let report = doctor(&database, &[]);
     assert_eq!((report.code, report.not_ok()), (0, vec!["warning e-mail".to_owned()]), "{}", report.text);
     assert!(report.finding("e-mail").starts_with("1 addresses belong to several users each, such as ana@example.com"));
+}
+
+fn settings(database: &Database, flags: &[&str]) -> Settings {
+    let key = crate::support::secret_key();
+    let args = [&["countersign", "--database-url", &database.url, "--secret-key", &key][..], flags].concat();
+    Cli::try_parse_from(args).unwrap().config.settings
+}
+
+/// What a doctor whose clock says this finds in a check.
+async fn found(settings: &Settings, now: i64, check: &str) -> Finding {
+    let findings = examine(&Clock::Manual(Arc::new(AtomicI64::new(now))), settings).await;
+    findings.into_iter().find(|finding| finding.check == check).unwrap()
+}
+
+#[tokio::test]
+async fn a_clock_may_be_five_seconds_behind_what_the_database_knows() {
+    if on_postgres().is_some() {
+        return; // there, the clock of the server counts first
+    }
+    let app = App::start().await;
+    let (settings, latest) = (settings(&app.database, &[]), app.now_seconds() * 1000);
+    for (now, verdict) in [
+        (latest - 5001, Verdict::Failed),
+        (latest - 5000, Verdict::Ok),
+        (latest, Verdict::Ok),
+        (latest + 86_400_000, Verdict::Ok),
+    ] {
+        let finding = found(&settings, now, "clock").await;
+        assert_eq!(finding.verdict, verdict, "{finding:?}");
+        assert_eq!(finding.mend.is_some(), verdict == Verdict::Failed, "{finding:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_may_differ_by_five_seconds_from_that_of_postgresql() {
+    if on_postgres().is_none() {
+        return;
+    }
+    let database = Database::new().await;
+    let app = App::on(database.clone(), &[]).await;
+    let settings = settings(&app.database, &[]);
+    let server = async || {
+        let text =
+            database.text("SELECT CAST(CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS TEXT)").await;
+        text.parse::<i64>().unwrap()
+    };
+    for (ahead, verdict) in
+        [(-60_000, Verdict::Failed), (-7000, Verdict::Failed), (0, Verdict::Ok), (7000, Verdict::Failed)]
+    {
+        let finding = found(&settings, server().await + ahead, "clock").await;
+        assert_eq!(finding.verdict, verdict, "{ahead}: {finding:?}");
+        assert!(verdict == Verdict::Ok || finding.found.contains("where PostgreSQL runs"), "{finding:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_mail_server_is_tried_if_there_is_one() {
+    let database = Database::new().await;
+    let finding = found(&settings(&database, &[]), 0, "mail").await;
+    assert_eq!((finding.verdict, finding.mend), (Verdict::Ok, None));
+    assert!(finding.found.starts_with("there is no mail server"));
+    let of = |port: u16| {
+        let url = format!("smtp://127.0.0.1:{port}");
+        settings(&database, &[&["--smtp-url", &url], &crate::mail::FLAGS[..]].concat())
+    };
+    let finding = found(&of(free_port()), 0, "mail").await;
+    assert_eq!(finding.verdict, Verdict::Failed);
+    assert!(finding.mend.unwrap().contains("COUNTERSIGN_SMTP_URL"));
+    let Some(sink) = crate::mail::Sink::start() else { return };
+    let finding = found(&of(sink.port), 0, "mail").await;
+    assert_eq!((finding.verdict, finding.mend), (Verdict::Ok, None));
+    assert!(finding.found.contains("the mail server answers"), "{}", finding.found);
+}
+
+#[tokio::test]
+async fn a_server_examines_itself_in_the_background_and_keeps_what_it_found() {
+    let app = App::start().await;
+    let auth = app.service.auth();
+    let before = auth.examination();
+    assert!(!before.is_running && before.ended_at.is_none() && before.findings.is_empty());
+    for minute in [1, 2] {
+        app.advance_clock(std::time::Duration::from_secs(60));
+        auth.begin_examination();
+        // One at a time.
+        auth.begin_examination();
+        assert!(auth.examination().is_running);
+        while auth.examination().is_running {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let examination = auth.examination();
+        assert_eq!(examination.ended_at.unwrap().to_string(), format!("2026-01-01T00:0{minute}:00.000Z"));
+        let of = |check| examination.findings.iter().find(|finding| finding.check == check).unwrap();
+        assert_eq!(
+            (of("admin").verdict, of("signing key").verdict, of("schema").verdict),
+            (Verdict::Ok, Verdict::Ok, Verdict::Ok)
+        );
+        assert!(of("signing key").found.starts_with("all 1 can be decrypted"), "{:?}", of("signing key"));
+    }
+}
+
+#[tokio::test]
+async fn a_database_is_a_file_only_on_sqlite_and_once_it_is_there() {
+    let database = Database::new().await;
+    let settings = settings(&database, &[]);
+    let before = existing_file(&settings).await.unwrap();
+    assert_eq!(before, None);
+    let (none, migrated) = countersign::auth::migrate(&settings).await.unwrap();
+    let file = existing_file(&settings).await.unwrap();
+    let last =
+        std::fs::read_dir("migrations").unwrap().filter(|entry| entry.as_ref().unwrap().path().is_file()).count();
+    assert_eq!((none, migrated), (None, i64::try_from(last).ok()));
+    assert_eq!(countersign::auth::migrate(&settings).await.unwrap(), (migrated, migrated));
+    match on_postgres() {
+        Some(_) => assert_eq!(file, None),
+        None => assert!(file.unwrap().ends_with("countersign.db")),
+    }
 }

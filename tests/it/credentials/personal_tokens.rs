@@ -180,3 +180,53 @@ async fn a_wrong_checksum_is_refused_without_a_lookup_and_the_database_holds_onl
         }
     }
 }
+
+#[tokio::test]
+async fn the_last_use_of_a_token_is_good_to_a_minute() {
+    let app = App::start().await;
+    let token = app.personal_token("root", &json!({"name": "a"})).await;
+    for (second, last_use) in
+        [(0, "00:00:00"), (59, "00:00:00"), (60, "00:01:00"), (90, "00:01:00"), (119, "00:01:00"), (120, "00:02:00")]
+    {
+        app.advance_clock(Duration::from_secs((second + 1_767_225_600 - app.now_seconds()).try_into().unwrap()));
+        app.with(&token).get("/me").await.expect(200);
+        app.service.auth().write_activity().await.unwrap();
+        let listed = app.admin().get("/me/tokens").await.expect(200).json();
+        assert_eq!(listed["items"][0]["last_used_at"], format!("2026-01-01T{last_use}.000Z"), "{second}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_ends_many_credentials_learns_how_many_and_nothing_is_recorded_of_none() {
+    let app = App::start().await;
+    let auth = app.service.auth();
+    let id = app.create("ana", &["user"]).await.parse().unwrap();
+    let operator = countersign::auth::Actor::Operator;
+    let records = async |event: &str| {
+        let count = format!("SELECT CAST(COUNT(*) AS TEXT) FROM audit WHERE event = '{event}'");
+        app.database.text(&count).await.parse::<u32>().unwrap()
+    };
+    for (ended, recorded) in [(0, 0), (3, 1), (0, 1)] {
+        for _ in 0..ended {
+            app.personal_token("ana", &json!({"name": "a"})).await;
+            app.login("ana").await;
+        }
+        assert_eq!(auth.revoke_tokens(operator, id).await.unwrap(), ended);
+        assert_eq!(auth.end_sessions(operator, id, None).await.unwrap(), ended);
+        assert_eq!((records("token.revoked").await, records("session.ended").await), (recorded, recorded));
+    }
+    for (ended, recorded) in [(0, 1), (2, 2), (0, 2)] {
+        for _ in 0..ended {
+            app.personal_token("ana", &json!({"name": "a"})).await;
+            app.login("root").await;
+        }
+        assert_eq!(auth.revoke_all_tokens(operator).await.unwrap(), ended);
+        assert_eq!(auth.end_all_sessions(operator).await.unwrap(), ended);
+        assert_eq!((records("token.revoked").await, records("session.ended").await), (recorded, recorded));
+    }
+    // A copied token of a session in which no personal token was made.
+    let (opaque, _) = app.tokens("ana").await;
+    app.with(&opaque).send(Method::POST, "/refresh?rotate=true").await.expect(200);
+    app.with(&opaque).get("/me").await.expect(401);
+    assert_eq!((records("session.token-reused").await, records("token.revoked").await), (1, 2));
+}

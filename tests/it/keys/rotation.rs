@@ -178,6 +178,47 @@ async fn hs256_has_no_key_to_rotate() {
     assert_eq!(app.admin().send(Method::POST, "/admin/keys/rotate").await.expect(409).problem(), "no-rotation");
     assert_eq!(app.admin().get("/admin/keys").await.json(), json!({"items": []}));
     app.service.auth().rotate_keys_when_due().await.unwrap();
+    assert!(!app.service.auth().can_rotate_keys());
+    assert!(App::start().await.service.auth().can_rotate_keys());
+    // It starts again, and not with another secret key: nothing but the audit trail is under that.
+    let app = app.restarted().await;
+    app.tokens("root").await;
+    let other = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [8; 32]);
+    let flags =
+        ["--jwt-algorithm", "HS256", "--jwt-secret", "a secret that is longer than 32 bytes", "--secret-key", &other];
+    let why = App::try_with(app.database.clone(), &flags).await.err().unwrap().to_string();
+    assert!(why.contains("the audit trail in the database is under another key"), "{why}");
+}
+
+#[tokio::test]
+async fn keys_that_have_not_changed_are_not_opened_again() {
+    let hs256 = ["--jwt-algorithm", "HS256", "--jwt-secret", "a secret that is longer than 32 bytes"];
+    for flags in [&[][..], &hs256] {
+        let app = App::start_with(flags).await;
+        let (auth, before) = (app.service.auth(), app.service.auth().jwks());
+        auth.refresh_keys().await.unwrap();
+        assert!(std::sync::Arc::ptr_eq(&auth.jwks(), &before));
+    }
+}
+
+#[tokio::test]
+async fn a_key_verifies_as_long_as_the_tokens_of_the_server_live_whoever_made_it() {
+    let app = App::start_with(&["--jwt-ttl", "10m"]).await;
+    app.admin().send(Method::POST, "/admin/keys/rotate").await.expect(202);
+    let longest = async || {
+        let keys = "SELECT CAST(generation AS TEXT) || ' ' || CAST(longest_jwt_ttl / 60000 AS TEXT) FROM signing_keys";
+        [
+            app.database.text(&format!("{keys} WHERE generation = 1")).await,
+            app.database.text(&format!("{keys} WHERE generation = 2")).await,
+        ]
+    };
+    app.service.auth().rotate_keys_when_due().await.unwrap();
+    assert_eq!(longest().await, ["1 10", "2 10"]);
+    let longer = App::on(app.database.clone(), &["--jwt-ttl", "12h"]).await;
+    longer.service.auth().rotate_keys_when_due().await.unwrap();
+    assert_eq!(longest().await, ["1 10", "2 720"], "the one that is retired signs for nobody any more");
+    app.service.auth().rotate_keys_when_due().await.unwrap();
+    assert_eq!(longest().await, ["1 10", "2 720"]);
 }
 
 /// The command runs beside a server, which picks up the key within seconds.

@@ -79,6 +79,12 @@ async fn a_changed_or_missing_record_is_detected() {
         ("UPDATE audit SET seq = -1 WHERE seq = 1", "UPDATE audit SET seq = 1 WHERE seq = -1", 1),
         ("UPDATE audit_head SET seq = 8", "UPDATE audit_head SET seq = 7", 8),
         ("UPDATE audit_head SET seq = 6", "UPDATE audit_head SET seq = 7", 6),
+        (
+            "INSERT INTO audit (seq, at, event, outcome, method, hash)
+            SELECT 8, at, event, outcome, method, hash FROM audit WHERE seq = 7",
+            "DELETE FROM audit WHERE seq = 8",
+            8,
+        ),
     ] {
         app.database.sql(change).await;
         let answer = verified(&app).await;
@@ -232,14 +238,25 @@ async fn a_wrong_secret_key_seals_nothing() {
 /// Rewrites the trail as an earlier version would have written it.
 #[tokio::test]
 async fn the_records_of_an_earlier_version_hang_together_and_are_counted_apart() {
+    for records in [1, 2] {
+        check_earlier_version(records).await;
+    }
+}
+
+/// With so many records of the earlier version.
+async fn check_earlier_version(records: i64) {
     let app = App::start().await;
     app.tokens("root").await;
     let blob =
         |hex: String| if on_postgres().is_some() { format!("decode('{hex}', 'hex')") } else { format!("x'{hex}'") };
     let mut before = vec![0_u8; 32];
-    app.database.sql("DELETE FROM audit WHERE seq > 2; UPDATE audit SET actor_id = NULL, subject_id = NULL, detail = NULL, target = NULL,
-            address = NULL, request_id = NULL").await;
-    for seq in 1..=2 {
+    app.database
+        .sql(&format!(
+        "DELETE FROM audit WHERE seq > {records}; UPDATE audit SET actor_id = NULL, subject_id = NULL, detail = NULL,
+        target = NULL, address = NULL, request_id = NULL"
+    ))
+        .await;
+    for seq in 1..=records {
         let text = async |column: &str| {
             app.database.text(&format!("SELECT CAST({column} AS TEXT) FROM audit WHERE seq = {seq}")).await
         };
@@ -252,12 +269,16 @@ async fn the_records_of_an_earlier_version_hang_together_and_are_counted_apart()
         let hash = blob(before.iter().map(|byte| format!("{byte:02x}")).collect());
         app.database.sql(&format!("UPDATE audit SET hash = {hash} WHERE seq = {seq}")).await;
     }
-    app.database.sql("UPDATE audit_head SET seq = 2, seal = NULL, hash = (SELECT hash FROM audit WHERE seq = 2)").await;
+    let end = format!("(SELECT hash FROM audit WHERE seq = {records})");
+    app.database.sql(&format!("UPDATE audit_head SET seq = {records}, seal = NULL, hash = {end}")).await;
     let app = App::on(app.database.clone(), &[]).await;
     app.tokens("root").await;
-    assert_eq!(verified(&app).await, json!({"ok": true, "records": 4, "unsealed": 2, "broken_at": null}));
-    let sealed = "SELECT event || ' ' || target FROM audit WHERE seq = 3";
-    assert_eq!(app.database.text(sealed).await, "audit.sealed unkeyed");
+    assert_eq!(
+        verified(&app).await,
+        json!({"ok": true, "records": records + 2, "unsealed": records, "broken_at": null})
+    );
+    let sealed = format!("SELECT event || ' ' || target FROM audit WHERE seq = {}", records + 1);
+    assert_eq!(app.database.text(&sealed).await, "audit.sealed unkeyed");
     app.database.sql("UPDATE audit SET outcome = 'refused' WHERE seq = 1").await;
     assert_eq!(verified(&app).await["broken_at"], 1);
 }

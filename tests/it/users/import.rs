@@ -411,3 +411,92 @@ async fn a_hash_that_costs_too_much_to_check_fails_its_row() {
     let app = App::start_with(&["--import-max-cost", "200"]).await;
     assert_eq!(csv(&app, "", &body).await.0, ["2 seldom created", "3 usual created"]);
 }
+
+#[tokio::test]
+async fn what_is_wrong_with_a_row_is_said_with_its_line_whatever_ends_a_line() {
+    let app = App::start().await;
+    let rows = |end: &str| {
+        let row = |text: &str| format!("{text}{end}").into_bytes();
+        let good = |name: &str| row(&format!("{name},{DJANGO},"));
+        let with_bytes = [b"no-text-\xff".as_slice(), &row(&format!(",{DJANGO},"))].concat();
+        let long = row(&format!("{},{DJANGO},", "x".repeat(40_000)));
+        let header = row("username,password_hash,must_change_password");
+        [header, good("one"), row("too,few"), with_bytes, row(&format!("two,{DJANGO},perhaps")), long, good("three")]
+            .concat()
+    };
+    for (end, outcome) in [("\n", "created"), ("\r\n", "skipped")] {
+        let request = app.admin().request(Method::POST, "/admin/import").header("content-type", "text/csv");
+        let answer = Answer::of(request.body(rows(end))).await.expect(200);
+        assert_eq!(
+            outcomes(&answer).0,
+            [
+                format!("2 one {outcome}"),
+                "3 - failed :malformed".to_owned(),
+                "4 - failed :malformed".to_owned(),
+                "5 - failed must_change_password:malformed".to_owned(),
+                "6 - failed username:too-long".to_owned(),
+                format!("7 three {outcome}"),
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_before_an_unreadable_row_is_imported() {
+    let app = App::start().await;
+    let rows: String =
+        ["one", "two"].map(|name| format!("{}\n", json!({"username": name, "password_hash": DJANGO}))).concat();
+    let answer = import(&app, "", "application/x-ndjson", rows + &"x".repeat(100_000)).await.expect(200);
+    let (rows, summary) = outcomes(&answer);
+    assert_eq!(rows, ["1 one created", "2 two created"]);
+    assert_eq!((&summary["stopped"]["line"], &summary["created"]), (&json!(3), &json!(2)), "{summary}");
+    app.with(basic("two", PASSWORD)).get("/me").await.expect(200);
+    let events = app.admin().get("/admin/audit?event=link.created").await.expect(200).json();
+    assert_eq!(events["items"], json!([]), "nobody was invited");
+}
+
+#[tokio::test]
+async fn an_update_keeps_what_follows_from_a_change_elsewhere() {
+    let app = App::start().await;
+    for name in ["ana", "ben", "cid"] {
+        app.create(name, &["user"]).await;
+    }
+    let update = async |rows: &[Value]| ndjson(&app, "?on_conflict=update", rows).await.0;
+    let user = async |name: &str| app.admin().get(&format!("/admin/users?q={name}")).await.json()["items"][0].clone();
+    // An address is verified for one user.
+    let address = |name: &str| json!({"username": name, "email": "a@example.com", "email_verified": true});
+    assert_eq!(update(&[address("ana"), address("ben")]).await, ["1 ana updated", "2 ben updated"]);
+    assert_eq!(
+        (&user("ana").await["email_verified"], &user("ben").await["email_verified"]),
+        (&json!(true), &json!(false))
+    );
+    let unverified = json!({"username": "ana", "email_verified": false});
+    assert_eq!(update(&[unverified.clone(), unverified]).await, ["1 ana updated", "2 ana unchanged"]);
+    assert_eq!(user("ana").await["email_verified"], false);
+    // The trail says what was changed.
+    let must = json!({"username": "cid", "must_change_password": true});
+    let hash = json!({"username": "cid", "must_change_password": false, "password_hash": DJANGO});
+    assert_eq!(update(&[must.clone(), must, hash]).await, ["1 cid updated", "2 cid unchanged", "3 cid updated"]);
+    let id = user("cid").await["id"].as_str().unwrap().to_owned();
+    let page = app.admin().get(&format!("/admin/audit?user={id}&event=user.changed")).await.expect(200).json();
+    let details: Vec<_> = page["items"].as_array().unwrap().iter().map(|row| row["detail"].clone()).collect();
+    assert_eq!(details, [json!("must_change_password")], "{page}");
+    app.with(basic("cid", PASSWORD)).get("/me").await.expect(200);
+}
+
+#[tokio::test]
+async fn whoever_has_no_password_yet_is_no_administrator_who_remains() {
+    let app = App::start().await;
+    let invite = json!({"username": "ana", "invite": true});
+    app.admin().post("/admin/users", &invite).await.expect(201);
+    app.create("ben", &["user"]).await;
+    let update = async |rows: &[Value]| ndjson(&app, "?on_conflict=update&dry_run=true", rows).await.0;
+    let admin = |name: &str| json!({"username": name, "roles": ["admin"]});
+    let demote = json!({"username": "root", "roles": ["user"]});
+    assert_eq!(update(&[admin("ana"), demote.clone()]).await, ["1 ana updated", "2 root failed roles:last-admin"]);
+    assert_eq!(update(&[admin("ben"), demote.clone()]).await, ["1 ben updated", "2 root updated"]);
+    let with_hash = json!({"username": "ana", "roles": ["admin"], "password_hash": DJANGO});
+    assert_eq!(update(&[with_hash, demote.clone()]).await, ["1 ana updated", "2 root updated"]);
+    let disabled = json!({"username": "ben", "roles": ["admin"], "status": "disabled"});
+    assert_eq!(update(&[disabled, demote]).await, ["1 ben updated", "2 root failed roles:last-admin"]);
+}

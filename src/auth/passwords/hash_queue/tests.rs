@@ -145,7 +145,9 @@ fn the_work_of_the_service_makes_room_for_nobody_and_is_promised_nothing() {
 #[test]
 fn an_account_gives_way_to_a_neighbour_who_would_hold_less() {
     let now = Instant::now();
-    for (held, others, evicted) in [(3, 0, Ok(Some(3))), (3, 1, Ok(Some(3))), (3, 2, Err(())), (2, 0, Ok(Some(2))), (2, 1, Err(()))] {
+    for (held, others, evicted) in
+        [(3, 0, Ok(Some(3))), (3, 1, Ok(Some(3))), (3, 2, Err(())), (2, 0, Ok(Some(2))), (2, 1, Err(()))]
+    {
         let mut queue = FairQueue::new(usize::from(held + others), 1);
         for run in 1..=held {
             push(&mut queue, flow(1, 1), run, now).unwrap();

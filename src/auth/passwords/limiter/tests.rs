@@ -125,7 +125,8 @@ fn what_other_servers_have_used_up_counts_with_what_is_used_up_here() {
     // What is read meanwhile may have it already, and would count twice.
     first.learn(&[(account, NOW.after(600 * SECOND))], first.tellings());
     assert_eq!(refused_for(&guess(&limiter, 1, 1, "b"), NOW), Some(60 * SECOND));
-    told.iter().for_each(|(_, news)| news.bucket.end_telling(Some((news.used(NOW), NOW.after(3 * news.used(NOW)))), false));
+    told.iter()
+        .for_each(|(_, news)| news.bucket.end_telling(Some((news.used(NOW), NOW.after(3 * news.used(NOW)))), false));
     assert_eq!(refused_for(&guess(&limiter, 1, 1, "b"), NOW), Some(60 * SECOND));
     // What was read before does not have it.
     first.learn(&[], before);

@@ -306,8 +306,7 @@ mod tests {
     #[test]
     fn each_row_is_counted_once_by_its_outcome() {
         let mut summary = Summary::default();
-        let outcomes =
-            [Outcome::Created, Outcome::Updated, Outcome::Unchanged, Outcome::Skipped, Outcome::Failed];
+        let outcomes = [Outcome::Created, Outcome::Updated, Outcome::Unchanged, Outcome::Skipped, Outcome::Failed];
         for (times, outcome) in (1..).zip(outcomes) {
             (0..times).for_each(|_| summary.count(outcome));
         }
