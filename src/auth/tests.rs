@@ -195,3 +195,109 @@ async fn a_mail_is_tried_again_after_each_wait_and_given_up_after_a_day() {
         tx.commit().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn an_answer_to_whether_the_service_is_ready_holds_for_a_second() {
+    let service = Service::start(&[]).await;
+    let auth = &service.auth;
+    assert!(auth.ready().await.is_ok());
+    *auth.readiness.lock().await = Some((Instant::now(), false));
+    assert!(matches!(auth.ready().await, Err(Error::Unavailable(_))));
+    *auth.readiness.lock().await = Instant::now().checked_sub(READINESS_KEPT).map(|at| (at, false));
+    assert!(auth.ready().await.is_ok());
+    assert!(auth.readiness.lock().await.is_some_and(|(at, is_ready)| is_ready && at.elapsed() < READINESS_KEPT));
+}
+
+#[test]
+fn an_operator_is_known_by_the_name_and_number_of_the_system_user() {
+    let id = |flag| std::process::Command::new("id").arg(flag).output().unwrap().stdout;
+    let [name, number] = ["-un", "-u"].map(|flag| String::from_utf8(id(flag)).unwrap().trim().to_owned());
+    let detail = Actor::Operator.did(crate::model::Event::UserCreated, Timestamp(0)).detail.unwrap();
+    let with_detail =
+        Actor::Operator.did(crate::model::Event::UserCreated, Timestamp(0)).with_detail("roles: user".into());
+    assert_eq!(detail, format!("by system user {name} ({number})"));
+    assert_eq!(with_detail.detail.unwrap(), format!("roles: user; {detail}"));
+    assert_eq!(Actor::System.did(crate::model::Event::UserCreated, Timestamp(0)).detail, None);
+}
+
+const MAIL: [&str; 6] =
+    ["--smtp-url", "smtp://127.0.0.1:9", "--mail-from", "auth@example.com", "--public-url", "https://auth.example.com"];
+
+#[tokio::test]
+async fn registration_is_open_where_it_is_admitted_and_mail_can_be_sent() {
+    for (flags, is_open) in [
+        (&[][..], false),
+        (&["--registration", "open"], false),
+        (&MAIL, false),
+        (&[&MAIL[..], &["--registration", "open"]].concat(), true),
+    ] {
+        assert_eq!(Service::start(flags).await.auth.is_registration_open(), is_open, "{flags:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_is_verified_by_its_link_and_that_is_a_new_version_of_its_user() {
+    let service = Service::start(&[&MAIL[..], &["--registration", "open"]].concat()).await;
+    let (auth, email) = (&service.auth, "ana@example.com");
+    service.create("ana").await;
+    let before = auth.user_named("ana").await.unwrap();
+    let origin = crate::model::Origin { address: [192, 0, 2, 7].into(), request_id: Uuid::nil() };
+    let purpose = crate::model::LinkPurpose::EmailVerification;
+    let mut tx = auth.store.write().await.unwrap();
+    let link = auth.insert_link(&mut tx, before.id, purpose, Some(email), auth.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let url = link.url.unwrap();
+    let secret = url.expose_secret().rsplit('/').next().unwrap().into();
+    auth.confirm_address(&secret, origin).await.unwrap();
+    let user = auth.user(before.id).await.unwrap();
+    assert_eq!(user.verified_email(), Some(email));
+    assert!(user.updated_at > before.updated_at);
+    assert!(matches!(auth.confirm_address(&secret, origin).await, Err(Error::LinkSpent)));
+
+    // Whoever registers with it is told so by mail, unless they may not log in.
+    let register = async || {
+        service.advance(Duration::from_secs(3600));
+        let request = crate::auth::outbox::Request::new(email.to_owned(), origin);
+        auth.queue_request(crate::auth::outbox::Task::Register(request)).await.unwrap();
+        let mut conn = auth.store.read().await.unwrap();
+        let waiting = conn.due_mails(auth.now(), 10).await.unwrap().pop().unwrap();
+        let request = crate::auth::outbox::Request::new(email.to_owned(), origin);
+        drop(conn);
+        auth.invite_to_register(waiting.id, &request).await.unwrap();
+        let mails = auth.store.read().await.unwrap().count_mails().await.unwrap();
+        let mut tx = auth.store.write().await.unwrap();
+        tx.delete_all_mails().await.unwrap();
+        tx.commit().await.unwrap();
+        mails
+    };
+    assert_eq!(register().await, 1);
+    let patch =
+        crate::model::UserPatch { name: None, email: None, roles: None, status: Some(crate::model::Status::Disabled) };
+    auth.update_user(Actor::Operator, user.id, None, patch).await.unwrap();
+    assert_eq!(register().await, 0);
+}
+
+#[tokio::test]
+async fn the_costs_of_what_was_imported_are_measured_without_anybody_asking() {
+    let service = Service::start(&[]).await;
+    let dear = "pbkdf2_sha256$500000$somesalt$aqusDOCYp2m+J7gNDpSViXOWSnXnLj02rdU+gCrGf18=";
+    let rows = format!("username,password_hash\nana,{dear}\n");
+    let rows = Rows::read(crate::model::Format::Csv, std::io::Cursor::new(rows)).unwrap();
+    let import = Import {
+        actor: Actor::Operator,
+        conflict: crate::model::Conflict::Skip,
+        invite: Invite::Nobody,
+        dry_run: false,
+    };
+    service.auth.import(import, rows, |_| Ok(())).await.unwrap();
+    let begun = Instant::now();
+    loop {
+        let asked = Instant::now();
+        service.auth.refusal_delay.wait(asked).await;
+        if asked.elapsed() > Duration::from_millis(30) {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "a refusal takes no longer");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -340,6 +340,15 @@ async fn a_clock_may_differ_by_five_seconds_from_that_of_postgresql() {
 }
 
 #[tokio::test]
+async fn without_signing_keys_there_is_nothing_to_decrypt() {
+    let hs256 = ["--jwt-algorithm", "HS256", "--jwt-secret", "a secret that is longer than 32 bytes"];
+    let app = App::start_with(&hs256).await;
+    let finding = found(&settings(&app.database, &hs256), app.now_seconds() * 1000, "signing key").await;
+    assert_eq!(finding.verdict, Verdict::Ok);
+    assert!(finding.found.starts_with("there is none to decrypt"), "{finding:?}");
+}
+
+#[tokio::test]
 async fn the_mail_server_is_tried_if_there_is_one() {
     let database = Database::new().await;
     let finding = found(&settings(&database, &[]), 0, "mail").await;

@@ -256,3 +256,21 @@ async fn a_server_that_signs_otherwise_does_not_start_beside_another() {
     database.sql("UPDATE servers SET seen_at = seen_at - 16000").await;
     start(&shared(other)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_server_that_stops_forgets_itself_and_those_that_were_silent_for_an_hour() {
+    if on_postgres().is_none() {
+        return; // servers on one file are on one machine
+    }
+    let app = App::on(Database::new().await, &[]).await;
+    let now = app.now_seconds() * 1000;
+    for silent in [3_600_000, 3_600_001] {
+        let columns = "id, issuer, audience, secret_tag, seen_at";
+        let other =
+            format!("SELECT gen_random_uuid(), issuer, audience, secret_tag, {} FROM servers LIMIT 1", now - silent);
+        app.database.sql(&format!("INSERT INTO servers ({columns}) {other}")).await;
+    }
+    app.service.auth().stop().await;
+    let left = app.database.text("SELECT string_agg(CAST(seen_at AS TEXT), ' ') FROM servers").await;
+    assert_eq!(left, (now - 3_600_000).to_string());
+}
