@@ -254,6 +254,17 @@ async fn an_address_is_verified_by_its_link_and_that_is_a_new_version_of_its_use
     assert!(user.updated_at > before.updated_at);
     assert!(matches!(auth.confirm_address(&secret, origin).await, Err(Error::LinkSpent)));
 
+    // A password that is chosen with a link to that address is one new version, and not another one for the address.
+    service.advance(Duration::from_secs(60));
+    let mut tx = auth.store.write().await.unwrap();
+    let purpose = crate::model::LinkPurpose::PasswordReset;
+    let link = auth.insert_link(&mut tx, user.id, purpose, Some(email), auth.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let url = link.url.unwrap();
+    let secret = url.expose_secret().rsplit('/').next().unwrap().into();
+    auth.reset_password(&secret, &"a-password-of-my-choice".into(), origin).await.unwrap();
+    assert_eq!(auth.user(user.id).await.unwrap().updated_at, auth.now());
+
     // Whoever registers with it is told so by mail, unless they may not log in.
     let register = async || {
         service.advance(Duration::from_secs(3600));

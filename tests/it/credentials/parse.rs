@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use countersign::auth::Credential;
 use countersign::error::Error;
-use countersign::model::OpaqueToken;
+use countersign::model::{OpaqueToken, PersonalSecret};
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
@@ -78,4 +78,19 @@ fn a_value_that_is_not_utf_8_is_an_invalid_credential() {
     assert!(matches!(Credential::parse(b"Basic \xff\xfe"), Err(Error::InvalidCredentials)));
     assert!(matches!(Credential::parse(b"Bearer \xff\xfe"), Err(Error::InvalidToken)));
     assert!(matches!(Credential::parse(b"Bear\xffer x"), Err(Error::Unauthenticated)));
+}
+
+#[test]
+fn a_credential_is_printed_as_its_kind_alone() {
+    let basic = format!("Basic {}", STANDARD.encode("canary:canary-password"));
+    let opaque = format!("Bearer {}", OpaqueToken::new([7; 16]).reveal());
+    let personal = format!("Bearer {}", PersonalSecret::new([7; 32]).reveal());
+    for (header, printed) in [
+        (basic.as_str(), "Basic(..)"),
+        (&opaque, "Opaque(..)"),
+        ("Bearer canary.canary.canary", "Jwt(..)"),
+        (&personal, "Personal(..)"),
+    ] {
+        assert_eq!(format!("{:?}", Credential::parse(header.as_bytes()).unwrap()), printed);
+    }
 }

@@ -152,7 +152,7 @@ async fn invalid_claims_are_refused() {
     let of_length = |length: usize| {
         let padded = |by| text.replacen('{', &format!(r#"{{"padding":"{}","#, "x".repeat(by)), 1);
         let signed = (5000..6200).map(|by| resign(HEADER, &padded(by), SECRET.as_bytes()));
-        signed.filter(|token| token.len() == length).last()
+        signed.filter(|token| token.len() == length).next_back()
     };
     let most = (8190..=8192).rev().find_map(of_length).unwrap();
     assert_eq!(status(&app, &most).await, 200, "{}", most.len());
