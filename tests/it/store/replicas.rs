@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::support::{App, Cluster, Database, Line, PASSWORD, on_postgres};
+use crate::support::{App, Cluster, Database, Line, PASSWORD, claims_of, on_postgres};
 
 async fn me(app: &App, credential: &str) -> u16 {
     app.with(credential).get("/me").await.status.as_u16()
@@ -97,6 +97,33 @@ async fn a_read_replica_answers_a_check_only_while_it_has_every_change_that_was_
         assert_eq!(me(&app, c).await, 200);
     }
     second.go_on();
+}
+
+/// The time of a last use is no change that servers hear of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_is_used_elsewhere_is_not_idle_though_the_replica_does_not_know() {
+    if on_postgres().is_none() {
+        return;
+    }
+    let Some(first) = Cluster::start() else { return };
+    let second = first.standby();
+    let database = Database::new().await;
+    let (primary, standby) = (database.at(first.url()), database.at(second.url()));
+    let flags = ["--credential-cache", "0", "--idle-ttl", "10m", "--database-read-url", &second.url()];
+    let app = App::on(primary.clone(), &flags).await;
+    app.create("root", &["user", "admin"]).await;
+    let (used, used_jwt) = app.tokens("root").await;
+    let (asked, asked_jwt) = app.tokens("root").await;
+    let (ended, _) = app.tokens("root").await;
+    app.with(&ended).send(Method::POST, "/logout").await.expect(204);
+    caught_up(&primary, &standby).await;
+    standby.sql("SELECT pg_wal_replay_pause()").await;
+    delete_unheard(&app, &primary, &asked).await;
+    replica_is_asked(&app, [&asked, &asked_jwt]).await;
+    let id = claims_of(used_jwt.trim_start_matches("Bearer "))["sid"].as_str().unwrap().to_owned();
+    primary.sql(&format!("UPDATE sessions SET last_seen_at = last_seen_at + 300000 WHERE id = '{id}'")).await;
+    app.advance_clock(Duration::from_secs(601));
+    assert_eq!(me(&app, &used).await, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
