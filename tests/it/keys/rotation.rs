@@ -294,6 +294,25 @@ async fn rotate_with_other_settings_than_the_servers_changes_nothing() {
     assert_eq!(database.text(until).await, "0");
 }
 
+/// What was to be the next key was retired with the others, so that it signs no more.
+#[tokio::test]
+async fn a_key_that_was_to_be_the_next_before_a_change_of_algorithm_is_not_the_next_after_it() {
+    let app = App::start().await;
+    let rotate = async |app: &App| {
+        let next = app.admin().send(Method::POST, "/admin/keys/rotate").await.expect(202).json();
+        (next["kid"].as_str().unwrap().to_owned(), next["signs_from"].as_str().unwrap().to_owned())
+    };
+    let (once, _) = rotate(&app).await;
+    drop(App::on(app.database.clone(), &["--jwt-algorithm", "EdDSA"]).await);
+    let back = App::on(app.database.clone(), &[]).await;
+    back.advance_clock(Duration::from_secs(60));
+    let (next, signs_from) = rotate(&back).await;
+    assert_ne!(next, once);
+    assert_eq!(signs_from, "2026-01-01T00:12:00.000Z");
+    back.advance_clock(PUBLISHED_BEFORE);
+    assert_eq!(signing_kid(&back).await, next);
+}
+
 #[tokio::test]
 async fn returning_to_an_algorithm_creates_a_new_lasting_key() {
     let app = App::start().await;
