@@ -282,7 +282,9 @@ async fn a_block_is_listed_and_lifted_on_this_server_at_once_and_on_others_withi
     let id = blocks().await[0]["id"].as_str().unwrap().parse().unwrap();
     second.service.auth().lift_block(countersign::auth::Actor::Operator, id).await.unwrap();
     app.advance_clock(Duration::from_millis(999));
-    assert_eq!(status(login(&app, "192.0.2.99", "sergio", PASSWORD)).await, 429, "it looks once a second");
+    // On PostgreSQL it hears at the next guess what is used up.
+    let meanwhile = if on_postgres().is_some() { 200 } else { 429 };
+    assert_eq!(status(login(&app, "192.0.2.99", "sergio", PASSWORD)).await, meanwhile, "it looks once a second");
     app.advance_clock(Duration::from_millis(1));
     assert_eq!(status(login(&app, "192.0.2.99", "sergio", PASSWORD)).await, 200);
 }
