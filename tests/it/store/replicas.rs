@@ -121,7 +121,7 @@ async fn a_session_that_is_used_elsewhere_is_not_idle_though_the_replica_does_no
     delete_unheard(&app, &primary, &asked).await;
     replica_is_asked(&app, [&asked, &asked_jwt]).await;
     let id = claims_of(used_jwt.trim_start_matches("Bearer "))["sid"].as_str().unwrap().to_owned();
-    primary.sql(&format!("UPDATE sessions SET last_seen_at = last_seen_at + 300000 WHERE id = '{id}'")).await;
+    primary.sql(&format!("UPDATE sessions SET last_seen_at = created_at + 300000 WHERE id = '{id}'")).await;
     app.advance_clock(Duration::from_secs(601));
     assert_eq!(me(&app, &used).await, 200);
 }
