@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::backup::damaged;
 use super::{Shell, files, login, me};
@@ -251,6 +252,41 @@ async fn a_restore_creates_a_missing_database_and_migrates_an_older_backup() {
     let server = shell.serve();
     shell.create("root", &["user", "admin"]);
     login(&server, "root").await;
+}
+
+/// The steps of the guide for Debian, where installing the package starts a server.
+#[tokio::test]
+async fn a_backup_and_its_key_move_to_a_machine_where_a_server_has_begun_with_a_key_of_its_own() {
+    if on_postgres().is_some() {
+        return; // PostgreSQL has its own tools
+    }
+    let (old, new) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let begin = |folder: &TempDir| {
+        let binary = Binary::new(folder.path()).env("COUNTERSIGN_ADMIN_USERNAME", "root");
+        assert!(binary.env("COUNTERSIGN_ADMIN_PASSWORD", PASSWORD).serve().stop().success);
+    };
+    let run = |folder: &TempDir, args: &[&str]| Binary::new(folder.path()).args(args).output();
+    begin(&old);
+    assert!(run(&old, &["backup", "backup.db"]).status.success());
+    begin(&new);
+    fs::copy(old.path().join("backup.db"), new.path().join("backup.db")).unwrap();
+    let put_key = || fs::copy(old.path().join("countersign.key"), new.path().join("countersign.key")).unwrap();
+    put_key();
+    let refused = run(&new, &["restore", "backup.db", "--yes"]);
+    assert!(!refused.status.success(), "the database there has signing keys under the other key");
+
+    for entry in fs::read_dir(new.path()).unwrap().map(Result::unwrap) {
+        if entry.file_name().to_str().unwrap().starts_with("countersign.") {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    put_key();
+    let restored = run(&new, &["restore", "backup.db", "--yes"]);
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    let server = Binary::new(new.path()).serve();
+    login(&server, "root").await;
+    let verified = run(&new, &["audit", "verify"]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
 }
 
 #[tokio::test]
