@@ -20,6 +20,10 @@ use upstream::Upstream;
 use crate::pages::stories;
 use crate::support::{Answer, App, Binary, Database, Killed, PASSWORD, basic, find_program, free_port};
 
+/// A trace that a client names, and how (W3C Trace Context).
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 /// A proxy with a configuration of `deploy/`, in front of an upstream.
 struct Proxy {
     port: u16,
@@ -420,37 +424,43 @@ async fn caddy_verifies_each_request_and_forwards_only_our_identity_headers() {
     check_proxy(app, move || Proxy::caddy(port)).await;
 }
 
-/// The access log has the address at which the proxy sees the client, not the one that the client names.
+/// The access log has the address at which the proxy sees the client, not the one that the client names; nor has it the trace
+/// that the client names.
 async fn check_client_address(start: impl FnOnce(u16) -> Option<Proxy>) {
     let database = Database::new().await;
     let server = Binary::new(database.folder.path())
         .env("DATABASE_URL", &database.url)
         .env("COUNTERSIGN_LOG_FORMAT", "json")
         .env("COUNTERSIGN_TRUSTED_PROXIES", "127.0.0.1")
+        // Nobody listens there, but requests have traces.
+        .env("COUNTERSIGN_OTLP_URL", &format!("http://127.0.0.1:{}", free_port()))
         .serve();
     let Some(proxy) = start(server.port) else { return };
     // On Linux, a client can have any address of 127.0.0.0/8. The proxy has 127.0.0.1.
     let client = reqwest::Client::builder().local_address(IpAddr::from([127, 0, 0, 2])).build().unwrap();
     let request = client.get(format!("http://127.0.0.1:{}/", proxy.port)).header("x-forwarded-for", "203.0.113.9");
+    let request = request.header("traceparent", TRACEPARENT).header("tracestate", "a=b");
     Answer::of(request.header("forwarded", "for=203.0.113.9")).await.expect(401);
     let log = server.stop().stdout;
     let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let mut requests = lines.filter(|line| line["route"] == "/verify");
-    assert_eq!(requests.next_back().unwrap()["address"], "127.0.0.2", "{log}");
+    let request = requests.next_back().unwrap();
+    assert_eq!(request["address"], "127.0.0.2", "{log}");
+    assert!(request["trace_id"].is_string() && request["trace_id"] != TRACE, "{log}");
 }
 
 #[tokio::test]
-async fn nginx_passes_the_address_of_the_client_on() {
+async fn nginx_passes_the_address_of_the_client_on_and_no_trace() {
     check_client_address(Proxy::nginx).await;
 }
 
 #[tokio::test]
-async fn traefik_passes_the_address_of_the_client_on() {
+async fn traefik_passes_the_address_of_the_client_on_and_no_trace() {
     check_client_address(Proxy::traefik).await;
 }
 
 #[tokio::test]
-async fn caddy_passes_the_address_of_the_client_on() {
+async fn caddy_passes_the_address_of_the_client_on_and_no_trace() {
     check_client_address(Proxy::caddy).await;
 }
 

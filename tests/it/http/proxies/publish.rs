@@ -9,6 +9,7 @@ use std::{fs, thread};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::{TRACE, TRACEPARENT};
 use crate::support::{Binary, Killed, PASSWORD, Server, certify, find_program, free_port};
 
 /// The name in the certificate. The files say `auth.example.com`.
@@ -173,6 +174,8 @@ impl Site {
             .env("COUNTERSIGN_TRUSTED_PROXIES", "127.0.0.1")
             .env("COUNTERSIGN_METRICS_LISTEN", &format!("127.0.0.1:{}", free_port()))
             .env("COUNTERSIGN_LOG_FORMAT", "json")
+            // Nobody listens there, but requests have traces.
+            .env("COUNTERSIGN_OTLP_URL", &format!("http://127.0.0.1:{}", free_port()))
             .env("COUNTERSIGN_ADMIN_USERNAME", "root")
             .env("COUNTERSIGN_ADMIN_PASSWORD", PASSWORD)
             .serve();
@@ -292,12 +295,13 @@ fn check_site(program: Program, limits: bool, gone: u16) {
         floods_are_refused(&site);
     }
     forged_addresses_are_dropped(&site);
+    forged_traces_are_dropped(&site);
     let log = site.stop_countersign();
-    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let addresses: Vec<_> = lines
-        .filter(|line| line["route"] == "/users")
-        .map(|line| line["address"].as_str().unwrap().to_owned())
-        .collect();
+    let lines: Vec<_> = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect();
+    let of = |route: &'static str| lines.iter().filter(move |line| line["route"] == route);
+    let addresses: Vec<_> = of("/users").map(|line| line["address"].as_str().unwrap().to_owned()).collect();
+    let goes_on: Vec<_> = of("/me/sessions").map(|line| line["trace_id"] == TRACE).collect();
+    assert_eq!(goes_on, [true, false, false], "{log}");
     assert_eq!(addresses, [[CLIENT; 3], ["127.0.0.1"; 3]].concat(), "{log}");
     assert_eq!(site.ask("/health", &[]).expect(gone).all("retry-after").len(), usize::from(gone == 503));
     a_link_is_in_no_log(&site, gone);
@@ -447,6 +451,17 @@ fn forged_addresses_are_dropped(site: &Site) {
             let args: Vec<_> = headers.iter().flat_map(|header| ["--header", *header]).collect();
             site.ask("/users", &[&args[..], &["--http1.1", "--interface", address]].concat()).expect(401);
         }
+    }
+}
+
+/// The trace that a client names, while Countersign would go on with it.
+fn forged_traces_are_dropped(site: &Site) {
+    let forged = format!("Traceparent: {TRACEPARENT}");
+    let direct = format!("http://127.0.0.1:{}", site.port);
+    let args = ["--header", &forged, "--interface", "127.0.0.1"];
+    assert_eq!(Seen::of(&site.curl(&direct, "/me/sessions", &args)).status, 401);
+    for version in ["--http1.1", "--http2"] {
+        site.ask("/me/sessions", &[version, "--header", &forged, "--header", "Tracestate: a=b"]).expect(401);
     }
 }
 
