@@ -13,6 +13,7 @@ mod mail;
 mod reload;
 pub mod serve;
 mod session;
+pub mod settings;
 mod table;
 mod token;
 mod user;

@@ -1,6 +1,6 @@
 //! `countersign serve`: the server, from settings to shutdown.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use tokio::net::TcpListener;
 use tokio::time;
 
 use crate::auth::{Auth, FirstAdmin};
-use crate::cli::doctor;
 use crate::cli::reload::reload;
+use crate::cli::settings::access;
 use crate::config::Config;
 use crate::error::StartError;
-use crate::http::{self, Access, App, Pages, Tls};
+use crate::http::{self, Access, App};
 use crate::model::Clock;
 use crate::telemetry::{self, Log};
 
@@ -50,7 +50,7 @@ async fn serve(config: &Config, log: &Log) -> Result<(), StartError> {
         () = http::serve_starting(&listener, access.tls.clone()) => return Ok(()),
         () = &mut shutdown => return Ok(()),
     };
-    let _closed = std::io::stderr().write_all(welcome(&auth, &first_admin, config, address).as_bytes());
+    let _closed = io::stderr().write_all(welcome(&auth, &first_admin, config, address).as_bytes());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, database = auth.places().database, "started");
 
     if !address.ip().is_loopback() && config.server.trusted_proxies.is_empty() && access.tls.is_none() {
@@ -95,8 +95,8 @@ async fn serve(config: &Config, log: &Log) -> Result<(), StartError> {
 async fn reload_on_hangup(mut hangups: Hangups, mut config: Config, app: &App, log: &Log) {
     loop {
         hangups.next().await;
-        if hangups.are_of_terminal && !std::io::stderr().is_terminal() {
-            return;
+        if hangups.terminals != terminals() {
+            return stopping();
         }
         // The time tells systemd that this is the answer to its own signal.
         if let Ok(now) = NotifyState::monotonic_usec_now() {
@@ -111,8 +111,8 @@ async fn reload_on_hangup(mut hangups: Hangups, mut config: Config, app: &App, l
 struct Hangups {
     #[cfg(unix)]
     signals: tokio::signal::unix::Signal,
-    /// Whether there is a terminal that can be closed.
-    are_of_terminal: bool,
+    /// Which streams are terminals. One that was closed is none any more.
+    terminals: [bool; 3],
 }
 
 impl Hangups {
@@ -121,7 +121,7 @@ impl Hangups {
             #[cfg(unix)]
             signals: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
                 .map_err(|error| StartError(format!("cannot handle SIGHUP: {error}")))?,
-            are_of_terminal: std::io::stderr().is_terminal(),
+            terminals: terminals(),
         })
     }
 
@@ -132,6 +132,11 @@ impl Hangups {
         }
         std::future::pending::<()>().await;
     }
+}
+
+/// Which of standard input, output and error are a terminal.
+fn terminals() -> [bool; 3] {
+    [io::stdin().is_terminal(), io::stdout().is_terminal(), io::stderr().is_terminal()]
 }
 
 /// Tells systemd how the service is, if it is the one who started it.
@@ -149,55 +154,6 @@ async fn keep_watchdog() {
         ticks.tick().await;
         tell_service_manager(&[NotifyState::Watchdog]);
     }
-}
-
-/// Who may connect to a server with these settings, and how.
-pub fn access(config: &Config) -> Result<Access, StartError> {
-    let tls = match (&config.server.tls_cert, &config.server.tls_key) {
-        (Some(certificate), Some(key)) => Some(Tls::open(certificate, key)?),
-        (None, None) => None,
-        (Some(_), None) => {
-            let mend = "is missing, though COUNTERSIGN_TLS_CERT is set; name the file with the private key";
-            return Err(StartError::setting("COUNTERSIGN_TLS_KEY", mend));
-        }
-        (None, Some(_)) => {
-            let mend = "is missing, though COUNTERSIGN_TLS_KEY is set; name the file with the certificate";
-            return Err(StartError::setting("COUNTERSIGN_TLS_CERT", mend));
-        }
-    };
-    Ok(Access {
-        tracer: None,
-        trusted_proxies: config.server.trusted_proxies.clone(),
-        connections_per_address: config.server.connections_per_address,
-        cors_origins: config.server.cors_origins.clone(),
-        tls,
-        pages: Pages::new(&config.settings.pages.service_name, config.settings.pages.logo.as_deref())?,
-        cookie_domain: cookie_domain(config)?,
-        return_to: config.settings.pages.return_to.clone(),
-        settings: config.in_force.clone(),
-        findings: doctor::check_weaknesses(config),
-        drain_time: config.server.drain_time.unwrap_or_else(default_drain_time),
-    })
-}
-
-/// The domain whose hosts share the cookie, if there is one. Browsers refuse a cookie of a domain that this host is not in.
-fn cookie_domain(config: &Config) -> Result<Option<String>, StartError> {
-    let Some(domain) = &config.settings.pages.cookie_domain else { return Ok(None) };
-    let url = config.settings.tokens.public_url();
-    let authority = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    let host = authority.split(':').next().unwrap_or_default();
-    if host == domain || host.strip_suffix(domain.as_str()).is_some_and(|rest| rest.ends_with('.')) {
-        return Ok(Some(domain.clone()));
-    }
-    let fault = format_args!(
-        "is {domain}, and {url} is not in it; name a domain that the host of COUNTERSIGN_PUBLIC_URL is in"
-    );
-    Err(StartError::setting("COUNTERSIGN_COOKIE_DOMAIN", fault))
-}
-
-/// Whoever stops it by hand does not wait for a load balancer.
-fn default_drain_time() -> Duration {
-    if std::io::stderr().is_terminal() { Duration::ZERO } else { Duration::from_secs(2) }
 }
 
 async fn bind(setting: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -236,9 +192,14 @@ pub(super) fn shutdown_signal() -> Result<impl Future<Output = ()>, StartError> 
         }
         #[cfg(not(unix))]
         let _ = interrupt.await;
-        tell_service_manager(&[NotifyState::Stopping]);
-        tracing::info!("stopping");
+        stopping();
     })
+}
+
+/// Says that shutdown begins.
+fn stopping() {
+    tell_service_manager(&[NotifyState::Stopping]);
+    tracing::info!("stopping");
 }
 
 /// The message printed at startup. It shows the setup token, once; the token appears nowhere else.

@@ -47,6 +47,7 @@ pub use self::routes::document;
 pub use self::server::{serve, serve_metrics, serve_starting};
 pub use self::tls::Tls;
 use crate::auth::{Auth, Finding};
+use crate::error::StartError;
 use crate::model::{Networks, Setting};
 
 /// The shared state of all handlers: the service, and whether it is shutting down. It is its own extractor.
@@ -158,10 +159,8 @@ impl App {
     }
 
     /// Takes the pair in the files of the certificate and its key into use, if it is another one.
-    pub fn reload_tls(&self) {
-        if let Some(tls) = &self.0.tls {
-            tls.reload();
-        }
+    pub fn reload_tls(&self) -> Result<(), StartError> {
+        self.0.tls.as_ref().map_or(Ok(()), Tls::reload)
     }
 
     /// The metrics of the HTTP layer.

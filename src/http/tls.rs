@@ -47,22 +47,21 @@ impl Tls {
     pub async fn watch(&self) {
         loop {
             sleep(RELOAD_INTERVAL).await;
-            self.reload();
+            if let Err(error) = self.reload() {
+                tracing::warn!(%error, "the TLS certificate could not be read again; the old one is in use");
+            }
         }
     }
 
     /// Takes the pair in the files into use, if it is another one.
-    pub fn reload(&self) {
-        match load(&self.0.certificate, &self.0.key) {
-            Ok(new) => {
-                let mut current = self.0.current.write().unwrap_or_else(PoisonError::into_inner);
-                if !current.1.matches(new.1.as_bytes()) {
-                    *current = new;
-                    tracing::info!("a new TLS certificate is in use");
-                }
-            }
-            Err(error) => tracing::warn!(%error, "the TLS certificate could not be read again; the old one is in use"),
+    pub fn reload(&self) -> Result<(), StartError> {
+        let new = load(&self.0.certificate, &self.0.key)?;
+        let mut current = self.0.current.write().unwrap_or_else(PoisonError::into_inner);
+        if !current.1.matches(new.1.as_bytes()) {
+            *current = new;
+            tracing::info!("a new TLS certificate is in use");
         }
+        Ok(())
     }
 }
 

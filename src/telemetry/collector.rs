@@ -47,23 +47,7 @@ pub struct Collector {
 impl Collector {
     /// The collector of these settings, if they name one. Nothing is sent yet: it need not be there.
     pub fn of(settings: &CollectorSettings) -> Result<Option<Self>, StartError> {
-        let Some(url) = settings.otlp_url.as_deref().map(|url| url.trim_end_matches('/')) else { return Ok(None) };
-        let unusable = || StartError::setting(URL, "must be the address of a collector, such as http://127.0.0.1:4318");
-        let probe = Request::get(url).body(()).map_err(|_| unusable())?;
-        let authority = probe.uri().authority().ok_or_else(unusable)?;
-        let has_no_port = authority.as_str() == authority.host();
-        // A password would be in plain sight: it belongs into the headers.
-        if authority.as_str().contains('@') || (authority.port_u16().is_none() && !has_no_port) {
-            return Err(unusable());
-        }
-        let tls = if url.starts_with("https://") { Some(Arc::new(tls()?)) } else { None };
-        let client: Arc<dyn HttpClient> = Arc::new(Client { tls, lost: AtomicU64::new(0) });
-        let headers = settings.headers()?;
-        let spans = SpanExporter::builder().with_http().with_endpoint(format!("{url}/v1/traces"));
-        let spans = spans.with_headers(headers.clone()).with_shared_http_client(client.clone()).build();
-        let records = LogExporter::builder().with_http().with_endpoint(format!("{url}/v1/logs"));
-        let records = records.with_headers(headers).with_shared_http_client(client).build();
-        let (Ok(spans), Ok(records)) = (spans, records) else { return Err(unusable()) };
+        let Some((spans, records)) = exporters(settings)? else { return Ok(None) };
         let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.otlp_sample)));
         let traces = SdkTracerProvider::builder().with_resource(resource()).with_sampler(sampler);
         Ok(Some(Self {
@@ -89,6 +73,32 @@ impl Drop for Collector {
         let _late = self.traces.shutdown_with_timeout(LAST_TIMEOUT);
         let _late = self.logs.shutdown_with_timeout(LAST_TIMEOUT);
     }
+}
+
+/// What sends spans and lines of the log with these settings, if they name a collector.
+pub fn exporters(settings: &CollectorSettings) -> Result<Option<(SpanExporter, LogExporter)>, StartError> {
+    let Some(url) = settings.otlp_url.as_deref().map(|url| url.trim_end_matches('/')) else {
+        // A wrong one is as wrong without the address.
+        return settings.headers().map(|_| None);
+    };
+    let unusable = || StartError::setting(URL, "must be the address of a collector, such as http://127.0.0.1:4318");
+    let probe = Request::get(url).body(()).map_err(|_| unusable())?;
+    let authority = probe.uri().authority().ok_or_else(unusable)?;
+    let has_no_port = authority.as_str() == authority.host();
+    // A password would be in plain sight: it belongs into the headers.
+    if authority.as_str().contains('@') || (authority.port_u16().is_none() && !has_no_port) {
+        return Err(unusable());
+    }
+    let tls = if url.starts_with("https://") { Some(Arc::new(tls()?)) } else { None };
+    let client: Arc<dyn HttpClient> = Arc::new(Client { tls, lost: AtomicU64::new(0) });
+    let headers = settings.headers()?;
+    // The library has variables of its own, and one of them may be what is wrong.
+    let refused = |error| StartError::setting(URL, format_args!("cannot be used ({error})"));
+    let spans = SpanExporter::builder().with_http().with_endpoint(format!("{url}/v1/traces"));
+    let spans = spans.with_headers(headers.clone()).with_shared_http_client(client.clone()).build().map_err(refused)?;
+    let records = LogExporter::builder().with_http().with_endpoint(format!("{url}/v1/logs"));
+    let records = records.with_headers(headers).with_shared_http_client(client).build().map_err(refused)?;
+    Ok(Some((spans, records)))
 }
 
 /// Who we are: what `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say, or else our own name.
@@ -129,6 +139,8 @@ impl HttpClient for Client {
         // The threads of the SDK have no runtime.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let sent = runtime.block_on(async { tokio::time::timeout(SEND_TIMEOUT, self.send(request)).await });
+        // To drop it would wait for the look-up of a name, which nothing can interrupt.
+        runtime.shutdown_background();
         let fault = match sent {
             Ok(Ok(answer)) if answer.status().is_success() => {
                 let lost = self.lost.swap(0, Ordering::Relaxed);

@@ -34,6 +34,11 @@ pub fn levels(text: &str) -> Result<EnvFilter, StartError> {
         .map_err(|_| StartError::setting("RUST_LOG", "must be levels such as info, debug or info,countersign=debug"))
 }
 
+/// Checks that traces and logs can be sent with these settings, if they name a collector. It need not be there.
+pub fn check_collector(settings: &CollectorSettings) -> Result<(), StartError> {
+    collector::exporters(settings).map(drop)
+}
+
 /// The log of the process, which is written until this is dropped.
 pub struct Log {
     // Ends first, because it may have something to say.

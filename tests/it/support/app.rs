@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
-use countersign::cli::serve;
+use countersign::cli::{serve, settings};
 use countersign::config::{Cli, Config};
 use countersign::error::StartError;
 use countersign::http;
@@ -103,7 +103,7 @@ impl App {
         let address = listener.local_addr().unwrap().to_string();
         let (shutdown, ended) = oneshot::channel::<()>();
         database.serve(auth.clone());
-        let service = http::App::new(auth.clone(), serve::access(&config).unwrap());
+        let service = http::App::new(auth.clone(), settings::access(&config).unwrap());
         let serving = service.clone();
         tokio::spawn(async move {
             http::serve(listener, serving, async { drop(ended.await) }).await;
