@@ -25,8 +25,9 @@ pub struct Sources {
     /// The names of the variables that the process was started with. Later those of the file are in its environment, too.
     environment: BTreeSet<OsString>,
     file: PathBuf,
-    /// Whether a flag names the file, which then must be there.
-    is_named: bool,
+    /// Whether the file must be there: a flag names it, or it was there when it was last read. An editor that saves it may take
+    /// it away for a moment, which must not look like a file without settings.
+    is_expected: bool,
 }
 
 /// The variables in the file of settings.
@@ -47,17 +48,18 @@ pub fn read() -> Result<Cli, StartError> {
     let matches = matches.map_err(|error| one_sentence(&error).unwrap_or_else(|| error.exit()))?;
     secrets::refuse_flags(&matches)?;
     let named = matches.get_one::<PathBuf>("env_file").cloned();
-    let is_named = named.is_some();
-    let sources = Sources { args, environment, file: named.unwrap_or_else(|| ENV_FILE.into()), is_named };
+    let is_expected = named.is_some();
+    let sources = Sources { args, environment, file: named.unwrap_or_else(|| ENV_FILE.into()), is_expected };
     // Libraries have variables of their own, such as SSL_CERT_FILE, which may be in the file as well.
-    dotenvy::from_read(sources.text()?.as_bytes()).map_err(|error| sources.unreadable(&error))?;
+    dotenvy::from_read(sources.text()?.unwrap_or_default().as_bytes()).map_err(|error| sources.unreadable(&error))?;
     sources.read()
 }
 
 impl Sources {
     /// Reads the settings, of which those in the file may have changed.
     pub fn read(&self) -> Result<Cli, StartError> {
-        let lines = self.lines()?;
+        let text = self.text()?;
+        let lines = self.lines(text.as_deref().unwrap_or_default())?;
         self.refuse_unknown_names(&lines)?;
         // What the file said at the start is in the environment, and is not what it says now.
         let mut command = help::show(Cli::command().mut_args(|setting| match setting.get_env() {
@@ -73,7 +75,7 @@ impl Sources {
         let matches = command.try_get_matches_from_mut(args).map_err(|error| said(&error))?;
         let mut cli = Cli::from_arg_matches(&matches).map(Cli::completed).map_err(|error| said(&error))?;
         cli.config.in_force = in_force::in_force(&matches);
-        cli.config.sources = self.clone();
+        cli.config.sources = Self { is_expected: self.is_expected || text.is_some(), ..self.clone() };
         Ok(cli)
     }
 
@@ -84,7 +86,7 @@ impl Sources {
 
     /// Whether the file gives a secret a value. A database's address is one when it has a user in it.
     pub fn file_has_secrets(&self) -> bool {
-        let Ok(lines) = self.lines() else { return false };
+        let Ok(lines) = self.text().and_then(|text| self.lines(&text.unwrap_or_default())) else { return false };
         let command = Cli::command();
         let secrets: Vec<_> = command.get_arguments().filter(|setting| setting.is_hide_env_values_set()).collect();
         lines.iter().any(|(name, value)| {
@@ -114,17 +116,18 @@ impl Sources {
         value.filter(|value| !value.is_empty())
     }
 
-    fn text(&self) -> Result<String, StartError> {
+    /// The text of the file; none when it is not there and need not be.
+    fn text(&self) -> Result<Option<String>, StartError> {
         match std::fs::read_to_string(&self.file) {
-            Ok(text) => Ok(text.trim_start_matches('\u{feff}').to_owned()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_named => Ok(String::new()),
+            Ok(text) => Ok(Some(text.trim_start_matches('\u{feff}').to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_expected => Ok(None),
             Err(error) => Err(self.unreadable(&dotenvy::Error::Io(error))),
         }
     }
 
-    fn lines(&self) -> Result<Lines, StartError> {
+    fn lines(&self, text: &str) -> Result<Lines, StartError> {
         let mut lines = Lines::new();
-        for line in dotenvy::from_read_iter(self.text()?.as_bytes()) {
+        for line in dotenvy::from_read_iter(text.as_bytes()) {
             let (name, value) = line.map_err(|error| self.unreadable(&error))?;
             lines.entry(name).or_insert(value);
         }
@@ -136,6 +139,9 @@ impl Sources {
         match error {
             dotenvy::Error::LineParse(_, _) => {
                 StartError::setting(&file, "a line cannot be read; write NAME=value, in quotes if it has spaces")
+            }
+            dotenvy::Error::Io(error) if error.kind() == io::ErrorKind::NotFound => {
+                StartError::setting(&file, format_args!("cannot be read ({error}); put it there, or start without it"))
             }
             error => StartError::setting(&file, format_args!("cannot be read ({error}); mend or remove it")),
         }
