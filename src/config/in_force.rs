@@ -1,10 +1,16 @@
 //! The settings as they were given, for people who look after the service. A secret is never among the values that are shown.
 
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory};
 
 use crate::config::Cli;
 use crate::model::Setting;
+
+/// The random key of the hashes that stand for secrets.
+static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// All settings in the order of the reference.
 pub fn in_force(matches: &ArgMatches) -> Vec<Setting> {
@@ -23,7 +29,7 @@ pub fn in_force(matches: &ArgMatches) -> Vec<Setting> {
                 about: setting.get_help().map(ToString::to_string).unwrap_or_default(),
                 value: given.clone().filter(|_| !is_secret && !is_empty),
                 is_secret,
-                secret: given.filter(|_| is_secret && !is_empty).map(Into::into),
+                secret_hash: given.filter(|_| is_secret && !is_empty).map(|secret| KEY.hash_one(secret)),
                 // An empty value is none: compose files leave a setting out that way.
                 is_default: is_empty
                     || !matches!(matches.value_source(id), Some(ValueSource::CommandLine | ValueSource::EnvVariable)),

@@ -1,5 +1,3 @@
-use secrecy::{ExposeSecret, SecretString};
-
 /// A setting as it was given, for people who look after the service.
 #[derive(Clone, Debug)]
 pub struct Setting {
@@ -13,8 +11,8 @@ pub struct Setting {
     pub value: Option<String>,
     /// Whether it is a secret.
     pub is_secret: bool,
-    /// The value of a secret, which is compared and never shown.
-    pub secret: Option<SecretString>,
+    /// What stands for the value of a secret, to compare it: a hash with a key of this process.
+    pub secret_hash: Option<u64>,
     /// Whether nobody has set it.
     pub is_default: bool,
 }
@@ -22,7 +20,6 @@ pub struct Setting {
 impl Setting {
     /// Whether this is another value than before.
     pub fn differs_from(&self, before: &Self) -> bool {
-        let secret = |setting: &Self| setting.secret.as_ref().map(|secret| secret.expose_secret().to_owned());
-        self.value != before.value || secret(self) != secret(before)
+        self.value != before.value || self.secret_hash != before.secret_hash
     }
 }
