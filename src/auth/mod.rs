@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use opentelemetry::context::FutureExt;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -297,13 +298,16 @@ impl Auth {
     }
 
     /// Runs a write to completion in a task of its own. When a client disconnects, its handler is dropped, which must
-    /// not cancel a transaction halfway.
+    /// not cancel a transaction halfway. What it logs belongs to the trace of the request.
     async fn finish<T, F>(&self, write: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        self.writes.spawn(write).await.unwrap_or_else(|stopped| Err(Error::Internal(stopped.into())))
+        self.writes
+            .spawn(write.with_current_context())
+            .await
+            .unwrap_or_else(|stopped| Err(Error::Internal(stopped.into())))
     }
 
     /// Waits until everything written is on disk: with [`Durability::AtSync`] no write is guaranteed to be there
