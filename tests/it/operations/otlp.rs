@@ -1,6 +1,6 @@
 //! Traces and logs for a collector of OpenTelemetry, as Google's protobuf reads them.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::process::Stdio;
 use std::sync::mpsc;
@@ -86,6 +86,8 @@ async fn a_request_is_a_span_of_the_trace_that_a_trusted_proxy_names_and_its_log
     get(&url, "/me?token=canary-query", "01").await.expect(200);
     get(&url, "/canary-path", "01").await.expect(404);
     get(&url, "/link/canary-of-a-link", "01").await;
+    let right = json!({"username": "root", "password": PASSWORD});
+    Answer::of(reqwest::Client::new().post(format!("{url}/login")).json(&right)).await.expect(200);
     let wrong = json!({"username": "canary-name", "password": "canary-wrong"});
     Answer::of(reqwest::Client::new().post(format!("{url}/login")).json(&wrong)).await.expect(401);
     let ended = server.stop();
@@ -116,7 +118,15 @@ async fn a_request_is_a_span_of_the_trace_that_a_trusted_proxy_names_and_its_log
         ended.stdout
     );
     // What a handler logs belongs to the trace, too, which is a new one without a traceparent.
-    let login = find(&all, |value| value["span"] == "POST /login");
+    let login = |status: u16| {
+        let is_it = |value: &Value| value["attributes"]["http.response.status_code"] == status;
+        find(&all, |value| value["span"] == "POST /login" && is_it(value))
+    };
+    // The same holds for what a write says when it is done, in a task of its own.
+    let succeeded = find(&all, |value| value["log"] == "audit" && value["attributes"]["event"] == "login.succeeded");
+    let right = login(200);
+    assert_eq!((&succeeded["trace"], &succeeded["span_id"]), (&right["trace"], &right["id"]), "{succeeded}");
+    let login = login(401);
     let refused = find(&all, |value| value["log"] == "audit" && value["attributes"]["event"] == "login.failed");
     assert!(login["parent"] == "" && login["trace"] != TRACE && refused["trace"] == login["trace"], "{refused}");
 
@@ -174,7 +184,7 @@ async fn a_collector_that_is_away_silent_or_unwilling_stops_nothing_and_is_told_
     let Some(unwilling) = Collector::start(&["refuse"]) else { return };
     let ports = [
         (free_port(), "Connection refused"),
-        (silent.local_addr().unwrap().port(), ""),
+        (silent.local_addr().unwrap().port(), "it does not answer within 5 seconds"),
         (unwilling.port, "it answers 503"),
     ];
     for (port, fault) in ports {
@@ -185,12 +195,20 @@ async fn a_collector_that_is_away_silent_or_unwilling_stops_nothing_and_is_told_
         for _ in 0..3000 {
             assert_eq!(Answer::of(client.get(&url)).await.status, 200);
         }
+        let is_silent = port == silent.local_addr().unwrap().port();
+        if is_silent {
+            // It ends when the server has waited long enough.
+            let (mut batch, _) = silent.accept().unwrap();
+            batch.read_to_end(&mut Vec::new()).unwrap();
+        }
         let begun = Instant::now();
         let ended = server.stop();
         assert!(ended.success && begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         let told: Vec<_> = ended.stdout.lines().filter(|line| line.contains("the collector does not take")).collect();
-        assert!(fault.is_empty() || (told.len() == 1 && told[0].contains(fault)), "{told:?}");
-        assert!(!ended.stdout.contains("ERROR") || fault.is_empty(), "{}", ended.stdout);
+        assert!(told.len() == 1 && told[0].contains(fault), "{told:?}");
+        // What the library says when the end of the process has waited long enough for a queue.
+        let mut errors = ended.stdout.lines().filter(|line| line.contains("ERROR"));
+        assert!(errors.all(|line| is_silent && line.contains("Processor.Shutdown.Timeout")), "{}", ended.stdout);
     }
 }
 

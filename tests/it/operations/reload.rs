@@ -24,11 +24,14 @@ struct Reloading {
 impl Reloading {
     fn start(binary: impl FnOnce(Binary) -> Binary, folder: PathBuf, settings: &str) -> Self {
         fs::write(folder.join(SETTINGS), settings).unwrap();
+        Self::of(binary(Binary::new(&folder).args(&["--env-file", SETTINGS])), folder)
+    }
+
+    fn of(binary: Binary, folder: PathBuf) -> Self {
         let path = folder.join("notify");
         let told = UnixDatagram::bind(&path).unwrap();
         told.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let start = Binary::new(&folder).args(&["--env-file", SETTINGS]).env("NOTIFY_SOCKET", path.to_str().unwrap());
-        let this = Self { server: binary(start).serve(), folder, told };
+        let this = Self { server: binary.env("NOTIFY_SOCKET", path.to_str().unwrap()).serve(), folder, told };
         assert_eq!(this.next(), "READY=1");
         this
     }
@@ -125,7 +128,7 @@ async fn a_file_that_cannot_be_used_changes_nothing_and_the_log_says_why() {
     let server = Reloading::start(|binary| binary, folder.path().to_owned(), good);
     let mut connection = TcpStream::connect(("127.0.0.1", server.server.port)).unwrap();
     let other = "COUNTERSIGN_CORS_ORIGINS=https://other.example.com\n";
-    for (settings, fault) in [
+    let refused = [
         ("COUNTERSIGN_TRUSTED_PROXIES=canary\n", "COUNTERSIGN_TRUSTED_PROXIES: must be networks"),
         ("RUST_LOG=canary=canary\n", "RUST_LOG: must be levels"),
         ("COUNTERSIGN_LISTEN=canary\n", "COUNTERSIGN_LISTEN: must be an address"),
@@ -133,7 +136,17 @@ async fn a_file_that_cannot_be_used_changes_nothing_and_the_log_says_why() {
         ("COUNTERSIGN_JWT_ALGORITHM=HS256\n", "COUNTERSIGN_JWT_SECRET: HS256 needs a secret"),
         ("COUNTERSIGN_TRUSTED_PROXY=127.0.0.1\n", "did you mean COUNTERSIGN_TRUSTED_PROXIES?"),
         ("NAME=a canary that is not in quotes\n", "service.env: a line cannot be read"),
-    ] {
+        // What else would stop the next start.
+        ("COUNTERSIGN_MAIL_FROM=a@example.com\nCOUNTERSIGN_SMTP_URL=canary\n", "COUNTERSIGN_SMTP_URL: "),
+        ("COUNTERSIGN_OTLP_HEADERS='canary header'\n", "COUNTERSIGN_OTLP_HEADERS: must be NAME=value"),
+        ("COUNTERSIGN_COOKIE_DOMAIN=other.example.com\n", "COUNTERSIGN_COOKIE_DOMAIN: is other.example.com"),
+        ("COUNTERSIGN_TLS_CERT=cert.pem\n", "COUNTERSIGN_TLS_KEY: is missing"),
+        (
+            "COUNTERSIGN_TLS_CERT=cert.pem\nCOUNTERSIGN_TLS_KEY=key.pem\n",
+            "COUNTERSIGN_TLS_CERT: cert.pem cannot be used",
+        ),
+    ];
+    for (settings, fault) in &refused {
         server.reload(&format!("{other}{settings}"));
         assert!(ask(&mut connection, "192.0.2.1").contains("https://app.example.com"), "{fault}");
     }
@@ -145,11 +158,34 @@ async fn a_file_that_cannot_be_used_changes_nothing_and_the_log_says_why() {
 
     let log = server.stop().stdout;
     let faults: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
-    let kept = "the settings cannot be used; those before stay in force error=";
-    assert!(faults.len() == 8 && faults.iter().all(|line| line.contains(kept)), "{faults:?}");
-    line(&log, "error=COUNTERSIGN_TRUSTED_PROXIES: must be networks");
-    line(&log, "error=service.env: cannot be read");
+    let expected: Vec<_> = refused.iter().map(|(_, fault)| *fault).chain(["service.env: cannot be read"]).collect();
+    assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+    for (said, fault) in faults.iter().zip(expected) {
+        assert!(said.contains("the settings cannot be used; those before stay in force error="), "{said}");
+        assert!(said.contains(fault), "{fault}: {said}");
+    }
+    assert_eq!(log.matches("the settings were read again").count(), 1, "{log}");
     assert!(!log.contains("canary"), "{log}");
+}
+
+/// An editor that saves the file may take it away for a moment.
+#[tokio::test]
+async fn a_file_without_a_flag_that_was_there_must_be_there_when_it_is_read_again() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join(".env");
+    let server = Reloading::of(Binary::new(folder.path()), folder.path().to_owned());
+    let mut connection = TcpStream::connect(("127.0.0.1", server.server.port)).unwrap();
+    // It need not be there, if it was not there before.
+    server.hang_up();
+    fs::write(&file, "COUNTERSIGN_CORS_ORIGINS=https://app.example.com\n").unwrap();
+    server.hang_up();
+    assert!(ask(&mut connection, "192.0.2.1").contains("https://app.example.com"));
+    fs::remove_file(file).unwrap();
+    server.hang_up();
+    assert!(ask(&mut connection, "192.0.2.1").contains("https://app.example.com"));
+    let log = server.stop().stdout;
+    line(&log, "those before stay in force error=.env: cannot be read");
+    assert_eq!(log.matches("the settings were read again").count(), 2, "{log}");
 }
 
 #[tokio::test]
@@ -229,6 +265,15 @@ async fn a_new_certificate_is_in_use_at_once() {
     server.hang_up();
     let works = |certificate| curl(folder.path(), certificate, server.server.port, &[]).status.success();
     assert!(works("cert.pem") && !works("old.pem"));
+    // A certificate that cannot be used keeps the rest from being taken, too.
+    fs::rename(folder.path().join("cert.pem"), folder.path().join("new.pem")).unwrap();
+    fs::write(folder.path().join("cert.pem"), "none").unwrap();
+    server.reload(&format!("{settings}COUNTERSIGN_TRUSTED_PROXIES=10.0.0.0/8\n"));
+    assert!(works("new.pem"));
+    let log = server.stop().stdout;
+    line(&log, "those before stay in force error=COUNTERSIGN_TLS_CERT: cert.pem cannot be used");
+    assert_eq!(log.matches("the settings were read again").count(), 1, "{log}");
+    assert!(!log.contains("a setting has changed"), "{log}");
 }
 
 #[test]
@@ -243,19 +288,27 @@ fn a_file_that_a_flag_names_has_to_be_there() {
 #[test]
 fn a_server_ends_with_the_terminal_it_runs_on() {
     let Some(script) = find_program("script") else { return };
-    let (folder, port) = (TempDir::new().unwrap(), free_port());
-    let server = format!("{} --listen 127.0.0.1:{port}", env!("CARGO_BIN_EXE_countersign"));
-    let mut terminal =
-        command(script).args(["-qfec", &server, "/dev/null"]).current_dir(folder.path()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let wait_until = |listens: bool| {
-        while TcpStream::connect(("127.0.0.1", port)).is_ok() != listens {
-            assert!(Instant::now() < deadline, "does it listen? {}", !listens);
-            std::thread::sleep(Duration::from_millis(20));
+    for elsewhere in ["", "2>err.log", ">out.log 2>err.log"] {
+        let (folder, port) = (TempDir::new().unwrap(), free_port());
+        let server = format!("{} --listen 127.0.0.1:{port} {elsewhere}", env!("CARGO_BIN_EXE_countersign"));
+        let mut terminal =
+            command(&script).args(["-qfec", &server, "/dev/null"]).current_dir(folder.path()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let wait_until = |is_so: &dyn Fn() -> bool| {
+            while !is_so() {
+                assert!(Instant::now() < deadline, "{elsewhere}: it is not so");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+        wait_until(&listens);
+        terminal.kill().unwrap();
+        terminal.wait().unwrap();
+        wait_until(&|| !listens());
+        if elsewhere.contains("out.log") {
+            let log = || fs::read_to_string(folder.path().join("out.log")).unwrap();
+            wait_until(&|| log().contains("stopped"));
+            line(&log(), "stopping");
         }
-    };
-    wait_until(true);
-    terminal.kill().unwrap();
-    terminal.wait().unwrap();
-    wait_until(false);
+    }
 }
