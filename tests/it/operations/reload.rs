@@ -128,6 +128,8 @@ async fn a_file_that_cannot_be_used_changes_nothing_and_the_log_says_why() {
     let server = Reloading::start(|binary| binary, folder.path().to_owned(), good);
     let mut connection = TcpStream::connect(("127.0.0.1", server.server.port)).unwrap();
     let other = "COUNTERSIGN_CORS_ORIGINS=https://other.example.com\n";
+    let mail = "COUNTERSIGN_PUBLIC_URL=https://auth.example.com\nCOUNTERSIGN_MAIL_FROM=a@example.com\n\
+                COUNTERSIGN_SMTP_URL=canary\n";
     let refused = [
         ("COUNTERSIGN_TRUSTED_PROXIES=canary\n", "COUNTERSIGN_TRUSTED_PROXIES: must be networks"),
         ("RUST_LOG=canary=canary\n", "RUST_LOG: must be levels"),
@@ -137,7 +139,7 @@ async fn a_file_that_cannot_be_used_changes_nothing_and_the_log_says_why() {
         ("COUNTERSIGN_TRUSTED_PROXY=127.0.0.1\n", "did you mean COUNTERSIGN_TRUSTED_PROXIES?"),
         ("NAME=a canary that is not in quotes\n", "service.env: a line cannot be read"),
         // What else would stop the next start.
-        ("COUNTERSIGN_MAIL_FROM=a@example.com\nCOUNTERSIGN_SMTP_URL=canary\n", "COUNTERSIGN_SMTP_URL: "),
+        (mail, "COUNTERSIGN_SMTP_URL: "),
         ("COUNTERSIGN_OTLP_HEADERS='canary header'\n", "COUNTERSIGN_OTLP_HEADERS: must be NAME=value"),
         ("COUNTERSIGN_COOKIE_DOMAIN=other.example.com\n", "COUNTERSIGN_COOKIE_DOMAIN: is other.example.com"),
         ("COUNTERSIGN_TLS_CERT=cert.pem\n", "COUNTERSIGN_TLS_KEY: is missing"),
