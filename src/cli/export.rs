@@ -15,9 +15,11 @@ pub fn run(config: &Config, command: &ExportCommand) -> Result<(), CommandError>
     let format = command.format.or_else(|| format_of(command.file.as_ref()?)).unwrap_or(Format::Ndjson);
     with_auth(config, async |auth| match &command.file {
         Some(file) => write_file(auth, format, file).await,
-        None => write(auth, format, BufWriter::new(io::stdout().lock()))
-            .await?
-            .map_err(|error| CommandError(format!("cannot write to standard output: {error}"))),
+        None => match write(auth, format, BufWriter::new(io::stdout().lock())).await? {
+            // Whoever reads, such as `head`, has enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.map_err(|error| CommandError(format!("cannot write to standard output: {error}"))),
+        },
     })
 }
 

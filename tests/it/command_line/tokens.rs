@@ -170,11 +170,14 @@ async fn a_closed_pipe_ends_a_list_without_an_error() {
     let database = Database::new().await;
     let shell = Shell::on(&database);
     shell.create("root", &["user", "admin"]);
-    let mut binary = shell.binary().args(&["user", "list"]);
-    let mut child = binary.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    drop(child.stdout.take());
-    let done = child.wait_with_output().unwrap();
-    assert!(done.status.success() && done.stderr.is_empty(), "{}", String::from_utf8_lossy(&done.stderr));
+    for command in [vec!["user", "list"], vec!["audit", "list"], vec!["export"], vec!["openapi"]] {
+        let mut binary = shell.binary().args(&command);
+        let mut child = binary.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let done = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success() && said.is_empty(), "{command:?}: {said}");
+    }
 }
 
 /// The tool `script` provides a terminal.
