@@ -235,7 +235,7 @@ fn print_page(text: &str) -> Result<bool, CommandError> {
 }
 
 fn print(text: &str) -> Result<(), CommandError> {
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| cannot_print(&error))
+    print_page(text).map(drop)
 }
 
 fn cannot_print(error: &std::io::Error) -> CommandError {
