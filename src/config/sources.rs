@@ -15,6 +15,8 @@ use crate::config::{Cli, help, in_force, secrets};
 use crate::error::StartError;
 use crate::model::nearest;
 
+/// The beginning of the names of our variables.
+const PREFIX: &str = "COUNTERSIGN_";
 /// The file of settings unless a flag names another, in the folder the program is started in.
 const ENV_FILE: &str = ".env";
 
@@ -129,6 +131,11 @@ impl Sources {
         let mut lines = Lines::new();
         for line in dotenvy::from_read_iter(text.as_bytes()) {
             let (name, value) = line.map_err(|error| self.unreadable(&error))?;
+            // Whoever corrects a setting below it would go on with the one above.
+            if name.starts_with(PREFIX) && lines.contains_key(&name) {
+                let mend = format!("stands twice in {}; remove one of them", self.file.display());
+                return Err(StartError::setting(&name, mend));
+            }
             lines.entry(name).or_insert(value);
         }
         Ok(lines)
@@ -153,11 +160,11 @@ impl Sources {
         let known: Vec<_> = command.get_arguments().filter_map(|setting| setting.get_env()?.to_str()).collect();
         let names: BTreeSet<_> =
             self.environment.iter().filter_map(|name| name.to_str()).chain(lines.keys().map(String::as_str)).collect();
-        let mut ours = names.into_iter().filter(|name| name.starts_with("COUNTERSIGN_") && !is_of_kubernetes(name));
+        let mut ours = names.into_iter().filter(|name| name.starts_with(PREFIX) && !is_of_kubernetes(name));
         let files = secrets::file_variables();
         let is_known = |name: &str| known.contains(&name) || files.iter().any(|file| file == name);
         let Some(unknown) = ours.find(|name| !is_known(name)) else { return Ok(()) };
-        let ours = known.iter().copied().filter(|known| known.starts_with("COUNTERSIGN_"));
+        let ours = known.iter().copied().filter(|known| known.starts_with(PREFIX));
         Err(StartError::setting(
             unknown,
             match nearest(unknown, ours) {

@@ -65,6 +65,10 @@ async fn fail2ban_blocks_the_addresses_that_guess_and_no_other() {
     for name in ["filter.d/countersign.conf", "jail.d/countersign.conf"] {
         fs::copy(format!("deploy/fail2ban/{name}"), folder.join(name)).unwrap();
     }
+    // fail2ban says that it has banned somebody also where what it bans with is not there.
+    let jail = fs::read_to_string("deploy/fail2ban/jail.d/countersign.conf").unwrap();
+    let ban = jail.lines().find_map(|line| line.strip_prefix("banaction = ")).unwrap();
+    assert!(Path::new(&format!("/etc/fail2ban/action.d/{ban}.conf")).exists(), "{ban}");
     let path = folder.display();
     let write = |name: &str, text: String| fs::write(folder.join(name), text).unwrap();
     write("action.d/note.conf", format!("[Definition]\nactionban = echo <ip> >> {path}/banned\nactionunban =\n"));

@@ -184,6 +184,16 @@ fn a_malformed_line_of_the_env_file_stops_the_start() {
 }
 
 #[test]
+fn a_setting_that_stands_twice_in_the_env_file_is_refused_by_name() {
+    let folder = TempDir::new().unwrap();
+    let twice = "COUNTERSIGN_PUBLIC_URL=https://a.example\nCOUNTERSIGN_PUBLIC_URL=https://b.example\n";
+    fs::write(folder.path().join(".env"), twice).unwrap();
+    let done = Binary::new(folder.path()).output();
+    let text = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(text, "countersign: COUNTERSIGN_PUBLIC_URL: stands twice in .env; remove one of them\n");
+}
+
+#[test]
 fn a_setting_that_is_not_utf_8_is_refused_by_name() {
     use std::os::unix::ffi::OsStrExt;
     let folder = TempDir::new().unwrap();
