@@ -44,7 +44,7 @@ pub use self::keys::rotation::{JWKS_MAX_AGE, KeyInfo, KeyState};
 use self::keys::sealing::SecretKey;
 use self::opening::{Create, Opened, existing, open, open_to_look};
 pub use self::opening::{Migrated, migrate, seal_audit};
-pub use self::operations::backup::{Replacement, backup, replacement, restore};
+pub use self::operations::backup::{backup, replacement, restore};
 pub use self::operations::copying::{Copied, copy};
 pub use self::operations::doctor::{Examination, Finding, Verdict, examine, examine_settings, mode};
 use self::operations::gauges::Gauges;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::auth::{self, Replacement};
+use crate::auth;
 use crate::cli::serve::shutdown_signal;
 use crate::cli::{block_on, confirm, print};
 use crate::config::{Config, Sure};
@@ -18,18 +18,18 @@ pub fn run(config: &Config, file: &Path) -> Result<(), CommandError> {
 
 /// Runs `countersign restore`.
 pub fn restore(config: &Config, file: &Path, sure: Sure) -> Result<(), CommandError> {
-    let (settings, clock, name) = (&config.settings, &Clock::System, file.display());
-    let replacement = block_on(auth::replacement(clock, settings, file))??;
-    if let Some(Replacement { database, backup, kept }) = &replacement {
-        let kept = kept.display();
-        let what = format!("This replaces all that is in {database} by {name} ({backup}), and keeps it in {kept}.");
+    let settings = &config.settings;
+    if !sure.yes
+        && let Some((database, backup)) = unless_interrupted(auth::replacement(settings, file))?
+    {
+        let what = format!("This replaces all that is in {database} by {backup}, and keeps it in a file beside it.");
         confirm(sure, &what)?;
     }
-    let keep = replacement.map(|replacement| replacement.kept);
-    unless_interrupted(auth::restore(clock, settings, file, keep.as_deref()))?;
+    let kept = unless_interrupted(auth::restore(&Clock::System, settings, file))?;
     print(&format!(
-        "{name} was restored; every session, personal token and signing key has ended, so everyone logs in again\n{}",
-        keep.map_or_else(String::new, |kept| format!("{} holds what was there before\n", kept.display()))
+        "{} was restored; every session, personal token and signing key has ended, so everyone logs in again\n{}",
+        file.display(),
+        kept.map_or_else(String::new, |kept| format!("{} holds what was there before\n", kept.display()))
     ))
 }
 

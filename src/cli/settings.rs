@@ -100,5 +100,5 @@ fn cookie_domain(config: &Config) -> Result<Option<String>, StartError> {
 
 /// Whoever stops it by hand does not wait for a load balancer.
 fn default_drain_time() -> Duration {
-    if io::stderr().is_terminal() { Duration::ZERO } else { Duration::from_secs(2) }
+    if terminals().contains(&true) { Duration::ZERO } else { Duration::from_secs(2) }
 }

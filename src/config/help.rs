@@ -6,26 +6,25 @@ use clap::{Arg, Command, CommandFactory};
 use crate::config::Cli;
 
 /// The settings that a command goes by, beside its own options. Those that only read need no secret key.
-fn used_by(command: &str) -> &'static [&'static str] {
-    const HASH: [&str; 3] = ["password_min_length", "argon2_memory_kib", "argon2_iterations"];
-    const MAIL: [&str; 3] = ["public_url", "smtp_url", "mail_from"];
-    const DATABASE: [&str; 2] = ["database_url", "secret_key"];
+fn used_by(command: &str) -> Vec<&'static str> {
+    const DATABASE: &[&str] = &["database_url"];
+    const KEY: &[&str] = &["secret_key"];
+    const HASHES: &[&str] = &["password_min_length", "argon2_memory_kib", "argon2_iterations"];
+    const MAIL: &[&str] = &["smtp_url", "mail_from"];
     match command {
         "user list" | "user show" | "token list" | "session list" | "block list" | "audit list" | "backup" => {
-            &[DATABASE[0]]
+            DATABASE.to_vec()
         }
-        "user create" => {
-            &[DATABASE[0], DATABASE[1], HASH[0], HASH[1], HASH[2], "invitation_ttl", MAIL[0], MAIL[1], MAIL[2]]
-        }
-        "user set-password" => &[DATABASE[0], DATABASE[1], HASH[0], HASH[1], HASH[2]],
-        "user link" => &[DATABASE[0], DATABASE[1], "invitation_ttl", "reset_ttl", MAIL[0], MAIL[1], MAIL[2]],
-        "import" => &[DATABASE[0], DATABASE[1], "import_max_cost", "invitation_ttl", MAIL[0], MAIL[1], MAIL[2]],
-        "token issue" => &[DATABASE[0], DATABASE[1], "personal_token_ttl"],
-        "key rotate" => &[DATABASE[0], DATABASE[1], "jwt_algorithm"],
-        "mail test" => &[MAIL[1], MAIL[2]],
-        "health" => &["listen", "tls_cert"],
-        "openapi" | "settings" | "man" | "completions" => &[],
-        _ => &DATABASE,
+        "user create" => [DATABASE, KEY, HASHES, &["invitation_ttl", "public_url"], MAIL].concat(),
+        "user set-password" => [DATABASE, KEY, HASHES].concat(),
+        "user link" => [DATABASE, KEY, &["invitation_ttl", "reset_ttl", "public_url"], MAIL].concat(),
+        "import" => [DATABASE, KEY, &["import_max_cost", "invitation_ttl", "public_url"], MAIL].concat(),
+        "token issue" => [DATABASE, KEY, &["personal_token_ttl"]].concat(),
+        "key rotate" => [DATABASE, KEY, &["jwt_algorithm"]].concat(),
+        "mail test" => MAIL.to_vec(),
+        "health" => vec!["listen", "tls_cert"],
+        "openapi" | "settings" | "man" | "completions" => Vec::new(),
+        _ => [DATABASE, KEY].concat(),
     }
 }
 

@@ -30,30 +30,19 @@ pub async fn backup(clock: &Clock, settings: &Settings, file: &Path) -> Result<T
     }
 }
 
-/// What a restore is going to do: replace what the database holds, and keep a copy of it.
-pub struct Replacement {
-    /// The database and what it holds.
-    pub database: String,
-    /// What the backup holds.
-    pub backup: String,
-    /// The file that will hold what the database held.
-    pub kept: PathBuf,
-}
-
-/// What a restore of this backup would replace; nothing where there is no database yet.
-pub async fn replacement(clock: &Clock, settings: &Settings, file: &Path) -> Result<Option<Replacement>, StartError> {
+/// What a restore of this backup would replace, and by what, in words; nothing where there is no database yet. An error if the
+/// backup cannot be restored: nobody is asked about such a file.
+pub async fn replacement(settings: &Settings, file: &Path) -> Result<Option<(String, String)>, StartError> {
     let Location::Sqlite(database) = settings.database.database_url.expose_secret().parse()? else { return Ok(None) };
     if !Store::exists(&Location::Sqlite(database.clone())).await? {
         return Ok(None);
     }
-    // Nobody is asked about a file that cannot be restored.
     drop(VerifiedCopy::of(file, &database).await?);
-    let (held, backup) = (contents(&database).await, contents(file).await);
-    let [held, backup] =
-        [held, backup].map(|held| held.ok().flatten().unwrap_or_else(|| "which cannot be read".into()));
-    let at = clock.now().to_string().replace([':', '.'], "-");
-    let kept = database.with_extension(format!("before-{at}.db"));
-    Ok(Some(Replacement { database: format!("{} ({held})", database.display()), backup, kept }))
+    let words = async |file: &Path| match contents(file).await {
+        Ok(Some(held)) => format!("{} ({held})", file.display()),
+        Ok(None) | Err(_) => format!("{} (which cannot be read)", file.display()),
+    };
+    Ok(Some((words(&database).await, words(file).await)))
 }
 
 /// What a database holds, in words; nothing when there is none.
@@ -74,20 +63,24 @@ async fn contents(file: &Path) -> Result<Option<String>, StartError> {
     Ok(Some(held))
 }
 
-/// Replaces the contents of the database by those of a backup, once they are in the file `keep`, if that is asked for. Creates
-/// the database if it does not exist.
-pub async fn restore(clock: &Clock, settings: &Settings, file: &Path, keep: Option<&Path>) -> Result<(), StartError> {
+/// Replaces the contents of the database by those of a backup. Creates the database if it does not exist. Returns the file in
+/// which it has kept what was there before.
+pub async fn restore(clock: &Clock, settings: &Settings, file: &Path) -> Result<Option<PathBuf>, StartError> {
     match settings.database.database_url.expose_secret().parse()? {
         Location::Sqlite(database) => {
             let copy = VerifiedCopy::of(file, &database).await?;
+            let at = clock.now().to_string().replace([':', '.'], "-");
+            let exists = Store::exists(&Location::Sqlite(database.clone())).await?;
+            let kept = exists.then(|| database.with_extension(format!("before-{at}.db")));
             // A running server goes on with the audit trail, so the key must be the same.
             let Opened { store, secret, .. } =
                 open(clock, settings, Durability::EachCommit, Create::SecretKey, &mut Registry::default()).await?;
             let name = file.file_name().unwrap_or_default().to_string_lossy();
-            let keep = keep.map(|kept| (database.as_path(), kept));
+            let keep = kept.as_deref().map(|kept| (database.as_path(), kept));
             let done = replace(&store, secret.chain_key(), (&copy, &name), keep, clock.now()).await;
             store.close().await;
-            done.map_err(|error| StartError(format!("{} cannot be restored: {error}", file.display())))
+            done.map_err(|error| StartError(format!("{} cannot be restored: {error}", file.display())))?;
+            Ok(kept)
         }
         Location::Postgres(_) => Err(postgres(format_args!(
             "pg_restore --clean --if-exists --single-transaction --dbname=\"$DATABASE_URL\" {}",
