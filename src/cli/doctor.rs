@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use crate::auth::{self, Finding, Verdict};
+use crate::cli::serve::settings;
 use crate::cli::table::table;
-use crate::cli::{Outcome, block_on, json, print, settings};
+use crate::cli::{Outcome, block_on, json, print};
 use crate::config::Config;
 use crate::error::CommandError;
 use crate::model::Clock;

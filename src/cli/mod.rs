@@ -5,16 +5,12 @@ mod backup;
 mod block;
 mod copy;
 mod doctor;
-mod export;
 mod health;
-mod import;
 mod key;
 mod mail;
-mod reload;
 pub mod serve;
 mod session;
-pub mod settings;
-mod table;
+pub mod table;
 mod token;
 mod user;
 
@@ -55,8 +51,8 @@ pub fn run(cli: &Cli) -> Result<Outcome, CommandError> {
     match &cli.command {
         None | Some(Command::Serve) => serve::run(config)?,
         Some(Command::User(command)) => user::run(config, command)?,
-        Some(Command::Import(command)) => return import::run(config, command),
-        Some(Command::Export(command)) => export::run(config, command)?,
+        Some(Command::Import(command)) => return user::import::run(config, command),
+        Some(Command::Export(command)) => user::export::run(config, command)?,
         Some(Command::Mail(command)) => mail::run(config, command)?,
         Some(Command::Token(command)) => token::run(config, command)?,
         Some(Command::Session(command)) => session::run(config, command)?,

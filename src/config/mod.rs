@@ -10,6 +10,7 @@ mod in_force;
 mod people;
 mod reference;
 mod secrets;
+mod server;
 mod settings;
 mod sources;
 mod values;
@@ -26,7 +27,8 @@ pub use self::commands::{
 pub use self::help::command;
 pub use self::people::{MailSettings, Registration};
 pub use self::reference::reference;
-pub use self::settings::{CollectorSettings, Config, GuessingSettings, LogFormat, LogSettings, Settings};
+pub use self::server::{CollectorSettings, LogFormat, LogSettings};
+pub use self::settings::{Config, GuessingSettings, Settings};
 pub use self::sources::{Sources, read};
 
 /// What a command's exit code says; clap itself ends with 2.

@@ -5,7 +5,6 @@
 //! view from `views/`.
 
 mod access_log;
-mod connections;
 mod cors;
 mod current;
 mod extract;
@@ -17,7 +16,6 @@ mod problem;
 mod request_context;
 mod routes;
 mod server;
-mod tls;
 mod trace;
 mod unread_body;
 mod users_file;
@@ -44,8 +42,8 @@ pub use self::pages::Pages;
 use self::problem::Problem;
 pub use self::problem::{KINDS, Kind};
 pub use self::routes::document;
+pub use self::server::tls::Tls;
 pub use self::server::{serve, serve_metrics, serve_starting};
-pub use self::tls::Tls;
 use crate::auth::{Auth, Finding};
 use crate::error::StartError;
 use crate::model::{Networks, Setting};

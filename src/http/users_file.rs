@@ -18,9 +18,9 @@ use utoipa::IntoParams;
 use crate::auth::{Actor, Grant, Import, Invite, RowReport, Rows, export_header, write_users};
 use crate::error::Error;
 use crate::http::App;
-use crate::http::connections::{MIN_CHUNK, MIN_CHUNK_TIME};
 use crate::http::extract::{has_type, refuse_encoding};
 use crate::http::problem::{self, Problem};
+use crate::http::server::connections::{MIN_CHUNK, MIN_CHUNK_TIME};
 use crate::http::views::{RowView, SummaryView};
 use crate::model::{Conflict, Format, UserId};
 

@@ -4,6 +4,7 @@
 //! Reads are methods of [`Conn`] and writes are methods of [`Tx`], so a write outside a transaction does not compile. Each
 //! file in `tables/` is one table. `query.rs` has the macros that every query is written with, and a worked example.
 
+mod commit;
 mod copying;
 mod error;
 mod invalidation;
@@ -16,7 +17,6 @@ mod read_only;
 mod sqlite;
 mod tables;
 
-use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -28,7 +28,7 @@ use sqlx::{Connection as _, PgConnection, PgPool, Postgres, SqliteConnection};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::copying::{CopyError, copy};
-use self::invalidation::{Invalidate, Invalidated};
+use self::invalidation::Invalidated;
 pub use self::invalidation::{Invalidation, ReadVersion};
 pub use self::location::Location;
 pub use self::migrations::Schema;
@@ -40,7 +40,7 @@ use self::sqlite::writer::{Lease, WriterHandle};
 pub use self::tables::servers::Agreement;
 pub use self::tables::user_columns::PackedUsers;
 use crate::error::{Error, StartError};
-use crate::model::{AuditRecord, ChainKey, Event};
+use crate::model::{AuditRecord, ChainKey};
 
 /// How long a request waits for a connection, and then for another process to release the write lock. A request therefore
 /// waits for at most twice this before it is answered with 503.
@@ -305,50 +305,6 @@ impl Store {
                 }
             }
         }
-    }
-}
-
-impl Tx {
-    /// Commits. When this returns, what was written is on the disk, and so is what was read: with SQLite, a transaction may
-    /// read what others wrote whose shared commit is still on its way. Therefore commit before you answer that something is
-    /// done, even when there was nothing left to write.
-    pub async fn commit(self) -> Result<(), Error> {
-        let records = if tracing::enabled!(tracing::Level::INFO) { self.records.clone() } else { Vec::new() };
-        self.commit_unlogged().await?;
-        // Each refused password was logged by itself; these records have their number.
-        let refusals = [Event::LoginFailed, Event::LoginLimited];
-        records.iter().filter(|record| !refusals.contains(&record.event)).for_each(AuditRecord::log);
-        Ok(())
-    }
-
-    async fn commit_unlogged(mut self) -> Result<(), Error> {
-        let mut change = None;
-        if let Transaction::Postgres(_) = self.conn.0 {
-            let (mut driver, records) = (self.conn.driver(), mem::take(&mut self.records));
-            change = match (self.invalidated.for_others(), records.is_empty()) {
-                (None, true) => None,
-                (Some(ids), true) => Some(tables::changes::append(&mut driver, ids).await?),
-                (changed, false) => tables::audit::append(&mut driver, &self.chain_key, records, changed).await?,
-            };
-        }
-        match self.conn.0 {
-            // The writer appends the records and notes the invalidations of all who share the commit.
-            Transaction::Sqlite(lease) => lease.commit(self.invalidated, self.records).await,
-            Transaction::Postgres(transaction) => {
-                let committed = self.cluster.commit(transaction).await;
-                // Whatever the outcome: the answer may have been lost after the server had committed.
-                if let (Some(replica), Some(change)) = (&self.cluster.replica, change) {
-                    replica.note_made(change);
-                }
-                self.invalidation.note(self.invalidated);
-                Ok(committed?)
-            }
-        }
-    }
-
-    /// Adds what a statement invalidates. The query macros call this; see `query.rs`.
-    fn invalidate(&mut self, what: Invalidate) {
-        self.invalidated.add(what);
     }
 }
 

@@ -42,7 +42,7 @@ The last segment of `type` in an error; [Errors](../http.md#errors) explains the
 
 #[test]
 fn the_reference_of_events_is_fresh() {
-    let source = fs::read_to_string("src/model/audit.rs").unwrap();
+    let source = fs::read_to_string("src/model/audit/mod.rs").unwrap();
     let mut abouts = BTreeMap::new();
     let mut about = Vec::new();
     for line in source.split("\nevents! {").nth(1).unwrap().lines().map(str::trim).take_while(|line| *line != "}") {

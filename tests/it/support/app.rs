@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
-use countersign::cli::{serve, settings};
+use countersign::cli::serve::{self, settings};
 use countersign::config::{Cli, Config};
 use countersign::error::StartError;
 use countersign::http;

@@ -1,6 +1,7 @@
 //! Group commit, from the request that waits for a lease to what other connections see in the file.
 
 use super::*;
+use crate::store::invalidation::Invalidated;
 use tempfile::TempDir;
 use tokio::task::{JoinHandle, yield_now};
 

@@ -10,7 +10,8 @@
 //! one: nobody could be sure any more in which transaction it was.
 //! Threat: an acknowledged write that is lost, and one request that takes the writes of all others down with it.
 
-use std::ops::{Deref, DerefMut};
+mod lease;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{iter, mem};
@@ -19,14 +20,16 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, Row, SqliteConnection};
-use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::model::{AuditRecord, ChainKey};
-use crate::store::invalidation::{Invalidated, Invalidation};
+use crate::model::ChainKey;
+use crate::store::invalidation::Invalidation;
 use crate::store::sqlite::open_file::OpenFile;
+pub use crate::store::sqlite::writer::lease::Lease;
+use crate::store::sqlite::writer::lease::{PendingCommit, Shared, lease, unavailable};
 use crate::store::tables::audit;
 use crate::store::{Driver, KnownLater, PATIENCE};
 
@@ -64,19 +67,6 @@ enum Isolation {
     Savepoint,
     /// A transaction of its own, for bulk writes: a savepoint would make SQLite keep a copy of every page it changes.
     Transaction,
-}
-
-/// A member of a group that waits for its commit.
-struct PendingCommit {
-    outcome: oneshot::Sender<Result<(), Arc<sqlx::Error>>>,
-    invalidated: Invalidated,
-    records: Vec<AuditRecord>,
-}
-
-/// The connection, lent to one request. Dropped without [`Lease::commit`], it leaves no trace.
-pub struct Lease {
-    connection: OwnedMutexGuard<SqliteConnection>,
-    commit: oneshot::Sender<PendingCommit>,
 }
 
 impl WriterHandle {
@@ -138,36 +128,6 @@ impl WriterHandle {
     }
 }
 
-impl Lease {
-    /// Commits, with the other members of the group. When this returns, what was written is on the disk, the records are
-    /// appended to the audit trail, and the invalidations of the whole group are noted: a member may have read, and may
-    /// report, what another has written.
-    pub async fn commit(self, invalidated: Invalidated, records: Vec<AuditRecord>) -> Result<(), Error> {
-        let (outcome, committed) = oneshot::channel();
-        drop(self.connection);
-        // If the task has ended, so has the other end of `outcome`, and the next line says so.
-        let _gone = self.commit.send(PendingCommit { outcome, invalidated, records });
-        committed.await.map_err(unavailable)?.map_err(unavailable)
-    }
-}
-
-impl Deref for Lease {
-    type Target = SqliteConnection;
-    fn deref(&self) -> &SqliteConnection {
-        &self.connection
-    }
-}
-
-impl DerefMut for Lease {
-    fn deref_mut(&mut self) -> &mut SqliteConnection {
-        &mut self.connection
-    }
-}
-
-fn unavailable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::Unavailable(cause.into())
-}
-
 /// The task that writes.
 struct Writer {
     requests: mpsc::UnboundedReceiver<Request>,
@@ -198,9 +158,6 @@ impl CommitMetrics {
         Self { members, duration }
     }
 }
-
-/// The connection. Whoever holds the lock has the lease.
-type Shared = Arc<Mutex<SqliteConnection>>;
 
 impl Writer {
     async fn run(mut self, connection: SqliteConnection, closing: CancellationToken) {
@@ -340,15 +297,6 @@ impl Writer {
         self.file_version = None;
         self.invalidation.note_everything();
     }
-}
-
-/// Leases the connection and waits until it is back. Gives the member if it wants its work committed.
-async fn lease(connection: &Shared, to: oneshot::Sender<Result<Lease, Error>>) -> Option<PendingCommit> {
-    let (commit, committing) = oneshot::channel();
-    let connection = Arc::clone(connection).lock_owned().await;
-    // If the request has gone away meanwhile, this drops the lease, as it could have done itself.
-    drop(to.send(Ok(Lease { connection, commit })));
-    committing.await.ok()
 }
 
 /// Commits the work of the members, with their audit records. What the last member did stays if `commits`.

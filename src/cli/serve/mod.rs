@@ -1,6 +1,9 @@
 //! `countersign serve`: the server, from settings to shutdown.
 
-use std::io::{self, IsTerminal, Write};
+mod reload;
+pub mod settings;
+
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,8 +13,8 @@ use tokio::net::TcpListener;
 use tokio::time;
 
 use crate::auth::{Auth, FirstAdmin};
-use crate::cli::reload::reload;
-use crate::cli::settings::access;
+use crate::cli::serve::reload::reload;
+use crate::cli::serve::settings::{access, terminals};
 use crate::config::Config;
 use crate::error::StartError;
 use crate::http::{self, Access, App};
@@ -132,11 +135,6 @@ impl Hangups {
         }
         std::future::pending::<()>().await;
     }
-}
-
-/// Which of standard input, output and error are a terminal.
-fn terminals() -> [bool; 3] {
-    [io::stdin().is_terminal(), io::stdout().is_terminal(), io::stderr().is_terminal()]
 }
 
 /// Tells systemd how the service is, if it is the one who started it.

@@ -1,5 +1,8 @@
 //! `countersign user`: creates, lists and changes users.
 
+pub mod export;
+pub mod import;
+
 use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal, Write};
 

@@ -3,7 +3,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 
-use super::{AuditRecord, Timestamp, UserId};
+use crate::model::{AuditRecord, Timestamp, UserId};
 
 /// A stored record of the audit trail. Its fields are those of [`AuditRecord`] and its links in the chain.
 #[derive(Clone, Debug)]

@@ -1,5 +1,8 @@
 //! Connections: a limit on their number, timeouts, and graceful shutdown.
 
+pub mod connections;
+pub mod tls;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +20,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time;
 use tower::Service;
 
-use crate::http::connections::{LeastRate, Seats};
 use crate::http::extract::client_address::Peer;
-use crate::http::tls::Tls;
+use crate::http::server::connections::{LeastRate, Seats};
+use crate::http::server::tls::Tls;
 use crate::http::{App, metrics, router, starting_router};
 
 /// Concurrent connections; further ones wait in the listen queue. Below the usual limit of 1,024 open files.

@@ -102,3 +102,8 @@ fn cookie_domain(config: &Config) -> Result<Option<String>, StartError> {
 fn default_drain_time() -> Duration {
     if terminals().contains(&true) { Duration::ZERO } else { Duration::from_secs(2) }
 }
+
+/// Which of standard input, output and error are a terminal.
+pub fn terminals() -> [bool; 3] {
+    [io::stdin().is_terminal(), io::stdout().is_terminal(), io::stderr().is_terminal()]
+}

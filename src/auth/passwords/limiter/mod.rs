@@ -10,10 +10,11 @@
 //! Threats: guessing, of one account or of many; a flood of guesses that locks the owner of an account out; a program
 //! with an old password that locks out everyone behind its address; memory that grows with every address.
 
-use std::collections::VecDeque;
+mod account;
+
 use std::convert::Infallible;
 use std::hash::Hasher;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
@@ -22,6 +23,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::auth::passwords::bucket::{Bucket, MAX_DEBT, Slot};
 use crate::auth::passwords::hash_queue::{AccountKey, Flow};
+use crate::auth::passwords::limiter::account::{Account, Fingerprint};
 use crate::auth::passwords::untold::Untold;
 use crate::config::GuessingSettings;
 use crate::model::{BlockId, ClientNetwork, PasswordHash, Timestamp};
@@ -54,9 +56,6 @@ struct Limits {
     /// How long until another password of any account may be tried after that.
     network_refill: Duration,
 }
-
-/// The hash of a password and of what it is compared with.
-type Fingerprint = [u8; 16];
 
 /// A password that is to be checked: whose and from where, with the limits that apply to it.
 #[derive(Clone)]
@@ -99,27 +98,6 @@ pub struct Refused {
 pub struct Attempt {
     guess: Option<Guess>,
     is_known: bool,
-}
-
-/// The failures from one network for one account.
-#[derive(Default)]
-pub struct Account {
-    bucket: Arc<Bucket>,
-    history: Mutex<History>,
-}
-
-#[derive(Default)]
-struct History {
-    /// Whether this network has logged in to the account before; none when that is not known.
-    is_known: Option<bool>,
-    /// The last wrong passwords.
-    wrong: VecDeque<Fingerprint>,
-}
-
-impl Account {
-    fn history(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Limiter {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use uuid::{Uuid, Variant};
 use validator::{Validate, ValidationError};
 
-use super::user::name_rule;
-use super::{Scopes, Timestamp, TokenId, UserId};
+use crate::model::user::name_rule;
+use crate::model::{Scopes, Timestamp, TokenId, UserId};
 
 /// The opaque token of a session: a random UUIDv4 (RFC 9562), lower-case and hyphenated. Its `Debug` output hides it;
 /// [`OpaqueToken::reveal`] returns the text.

@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::{PasswordHash, Roles, Scopes, SessionId, Timestamp, TokenHash, TokenId, User, UserId};
+use crate::model::{PasswordHash, Roles, Scopes, SessionId, Timestamp, TokenHash, TokenId, User, UserId};
 
 /// An authenticated caller.
 #[derive(Clone, Debug)]

@@ -23,7 +23,7 @@ const MAX_SHOWN: u64 = 20;
 /// Runs `countersign import` and prints the outcome of its rows.
 pub fn run(config: &Config, command: &ImportCommand) -> Result<Outcome, CommandError> {
     let mut source = open(&command.file)?;
-    let format = match command.format.or_else(|| super::format_of(&command.file)) {
+    let format = match command.format.or_else(|| crate::cli::format_of(&command.file)) {
         Some(format) => format,
         None => detect_format(&mut source).map_err(|error| unreadable(&command.file, &error))?,
     };
@@ -138,7 +138,7 @@ impl Report {
             written.map_err(|error| CommandError(format!("the invitations cannot be written: {error}")))?;
         }
         if command.json {
-            return if command.report.is_some() { print(&super::json_line(&view)?) } else { Ok(()) };
+            return if command.report.is_some() { print(&crate::cli::json_line(&view)?) } else { Ok(()) };
         }
         if summary.failed > MAX_SHOWN && command.report.is_none() {
             let _infallible =

@@ -2,7 +2,7 @@
 //!
 //! Rule: all of the new settings can be used, or everything stays as it was. What only a start can change is named in the log.
 
-use crate::cli::settings;
+use crate::cli::serve::settings;
 use crate::config::Config;
 use crate::error::StartError;
 use crate::http::App;

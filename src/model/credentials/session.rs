@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use uuid::Uuid;
 
-use super::{SessionId, StatusListId, Timestamp, User, UserId};
+use crate::model::{SessionId, StatusListId, Timestamp, User, UserId};
 
 /// One login: its opaque token and all its JWTs are valid only as long as the session.
 #[derive(Clone, Debug)]

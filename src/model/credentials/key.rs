@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::Timestamp;
+use crate::model::Timestamp;
 
 /// A signature algorithm of JWTs (RFC 7518, RFC 8037).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]

@@ -1,76 +1,22 @@
-//! Copies everything from one database to another, of either kind, by the names of tables and columns, which are the same in both.
-//!
-//! Rule: what is copied is one moment of the source, and the target gets all of it in one transaction, or nothing. Threats: a copy
-//! that lacks rows, and one that mixes two sets of users.
+//! The two ends of a copy: how rows are read from and written to each kind of database.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
 use sqlx::postgres::{PgCopyIn, PgRow};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, SqliteConnection};
 use sqlx::{Row as _, TypeInfo as _, ValueRef as _};
 
-use crate::store::migrations::TABLE as MIGRATIONS;
+use crate::store::copying::tables::{NOT_COPIED, TABLES};
 use crate::store::{Location, postgres};
-
-/// Each table after those that its rows refer to.
-const TABLES: [&str; 15] = [
-    "users",
-    "status_lists",
-    "sessions",
-    "revoked_statuses",
-    "rotated_tokens",
-    "personal_tokens",
-    "signing_keys",
-    "one_time_secrets",
-    "idempotency_keys",
-    "known_networks",
-    "blocks",
-    "outbox",
-    "audit",
-    "audit_start",
-    "audit_head",
-];
-/// How a database got its schema, and what servers tell each other, are its own.
-const NOT_COPIED: [&str; 5] = [MIGRATIONS, "changes", "change_head", "servers", "guesses"];
-/// The tables in which a new database has a row already: where the audit trail begins and ends.
-const ENDS: [&str; 2] = ["audit_start", "audit_head"];
 
 /// How many bytes go to PostgreSQL at a time.
 const CHUNK: usize = 64 * 1024;
 
-/// Why a copy was not made; nothing was changed.
-#[derive(Debug, thiserror::Error)]
-pub enum CopyError {
-    /// The source cannot be read.
-    #[error("the source cannot be read: {0}")]
-    Source(sqlx::Error),
-    /// The target cannot be written.
-    #[error("the target cannot be written: {0}")]
-    Target(sqlx::Error),
-    /// There is something in the target.
-    #[error("the target is not empty: its table {0} has rows; name a new database")]
-    NotEmpty(&'static str),
-    /// The schemas do not agree, which is a fault of ours.
-    #[error("the tables of the two databases differ: {0}")]
-    Unlike(String),
-    /// The target has another number of rows than were read, which is a fault of ours.
-    #[error("{table} had {read} rows, and {written} arrived")]
-    Count {
-        /// Of which.
-        table: &'static str,
-        /// How many were read.
-        read: u64,
-        /// How many are there.
-        written: u64,
-    },
-}
-
 /// A value of any column, as both kinds of databases have it: PostgreSQL's UUIDs are bytes, its truth values 0 and 1.
-enum Value {
+pub(super) enum Value {
     Null,
     Integer(i64),
     Text(String),
@@ -78,95 +24,12 @@ enum Value {
 }
 
 /// A connection of its own, so that no timeout of a request applies.
-enum Line {
+pub(super) enum Line {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
 }
 
-/// Copies all rows into a database that has the schema and nothing else. `progress` hears how many rows of a table were read so
-/// far. Returns the number of rows of each table.
-pub async fn copy(
-    from: &Location,
-    to: &Location,
-    mut progress: impl FnMut(&'static str, u64),
-) -> Result<Vec<(&'static str, u64)>, CopyError> {
-    let mut source = Line::to(from).await.map_err(CopyError::Source)?;
-    let mut target = Line::to(to).await.map_err(CopyError::Target)?;
-    source.run(source.begin_to_read()).await.map_err(CopyError::Source)?;
-    target.run(&target.begin_to_write()).await.map_err(CopyError::Target)?;
-    let columns = source.columns().await.map_err(CopyError::Source)?;
-    let same = target.columns().await.map_err(CopyError::Target)?;
-    check_tables(&columns, &same)?;
-    for table in TABLES {
-        if !ENDS.contains(&table) && target.number(count_of(table)).await.map_err(CopyError::Target)? != 0 {
-            return Err(CopyError::NotEmpty(table));
-        }
-    }
-    for table in ENDS {
-        target.run(&format!("DELETE FROM {table}")).await.map_err(CopyError::Target)?;
-    }
-    let mut counts = Vec::new();
-    for table in TABLES {
-        let names: Vec<_> = columns.get(table).into_iter().flatten().map(String::as_str).collect();
-        let read = copy_table(&mut source, &mut target, table, &names, &mut progress).await?;
-        let written = target.number(count_of(table)).await.map_err(CopyError::Target)?;
-        if read != written {
-            return Err(CopyError::Count { table, read, written });
-        }
-        counts.push((table, read));
-    }
-    target.run("COMMIT").await.map_err(CopyError::Target)?;
-    target.close().await.map_err(CopyError::Target)?;
-    Ok(counts)
-}
-
-fn count_of(table: &str) -> String {
-    format!("SELECT COUNT(*) FROM {table}")
-}
-
-/// Checks that both databases have the tables that we know, and the same columns in them.
-fn check_tables(source: &Columns, target: &Columns) -> Result<(), CopyError> {
-    let known: BTreeSet<_> = TABLES.into_iter().collect();
-    for (columns, others) in [(source, target), (target, source)] {
-        if let Some(table) = columns.keys().find(|table| !known.contains(table.as_str())) {
-            return Err(CopyError::Unlike(format!("{table} is not known")));
-        }
-        for table in TABLES {
-            if columns.get(table).is_none_or(|names| Some(names) != others.get(table)) {
-                return Err(CopyError::Unlike(table.to_owned()));
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn copy_table(
-    source: &mut Line,
-    target: &mut Line,
-    table: &'static str,
-    columns: &[&str],
-    progress: &mut impl FnMut(&'static str, u64),
-) -> Result<u64, CopyError> {
-    let mut sink = target.sink(table, columns).await.map_err(CopyError::Target)?;
-    let rows = AssertSqlSafe(format!("SELECT {} FROM {table}", columns.join(", ")));
-    let mut rows = match source {
-        Line::Sqlite(conn) => sqlx::query(rows).fetch(conn).map(|row| values_of_sqlite(&row?)).left_stream(),
-        Line::Postgres(conn) => sqlx::query(rows).fetch(conn).map(|row| values_of_postgres(&row?)).right_stream(),
-    };
-    let mut read = 0;
-    while let Some(row) = rows.try_next().await.map_err(CopyError::Source)? {
-        sink.add(row).await.map_err(CopyError::Target)?;
-        read += 1;
-        if read % 1000 == 0 {
-            progress(table, read);
-        }
-    }
-    sink.end().await.map_err(CopyError::Target)?;
-    progress(table, read);
-    Ok(read)
-}
-
-fn values_of_sqlite(row: &SqliteRow) -> Result<Vec<Value>, sqlx::Error> {
+pub(super) fn values_of_sqlite(row: &SqliteRow) -> Result<Vec<Value>, sqlx::Error> {
     let value = |i| {
         let value = row.try_get_raw(i)?;
         Ok(match value.type_info().name() {
@@ -179,7 +42,7 @@ fn values_of_sqlite(row: &SqliteRow) -> Result<Vec<Value>, sqlx::Error> {
     (0..row.len()).map(value).collect()
 }
 
-fn values_of_postgres(row: &PgRow) -> Result<Vec<Value>, sqlx::Error> {
+pub(super) fn values_of_postgres(row: &PgRow) -> Result<Vec<Value>, sqlx::Error> {
     let value = |i| {
         let value = row.try_get_raw(i)?;
         Ok(match value.type_info().name() {
@@ -196,10 +59,10 @@ fn values_of_postgres(row: &PgRow) -> Result<Vec<Value>, sqlx::Error> {
 }
 
 /// The columns of each table that is copied, in the order of their names.
-type Columns = BTreeMap<String, Vec<String>>;
+pub(super) type Columns = BTreeMap<String, Vec<String>>;
 
 impl Line {
-    async fn to(location: &Location) -> Result<Self, sqlx::Error> {
+    pub(super) async fn to(location: &Location) -> Result<Self, sqlx::Error> {
         Ok(match location {
             Location::Sqlite(path) => {
                 Self::Sqlite(SqliteConnectOptions::new().filename(path).foreign_keys(true).connect().await?)
@@ -209,7 +72,7 @@ impl Line {
     }
 
     /// From here to the end, all that is read is of one moment.
-    fn begin_to_read(&self) -> &'static str {
+    pub(super) fn begin_to_read(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "BEGIN",
             Self::Postgres(_) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
@@ -217,14 +80,14 @@ impl Line {
     }
 
     /// From here to the end, nobody else writes. A token can precede the one that it was made from.
-    fn begin_to_write(&self) -> String {
+    pub(super) fn begin_to_write(&self) -> String {
         match self {
             Self::Sqlite(_) => "BEGIN IMMEDIATE; PRAGMA defer_foreign_keys = ON".to_owned(),
             Self::Postgres(_) => format!("BEGIN; LOCK TABLE {} IN EXCLUSIVE MODE", TABLES.join(", ")),
         }
     }
 
-    async fn run(&mut self, sql: &str) -> Result<(), sqlx::Error> {
+    pub(super) async fn run(&mut self, sql: &str) -> Result<(), sqlx::Error> {
         let sql = sqlx::raw_sql(AssertSqlSafe(sql));
         match self {
             Self::Sqlite(conn) => conn.execute(sql).await.map(drop),
@@ -232,7 +95,7 @@ impl Line {
         }
     }
 
-    async fn number(&mut self, sql: String) -> Result<u64, sqlx::Error> {
+    pub(super) async fn number(&mut self, sql: String) -> Result<u64, sqlx::Error> {
         let sql = AssertSqlSafe(sql);
         let number: i64 = match self {
             Self::Sqlite(conn) => sqlx::query_scalar(sql).fetch_one(conn).await?,
@@ -241,7 +104,7 @@ impl Line {
         Ok(number.unsigned_abs())
     }
 
-    async fn columns(&mut self) -> Result<Columns, sqlx::Error> {
+    pub(super) async fn columns(&mut self) -> Result<Columns, sqlx::Error> {
         let all: Vec<(String, String)> = match self {
             Self::Sqlite(conn) => {
                 let sql = r"SELECT t.name, c.name FROM sqlite_schema AS t, pragma_table_info(t.name) AS c
@@ -266,7 +129,7 @@ impl Line {
     }
 
     /// Where the rows of a table go.
-    async fn sink(&mut self, table: &str, columns: &[&str]) -> Result<Sink<'_>, sqlx::Error> {
+    pub(super) async fn sink(&mut self, table: &str, columns: &[&str]) -> Result<Sink<'_>, sqlx::Error> {
         let names = columns.join(", ");
         Ok(match self {
             Self::Sqlite(conn) => {
@@ -285,7 +148,7 @@ impl Line {
         })
     }
 
-    async fn close(self) -> Result<(), sqlx::Error> {
+    pub(super) async fn close(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(conn) => conn.close().await,
             Self::Postgres(conn) => conn.close().await,
@@ -293,7 +156,7 @@ impl Line {
     }
 }
 
-enum Sink<'c> {
+pub(super) enum Sink<'c> {
     Sqlite {
         conn: &'c mut SqliteConnection,
         insert: Arc<str>,
@@ -307,7 +170,7 @@ enum Sink<'c> {
 }
 
 impl Sink<'_> {
-    async fn add(&mut self, row: Vec<Value>) -> Result<(), sqlx::Error> {
+    pub(super) async fn add(&mut self, row: Vec<Value>) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite { conn, insert } => {
                 let mut query = sqlx::query(AssertSqlSafe(Arc::clone(insert)));
@@ -332,7 +195,7 @@ impl Sink<'_> {
         }
     }
 
-    async fn end(self) -> Result<(), sqlx::Error> {
+    pub(super) async fn end(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite { .. } => Ok(()),
             Self::Postgres { mut copy, lines, .. } => {

@@ -1,8 +1,11 @@
+mod chain;
+
 use std::str::FromStr;
 
 use tracing::field::display;
 
-use super::{Method, Timestamp, UserId, nearest};
+pub use self::chain::{AuditHead, AuditRow, ChainKey};
+use crate::model::{Method, Timestamp, UserId, nearest};
 
 macro_rules! events {
     ($($(#[doc = $doc:literal])+ $Name:ident = $word:literal,)*) => {
