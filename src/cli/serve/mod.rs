@@ -38,6 +38,9 @@ fn keep_memory_private() {
 }
 
 async fn serve(config: &Config, log: &Log) -> Result<(), StartError> {
+    // Whoever sees the port open may send a signal.
+    let (shutdown, hangups) = (shutdown_signal()?, Hangups::new()?);
+    tokio::pin!(shutdown);
     // Bind first: a second server, started by mistake, fails before it touches the database.
     let listener = bind("COUNTERSIGN_LISTEN", config.server.listen).await?;
     let metrics = match config.server.metrics_listen {
@@ -46,8 +49,6 @@ async fn serve(config: &Config, log: &Log) -> Result<(), StartError> {
     };
     let address = listener.local_addr().map_err(|error| StartError(error.to_string()))?;
     let access = Access { tracer: log.tracer(), ..access(config)? };
-    let (shutdown, hangups) = (shutdown_signal()?, Hangups::new()?);
-    tokio::pin!(shutdown);
     let (auth, first_admin) = tokio::select! {
         opened = open(config, Clock::System) => opened?,
         () = http::serve_starting(&listener, access.tls.clone()) => return Ok(()),
@@ -121,10 +122,11 @@ struct Hangups {
 impl Hangups {
     fn new() -> Result<Self, StartError> {
         Ok(Self {
+            // Asked first: a terminal that is closed before the next line ends the process, as SIGHUP does by itself.
+            terminals: terminals(),
             #[cfg(unix)]
             signals: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
                 .map_err(|error| StartError(format!("cannot handle SIGHUP: {error}")))?,
-            terminals: terminals(),
         })
     }
 

@@ -296,21 +296,22 @@ fn a_server_ends_with_the_terminal_it_runs_on() {
         let mut terminal =
             command(&script).args(["-qfec", &server, "/dev/null"]).current_dir(folder.path()).spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);
-        let wait_until = |is_so: &dyn Fn() -> bool| {
+        let read = |file| fs::read_to_string(folder.path().join(file)).unwrap_or_default();
+        let wait_until = |what, is_so: &dyn Fn() -> bool| {
             while !is_so() {
-                assert!(Instant::now() < deadline, "{elsewhere}: it is not so");
+                let said = || read("out.log") + &read("err.log");
+                assert!(Instant::now() < deadline, "{elsewhere}: waited for {what}; the server said: {}", said());
                 std::thread::sleep(Duration::from_millis(20));
             }
         };
         let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
-        wait_until(&listens);
+        wait_until("the start", &listens);
         terminal.kill().unwrap();
         terminal.wait().unwrap();
-        wait_until(&|| !listens());
+        wait_until("the end", &|| !listens());
         if elsewhere.contains("out.log") {
-            let log = || fs::read_to_string(folder.path().join("out.log")).unwrap();
-            wait_until(&|| log().contains("stopped"));
-            line(&log(), "stopping");
+            wait_until("the last line", &|| read("out.log").contains("stopped"));
+            line(&read("out.log"), "stopping");
         }
     }
 }
